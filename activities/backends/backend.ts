@@ -1,0 +1,91 @@
+import type { JsonObject } from '../../contract/json.js';
+import type { ModelNeed } from '../../contract/queues.js';
+
+/** Sampling options of one request; whatever makes the server reload the model belongs to {@link ModelNeed}. */
+export interface RequestOptions {
+  readonly temperature?: number;
+  readonly top_p?: number;
+  readonly top_k?: number;
+  readonly min_p?: number;
+  readonly seed?: number;
+  readonly stop?: readonly string[];
+  readonly num_predict?: number;
+  readonly repeat_penalty?: number;
+  readonly repeat_last_n?: number;
+  readonly presence_penalty?: number;
+  readonly frequency_penalty?: number;
+}
+
+export interface GenerateRequest {
+  readonly model: ModelNeed;
+  readonly prompt: string;
+  readonly system?: string;
+  readonly options?: RequestOptions;
+  /** `json` or a JSON Schema */
+  readonly format?: 'json' | JsonObject;
+  readonly outputBytesMax: number;
+  readonly signal: AbortSignal;
+  /** called for each piece of text as it arrives */
+  onText?(text: string): void;
+}
+
+/** What one inference gave. Durations in milliseconds, as the server measured them. */
+export interface GenerateResult {
+  readonly text: string;
+  /** `length`: the model was cut off by its token limit */
+  readonly finish: 'stop' | 'length';
+  readonly promptTokens: number;
+  readonly outputTokens: number;
+  readonly totalMs: number;
+  readonly loadMs: number;
+  readonly promptMs: number;
+  readonly outputMs: number;
+}
+
+export interface InstalledModel {
+  readonly name: string;
+  readonly digest: string;
+  readonly sizeBytes: number;
+  readonly details: JsonObject;
+}
+
+export interface LoadedModel {
+  readonly name: string;
+  readonly digest: string;
+  /** memory in all, and the part of it on a GPU */
+  readonly memoryBytes: number;
+  readonly vramBytes: number;
+  readonly contextLength: number | null;
+  readonly expiresAtMs: number | null;
+}
+
+export interface PullProgress {
+  readonly status: string;
+  readonly completedBytes: number;
+  readonly totalBytes: number;
+}
+
+/**
+ * A model server. The only way to one: steps, hosts and workflows know no server's paths.
+ * Every call takes a signal and has deadlines of its own. Errors are {@link StepFailure}s with the codes of MODEL-13:
+ * `model_not_found`, `model_pull_failed`, `model_out_of_memory`, `model_load_timeout`, `backend_unavailable` (retryable), or `backend_failed`.
+ * One suite, test/contracts/model-backend.ts, says what an implementation has to do.
+ */
+export interface ModelBackend {
+  readonly kind: string;
+  /** where it is, for messages; never with credentials */
+  readonly address: string;
+  /** @throws backend_unavailable */
+  version(signal: AbortSignal): Promise<string>;
+  installed(signal: AbortSignal): Promise<readonly InstalledModel[]>;
+  loaded(signal: AbortSignal): Promise<readonly LoadedModel[]>;
+  /** Fetches a model; resumes a pull that was cut. Refuses names outside the allowed registries before any request. */
+  pull(name: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<void>;
+  /** Loads a model, or renews its lease when it is loaded; returns when it answers. */
+  load(model: ModelNeed, keepAliveMs: number, signal: AbortSignal): Promise<LoadedModel>;
+  /** Unloads a model and returns when it is gone; a model that is not loaded is gone. */
+  unload(name: string, signal: AbortSignal): Promise<void>;
+  /** One inference, streamed. Never loads with other options than `model` says and never touches the lease. */
+  generate(request: GenerateRequest): Promise<GenerateResult>;
+}
+

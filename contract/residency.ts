@@ -1,0 +1,22 @@
+import type { ModelNeed, ResidencyKey } from './queues.js';
+
+export type ResidencyState = 'loading' | 'serving' | 'draining';
+
+/** What the engine wants a host to hold. */
+export interface ResidencyRow {
+  readonly host: string;
+  readonly hostEpoch: number;
+  readonly key: ResidencyKey;
+  readonly model: ModelNeed;
+  readonly state: ResidencyState;
+  readonly sinceMs: number;
+}
+
+/** One change of a host's residency: unload the victims, then pull if missing, load and serve. Input of `changeResidency`. */
+export interface ResidencyOrder {
+  readonly id: string;
+  readonly host: string;
+  readonly hostEpoch: number;
+  readonly unload: readonly ResidencyKey[];
+  readonly load: { readonly key: ResidencyKey; readonly model: ModelNeed } | null;
+}
