@@ -49,6 +49,8 @@ export interface PlanStep {
   readonly when?: string;
   /** one attempt's running time, from its start to its end */
   readonly startToCloseMs: number;
+  /** limits that the task set below the installation's, in bytes */
+  readonly limits?: { readonly outputBytes?: number; readonly memoryBytes?: number; readonly diskBytes?: number };
   readonly retry: RetryPolicy;
   readonly onFailure: OnFailure;
 }

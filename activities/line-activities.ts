@@ -1,0 +1,57 @@
+import { ApplicationFailure } from '@temporalio/common';
+import type { Logger } from 'pino';
+import { StepFailure } from '../contract/failure.js';
+import type { Entered, EnterRequest, Line, RunIdentity, TaskEnd } from '../contract/line.js';
+import type { Renderer } from '../contract/plan.js';
+import { isBrokenRequest } from '../db/connect.js';
+import type { Workspaces } from './workspace.js';
+
+/** The moves of the line as local activities of `runTask`; see {@link Line}. Repeated until PostgreSQL answers. */
+export interface LineActivities {
+  enter(request: EnterRequest): Promise<Entered>;
+  leave(run: RunIdentity, stepId: string, cause: string): Promise<void>;
+  /** False: the run is stale and has written nothing. */
+  close(run: RunIdentity, end: TaskEnd): Promise<boolean>;
+}
+
+export interface LineActivityDeps {
+  readonly line: Line;
+  readonly renderer: Renderer;
+  readonly workspaces: Workspaces;
+  readonly log: Logger;
+  /** the plan of a task, for `when` */
+  readonly planOf: (taskId: string) => Promise<Parameters<Renderer['condition']>[0]>;
+}
+
+/** Local activities of the workflow worker. An error that a repeat cannot mend is marked so; every other one is repeated by Temporal. */
+export function createLineActivities({ line, renderer, workspaces, log, planOf }: LineActivityDeps): LineActivities {
+  const named = <Args extends [RunIdentity | EnterRequest, ...unknown[]], Result>(move: string, run: (...args: Args) => Promise<Result>) => {
+    return async (...args: Args): Promise<Result> => {
+      try {
+        return await run(...args);
+      } catch (error) {
+        const of = 'run' in args[0] ? args[0].run : args[0];
+        if (error instanceof StepFailure) throw ApplicationFailure.create({ type: error.code, message: error.message, nonRetryable: !error.retryable });
+        log.error({ err: error, task_id: of.taskId, run_id: of.runId, move }, 'a move of the line failed');
+        if (isBrokenRequest(error)) throw ApplicationFailure.nonRetryable('the line refused this step', 'unexpected');
+        throw error;
+      }
+    };
+  };
+  return {
+    enter: named('enter', async (request: EnterRequest) => {
+      if (request.step.when !== undefined && !(await holds(request))) return { state: 'skipped' as const };
+      return line.enter(request);
+    }),
+    leave: named('leave', (run: RunIdentity, stepId: string, cause: string) => line.leave(run, stepId, cause)),
+    close: named('close', async (run: RunIdentity, end: TaskEnd) => {
+      const current = await line.close(run, end);
+      await workspaces.remove(run.taskId, run.attempt);
+      return current;
+    }),
+  };
+
+  async function holds({ run, step }: EnterRequest): Promise<boolean> {
+    return renderer.condition(await planOf(run.taskId), step, await line.outputs(run, step));
+  }
+}

@@ -1,0 +1,2 @@
+export { changeResidency } from './change-residency.js';
+export { runTask } from './run-task.js';

@@ -1,0 +1,265 @@
+import {
+  ActivityCancellationType,
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  CancelledFailure,
+  condition,
+  isCancellation,
+  proxyActivities,
+  proxyLocalActivities,
+  rootCause,
+  setCurrentDetails,
+  setHandler,
+  sleep,
+  TimeoutFailure,
+  TimeoutType,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { LineActivities } from '../activities/line-activities.js';
+import type { StepActivity } from '../activities/step-activities.js';
+import { type FailureInfo, failureCodes } from '../contract/failure.js';
+import type { ExecutionRef, Grant, Refusal, RunIdentity, TaskEnd } from '../contract/line.js';
+import type { PlanStep } from '../contract/plan.js';
+import { temporalPriorityKey } from '../contract/priority.js';
+import { mayRetry, progressTable, retryDelayMs, type StepState } from '../scheduling/plan-progress.js';
+import { grantSignal, prioritySignal, progressQuery, refusedSignal, type TaskStart } from './run-task.messages.js';
+
+/** Tries of one step that may end after their claim without a result (worker killed, host lost) before the step counts as poison. */
+const lostClaimsMax = 3;
+
+const line = proxyLocalActivities<LineActivities>({
+  // A hung connection: each move is one short transaction, so a longer call is cut and repeated.
+  startToCloseTimeout: '10 seconds',
+  // PostgreSQL away: every move may be repeated, and a task is never given up for it. Broken requests are marked non-retryable.
+  retry: { initialInterval: '100 milliseconds', backoffCoefficient: 2, maximumInterval: '10 seconds' },
+});
+
+/** How an attempt at a step ended without a result. */
+interface StepFailed {
+  readonly code: string;
+  readonly message: string;
+  readonly retryable: boolean;
+  readonly details?: FailureInfo['details'];
+}
+
+type TryEnd = { readonly kind: 'done'; readonly execution: ExecutionRef | null } | { readonly kind: 'lost'; readonly claimed: boolean } | ({ readonly kind: 'failed' } & StepFailed);
+
+/** Ends a run that has no effect, since its attempt is over. */
+class Stale extends Error {}
+
+/** Ends the plan: a step failed for good. */
+class PlanFailed extends Error {
+  readonly info: FailureInfo;
+  constructor(info: FailureInfo) {
+    super(info.message);
+    this.info = info;
+  }
+}
+
+/**
+ * One task, from its first step to its end. Decides nothing about order: each step enters the line, waits for its grant, and runs once
+ * in the slot it was given. Everything it knows of the outside comes from local activities and signals.
+ * @throws ApplicationFailure with the failure's code when the task failed, so that the run shows as failed; CancelledFailure when it was cancelled
+ */
+export async function runTask(task: TaskStart): Promise<{ status: TaskEnd['status'] | 'stale' }> {
+  const info = workflowInfo();
+  const run: RunIdentity = { taskId: task.taskId, attempt: task.attempt, runId: info.runId, firstRunId: info.firstExecutionRunId };
+  const inbox = openInbox(task);
+  const states = new Map<string, StepState>(task.plan.steps.map((step) => [step.id, 'pending']));
+  const show = (id: string, state: StepState) => {
+    states.set(id, state);
+    setCurrentDetails(progressTable(task.plan, states));
+  };
+  setHandler(progressQuery, () => ({
+    attempt: task.attempt,
+    steps: task.plan.steps.map((step) => ({ id: step.id, type: step.type, state: states.get(step.id) ?? 'pending' })),
+  }));
+
+  try {
+    await runPlan(task, run, inbox, show);
+  } catch (error) {
+    if (error instanceof Stale) return { status: 'stale' };
+    for (const [id, state] of states) if (state === 'pending') show(id, 'not_reached');
+    const end = endOf(error, task);
+    await CancellationScope.nonCancellable(() => line.close(run, end));
+    if (end.status === 'cancelled') throw error;
+    throw ApplicationFailure.nonRetryable(end.error?.message ?? 'the task failed', end.error?.code ?? failureCodes.unexpected);
+  }
+  const end: TaskEnd = { status: 'completed', error: null };
+  const current = await CancellationScope.nonCancellable(() => line.close(run, end));
+  return { status: current ? 'completed' : 'stale' };
+}
+
+/** Runs every step as soon as those it needs have ended; the first failure cancels the others and waits for them. */
+async function runPlan(task: TaskStart, run: RunIdentity, inbox: Inbox, show: (id: string, state: StepState) => void): Promise<void> {
+  const scope = new CancellationScope();
+  const ends = new Map<string, Promise<void>>();
+  await scope.run(async () => {
+    for (const [index, step] of task.plan.steps.entries()) {
+      const title = `step ${index + 1}/${task.plan.steps.length}`;
+      const needed = step.needs.map((id) => ends.get(id));
+      const end = Promise.all(needed).then(() => runStep(task, run, step, title, inbox, (state) => show(step.id, state)));
+      ends.set(step.id, end);
+    }
+    const results = [...ends.values()];
+    let first: { error: unknown } | undefined;
+    const watched = results.map((end) =>
+      end.catch((error: unknown) => {
+        first ??= { error };
+        scope.cancel();
+      }),
+    );
+    await Promise.all(watched);
+    if (first) throw first.error;
+  });
+}
+
+async function runStep(task: TaskStart, run: RunIdentity, step: PlanStep, title: string, inbox: Inbox, show: (state: StepState) => void): Promise<void> {
+  let stepAttempt = 1;
+  let lostClaims = 0;
+  for (;;) {
+    const end = await tryStep(task, run, step, stepAttempt, title, inbox, show);
+    if (end.kind === 'done') {
+      show(end.execution ? 'completed' : 'skipped');
+      return;
+    }
+    if (end.kind === 'lost') {
+      lostClaims += end.claimed ? 1 : 0;
+      if (lostClaims <= lostClaimsMax) continue;
+    }
+    const failure: StepFailed =
+      end.kind === 'failed' ? end : { code: failureCodes.poison, message: `the process that ran this step was lost ${lostClaims} times`, retryable: false };
+    if (mayRetry(step, stepAttempt, failure)) {
+      show('waiting');
+      await sleep(retryDelayMs(step, stepAttempt));
+      stepAttempt += 1;
+      continue;
+    }
+    if (step.onFailure === 'skip') {
+      show('skipped');
+      return;
+    }
+    show('failed');
+    const { code, message, details } = failure;
+    throw new PlanFailed({ code, message, step: step.id, attempt: stepAttempt, ...(details === undefined ? {} : { details }) });
+  }
+}
+
+/** One try: enter the line, wait for the grant, run the activity. On every other end than a result the line is left. */
+async function tryStep(task: TaskStart, run: RunIdentity, step: PlanStep, stepAttempt: number, title: string, inbox: Inbox, show: (state: StepState) => void): Promise<TryEnd> {
+  let cause = 'left';
+  let settled = false;
+  try {
+    const entered = await line.enter({ run, step, stepAttempt });
+    switch (entered.state) {
+      case 'stale':
+        settled = true;
+        throw new Stale();
+      case 'done':
+        settled = true;
+        return { kind: 'done', execution: entered.execution };
+      case 'skipped':
+        settled = true;
+        return { kind: 'done', execution: null };
+      case 'granted':
+        inbox.accept(entered.grant);
+        break;
+      case 'waiting':
+        show('waiting');
+    }
+    const answer = await inbox.answerFor(entered.row);
+    if ('code' in answer) {
+      settled = true; // the refusal voided the row
+      return { kind: 'failed', code: answer.code, message: answer.message, retryable: answer.retryable };
+    }
+    show('running');
+    const { [step.type]: perform } = proxyActivities<Record<string, StepActivity>>({
+      taskQueue: answer.queue,
+      // Catches a worker that took the activity and hangs past the step's own deadline, which comes first.
+      startToCloseTimeout: step.startToCloseMs + 15_000,
+      // Catches a queue that nobody serves: the line takes an unclaimed grant back after the same time.
+      scheduleToStartTimeout: '15 seconds',
+      // Catches a killed worker; the wrapper beats every 2 s.
+      heartbeatTimeout: '20 seconds',
+      retry: { maximumAttempts: 1 }, // a grant is used once; this workflow retries
+      cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED, // the slot is free only when the work has stopped
+      summary: `${title}, attempt ${stepAttempt}`,
+      priority: { priorityKey: temporalPriorityKey(inbox.exact(), task.priorityLevels) },
+      allowEagerDispatch: false, // an eager activity would pass by the queue's priority
+    });
+    if (!perform) throw ApplicationFailure.nonRetryable(`no activity for step type ${step.type}`);
+    const execution = await perform({ grant: answer, taskId: task.taskId, step: step.id });
+    settled = true;
+    return { kind: 'done', execution };
+  } catch (error) {
+    if (error instanceof Stale) throw error;
+    if (isCancellation(error)) {
+      cause = 'cancelled';
+      throw error;
+    }
+    const end = classify(error);
+    cause = end.kind === 'failed' ? end.code : 'lost';
+    return end;
+  } finally {
+    const left = cause;
+    if (!settled) await CancellationScope.nonCancellable(() => line.leave(run, step.id, left));
+  }
+}
+
+/** What a failed activity means: the step failed, or its grant was lost and it enters the line again. */
+function classify(error: unknown): TryEnd {
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof TimeoutFailure) {
+    if (cause.timeoutType === TimeoutType.START_TO_CLOSE) return { kind: 'failed', code: failureCodes.timeout, message: 'the step passed its time limit', retryable: true };
+    return { kind: 'lost', claimed: cause.timeoutType !== TimeoutType.SCHEDULE_TO_START };
+  }
+  if (cause instanceof ApplicationFailure) {
+    const claimed = (cause.details?.[0] as { claimed?: boolean } | undefined)?.claimed ?? true;
+    if (cause.type === failureCodes.grantVoid || cause.type === failureCodes.grantReturned) return { kind: 'lost', claimed };
+    const details = (cause.details?.[0] as { details?: StepFailed['details'] } | undefined)?.details;
+    return {
+      kind: 'failed',
+      code: cause.type ?? failureCodes.unexpected,
+      message: cause.message,
+      retryable: !cause.nonRetryable,
+      ...(details === undefined || details === null ? {} : { details }),
+    };
+  }
+  throw error;
+}
+
+function endOf(error: unknown, task: TaskStart): TaskEnd {
+  if (error instanceof PlanFailed) return { status: 'failed', error: error.info };
+  if (error instanceof CancelledFailure || isCancellation(error)) return { status: 'cancelled', error: null };
+  return { status: 'failed', error: { code: failureCodes.unexpected, message: rootCause(error) ?? 'the task failed', step: null, attempt: task.attempt } };
+}
+
+interface Inbox {
+  /** the latest exact priority */
+  exact(): number;
+  accept(grant: Grant): void;
+  /** the latest grant, or the refusal, of a row */
+  answerFor(row: string): Promise<Grant | Refusal>;
+}
+
+/** Collects signals from the first moment on; a grant of a row that nobody waits on is never looked at. */
+function openInbox(task: TaskStart): Inbox {
+  const answers = new Map<string, Grant | Refusal>();
+  let exact = task.exact;
+  setHandler(grantSignal, (grant) => void answers.set(grant.row, grant));
+  setHandler(refusedSignal, (refusal) => void answers.set(refusal.row, refusal));
+  setHandler(prioritySignal, (changed) => {
+    exact = changed;
+  });
+  return {
+    exact: () => exact,
+    accept: (grant) => void answers.set(grant.row, grant),
+    async answerFor(row) {
+      await condition(() => answers.has(row));
+      const answer = answers.get(row);
+      if (!answer) throw ApplicationFailure.nonRetryable(`no answer for row ${row}`);
+      return answer;
+    },
+  };
+}
