@@ -15,6 +15,7 @@ export default defineConfig({
   test: {
     // Temporal's native core crashes in worker threads.
     pool: 'forks',
+    setupFiles: './test/support/end-with-run.ts',
     // Real servers on two busy cores; a test that needs more says so itself.
     testTimeout: 60_000,
     hookTimeout: 60_000,
