@@ -13,9 +13,9 @@ import {
   setHandler,
   sleep,
   TimeoutFailure,
-  TimeoutType,
   workflowInfo,
 } from '@temporalio/workflow';
+import { TimeoutType } from '@temporalio/common';
 import type { LineActivities } from '../activities/line-activities.js';
 import type { StepActivity } from '../activities/step-activities.js';
 import { type FailureInfo, failureCodes } from '../contract/failure.js';

@@ -1,0 +1,51 @@
+import type { Client } from '@temporalio/client';
+import type { Logger } from 'pino';
+import { type Decided, decideOnce, expireGrants, type GrantedSignal, loseHosts } from '../db/decide.js';
+import type { Sql } from '../db/connect.js';
+import type { Policy } from '../scheduling/policy.js';
+import { isNotFound } from '../temporal/grpc-status.js';
+import { signalOnce } from '../temporal/signal-once.js';
+
+/** How often unanswered grants and lapsed leases are looked for. */
+const sweepEveryMs = 1_000;
+/** The pause before another try when a different engine, or an entering step, holds the decision lock. */
+const busyPauseMs = 5;
+
+export interface DeciderDeps {
+  readonly sql: Sql;
+  readonly client: Client;
+  readonly policy: Policy;
+  /** called when residency orders wait to be delivered */
+  readonly onOrders: () => void;
+  readonly log: Logger;
+}
+
+/**
+ * One run of the decide loop: takes back what nobody answers, lets the policy choose, and tells the workflows of granted rows.
+ * A signal that fails is repeated by the expiry of its grant, so nothing here waits for Temporal.
+ */
+export function createDecider({ sql, client, policy, onOrders, log }: DeciderDeps): () => Promise<{ againInMs: number } | undefined> {
+  let sweptAtMs = 0;
+  return async () => {
+    if (Date.now() - sweptAtMs >= sweepEveryMs) {
+      sweptAtMs = Date.now();
+      const lost = await loseHosts(sql);
+      if (lost.length > 0) log.warn({ lost }, 'a lease lapsed: its grants went back to the line');
+      tell(await expireGrants(sql));
+    }
+    const decided: Decided | 'busy' = await decideOnce(sql, policy);
+    if (decided === 'busy') return { againInMs: busyPauseMs };
+    tell(decided.granted);
+    if (decided.ordered.length > 0) onOrders();
+    return undefined;
+  };
+
+  function tell(granted: readonly GrantedSignal[]): void {
+    for (const { workflowId, grant } of granted) {
+      signalOnce(client, workflowId, 'grant', grant, grant.grantId).catch((error: unknown) => {
+        // Without a running workflow the grant expires and the reconciler looks after the task.
+        log.warn({ err: isNotFound(error) ? undefined : error, workflow_id: workflowId, row: grant.row }, 'a grant did not reach its workflow');
+      });
+    }
+  }
+}

@@ -1,0 +1,18 @@
+import type { Client } from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
+
+/**
+ * Signals a workflow so that repeats with one `requestId` are one event in its history. The SDK's own `signal()` draws a new id for each call.
+ * @param requestId names this signal for ever; for a grant, the grant's id
+ * @throws the gRPC error; `NOT_FOUND` when the workflow does not run
+ */
+export async function signalOnce(client: Client, workflowId: string, signalName: string, argument: unknown, requestId: string): Promise<void> {
+  await client.workflowService.signalWorkflowExecution({
+    namespace: client.options.namespace,
+    workflowExecution: { workflowId },
+    signalName,
+    input: { payloads: [defaultPayloadConverter.toPayload(argument)] },
+    identity: client.options.identity,
+    requestId,
+  });
+}
