@@ -1,0 +1,29 @@
+import { Client, Connection } from '@temporalio/client';
+import { NativeConnection } from '@temporalio/worker';
+
+/** Where a Temporal server is, and as whom we come. */
+export interface TemporalTarget {
+  /** host:port */
+  readonly address: string;
+  readonly namespace: string;
+  readonly tls?: boolean;
+  readonly apiKey?: string;
+}
+
+function connectionOptions({ address, tls, apiKey }: TemporalTarget): { address: string; tls: boolean; apiKey?: string } {
+  return { address, tls: tls ?? apiKey !== undefined, ...(apiKey === undefined ? {} : { apiKey }) };
+}
+
+/**
+ * A client of the server; close it by `client.connection.close()`.
+ * @throws when the server does not answer within 10 s
+ */
+export async function connectClient(target: TemporalTarget): Promise<Client> {
+  const connection = await Connection.connect({ ...connectionOptions(target), connectTimeout: 10_000 });
+  return new Client({ connection, namespace: target.namespace });
+}
+
+/** The one connection that all workers of a process share; close it after the last of them. */
+export async function connectNative(target: TemporalTarget): Promise<NativeConnection> {
+  return NativeConnection.connect(connectionOptions(target));
+}
