@@ -1,0 +1,7 @@
+import { createOllamaBackend, type OllamaBackendOptions } from './ollama.js';
+import type { ModelBackend } from './backend.js';
+
+/** Every kind of model server, by the name that the configuration uses; a new kind is one line here and one file beside it. */
+export const backends: Readonly<Record<string, (options: OllamaBackendOptions) => ModelBackend>> = {
+  ollama: createOllamaBackend,
+};

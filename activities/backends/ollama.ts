@@ -1,0 +1,306 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ListResponse, ModelResponse, GenerateRequest as OllamaRequest, ProgressResponse } from 'ollama';
+import type { Logger } from 'pino';
+import { failureCodes, StepFailure } from '../../contract/failure.js';
+import type { JsonObject } from '../../contract/json.js';
+import { loopbackRegistry, parseModelName, sameModel } from '../../contract/model-name.js';
+import type { GenerateRequest, GenerateResult, InstalledModel, LoadedModel, ModelBackend, PullProgress } from './backend.js';
+import { callOllama, eachLine } from './ollama-call.js';
+import { backendFailed } from './ollama-errors.js';
+import { parseOllamaAddress } from './server/ollama-address.js';
+
+/** Deadlines in milliseconds; each bounds one kind of silence or work, and all of them end the connection. */
+export interface OllamaTimeouts {
+  /** lists, version */
+  readonly requestMs: number;
+  /** from the request to the first token: a model that has to be loaded and a long prompt fall into it */
+  readonly firstTokenMs: number;
+  /** between two tokens */
+  readonly idleMs: number;
+  /** one inference as a whole; a step's own limit comes first as a rule */
+  readonly totalMs: number;
+  readonly loadMs: number;
+  /** until an unloaded model is gone; it waits for inferences under way */
+  readonly unloadMs: number;
+  /** between two signs of progress of a pull; Ollama itself tries a stalled part again after 30 s, six times */
+  readonly pullIdleMs: number;
+  readonly pullTotalMs: number;
+}
+
+export const defaultOllamaTimeouts: OllamaTimeouts = {
+  requestMs: 10_000,
+  firstTokenMs: 600_000,
+  idleMs: 120_000,
+  totalMs: 3_600_000,
+  loadMs: 600_000,
+  unloadMs: 120_000,
+  pullIdleMs: 300_000,
+  pullTotalMs: 86_400_000,
+};
+
+export interface OllamaBackendOptions {
+  /** `OLLAMA_HOST` in any of its forms */
+  readonly address: string;
+  /** registry hosts that names may carry, see contract/model-name.ts */
+  readonly registries: readonly string[];
+  /** false: models are only what is installed already */
+  readonly allowPull: boolean;
+  readonly timeouts: OllamaTimeouts;
+  readonly log: Logger;
+}
+
+/** `/api/ps` is asked at most this often: 0.24.0 reads its table there without a lock, and a load at that moment can end the server. */
+const loadedMaxAgeMs = 2_000;
+
+/** A JSON answer of `/api/ps` as 0.24.0 gives it; the client's type lacks `context_length`. */
+type RunningModel = ModelResponse & { readonly context_length?: number };
+
+/** The model backend for Ollama, 0.17.1 or later. Opens no connection until it is used and keeps none. */
+export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend {
+  const { registries, allowPull, timeouts, log } = options;
+  const address = parseOllamaAddress(options.address);
+  let lastLoaded: { readonly models: readonly LoadedModel[]; readonly atMs: number } | undefined;
+  let loadsUnderWay = 0;
+
+  const listCall = (signal: AbortSignal) => ({
+    kind: 'list' as const,
+    model: null,
+    address,
+    signal,
+    deadlines: { firstMs: timeouts.requestMs, idleMs: timeouts.requestMs, totalMs: timeouts.requestMs },
+    timeoutCode: failureCodes.backendUnavailable,
+  });
+
+  /** Refuses a name before any request: a name alone can send a prompt to another machine. */
+  const allowed = (name: string): string => {
+    const parsed = parseModelName(name, registries);
+    if ('problem' in parsed) throw new StepFailure(failureCodes.invalidInput, parsed.problem, { retryable: false });
+    return parsed.name;
+  };
+
+  const readLoaded = async (signal: AbortSignal): Promise<readonly LoadedModel[]> => {
+    const answer = await callOllama(listCall(signal), (client) => client.ps() as Promise<Omit<ListResponse, 'models'> & { models: RunningModel[] | null }>);
+    const models = (answer.models ?? []).map(loadedModelOf);
+    lastLoaded = { models, atMs: performance.now() };
+    return models;
+  };
+
+  /** Ollama's answer to an empty prompt: it loads, keeps, or with 0 releases the model, and generates nothing. */
+  const keepAlive = (model: string, keepAliveSeconds: number, requestOptions: object | undefined, call: { kind: 'load' | 'unload'; limitMs: number; signal: AbortSignal }) =>
+    callOllama(
+      {
+        kind: call.kind,
+        model,
+        address,
+        signal: call.signal,
+        deadlines: { firstMs: call.limitMs, idleMs: call.limitMs, totalMs: call.limitMs },
+        timeoutCode: call.kind === 'load' ? failureCodes.modelLoadTimeout : failureCodes.backendUnavailable,
+      },
+      async (client, alive) => {
+        const stream = await client.generate({ model, prompt: '', stream: true, keep_alive: keepAliveSeconds, ...(requestOptions === undefined ? {} : { options: requestOptions }) });
+        await eachLine(stream, alive, () => {});
+      },
+    );
+
+  return {
+    kind: 'ollama',
+    address: address.url,
+
+    async version(signal) {
+      const { version } = await callOllama(listCall(signal), (client) => client.version());
+      return version;
+    },
+
+    async installed(signal) {
+      const answer = await callOllama(listCall(signal), (client) => client.list() as Promise<{ models: ModelResponse[] | null }>);
+      return (answer.models ?? []).map(installedModelOf);
+    },
+
+    async loaded(signal) {
+      signal.throwIfAborted();
+      const fresh = lastLoaded !== undefined && (loadsUnderWay > 0 || performance.now() - lastLoaded.atMs < loadedMaxAgeMs);
+      return fresh && lastLoaded !== undefined ? lastLoaded.models : readLoaded(signal);
+    },
+
+    async pull(name, signal, onProgress) {
+      const model = allowed(name);
+      if (!allowPull) throw new StepFailure(failureCodes.modelNotFound, `model ${model} is not installed, and this installation may not pull models`, { retryable: false, details: { model } });
+      try {
+        await pullOnce(model, signal, onProgress);
+      } catch (error) {
+        // Ollama has deleted the file whose digest was wrong, so one more pull fetches it anew: a damaged transfer heals, a wrong source stays wrong.
+        if (!(error instanceof StepFailure) || error.code !== failureCodes.modelDigestMismatch) throw error;
+        log.warn({ model }, 'the pulled model had a wrong digest; it is pulled once more');
+        await pullOnce(model, signal, onProgress);
+      }
+    },
+
+    async load(need, keepAliveMs, signal) {
+      const model = allowed(need.name);
+      // A reading made now and kept is what `loaded` answers with meanwhile.
+      if (lastLoaded === undefined) await readLoaded(signal);
+      loadsUnderWay += 1;
+      try {
+        await keepAlive(model, Math.max(1, Math.round(keepAliveMs / 1000)), { num_ctx: need.numCtx }, { kind: 'load', limitMs: timeouts.loadMs, signal });
+      } finally {
+        loadsUnderWay -= 1;
+      }
+      const found = (await readLoaded(signal)).find((each) => sameModel(each.name, model));
+      if (found === undefined) throw new StepFailure(backendFailed, `Ollama loaded ${model} and dropped it at once`, { retryable: true, details: { model } });
+      return found;
+    },
+
+    async unload(name, signal) {
+      const limit = AbortSignal.timeout(timeouts.unloadMs);
+      const both = AbortSignal.any([signal, limit]);
+      try {
+        await keepAlive(name, 0, undefined, { kind: 'unload', limitMs: timeouts.unloadMs, signal: both }).catch((error: unknown) => {
+          if (!(error instanceof StepFailure) || error.code !== failureCodes.modelNotFound) throw error;
+        });
+        // Absent twice: a model that is being stopped can be missing from one answer and back in the next.
+        for (let absent = 0, pauseMs = 25; absent < 2; pauseMs = Math.min(pauseMs * 2, 500)) {
+          await delay(pauseMs, undefined, { signal: both });
+          absent = (await readLoaded(both)).some((each) => sameModel(each.name, name)) ? 0 : absent + 1;
+        }
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!limit.aborted) throw error;
+        throw new StepFailure(backendFailed, `Ollama did not unload ${name} within ${timeouts.unloadMs / 1000} s`, { retryable: true, details: { model: name }, cause: error });
+      }
+    },
+
+    generate: (request) => generate(request),
+  };
+
+  async function pullOnce(model: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<void> {
+    const layers = new Map<string, ProgressResponse>();
+    await callOllama(
+      { kind: 'pull', model, address, signal, deadlines: { firstMs: timeouts.pullIdleMs, idleMs: timeouts.pullIdleMs, totalMs: timeouts.pullTotalMs }, timeoutCode: failureCodes.modelPullFailed },
+      async (client, alive) => {
+        let completedBefore = -1;
+        let statusBefore = '';
+        const moved = (progress: PullProgress) => {
+          // Ollama repeats the same figure 16 times a second while nothing comes, so only a change is a sign of life.
+          if (progress.completedBytes !== completedBefore || progress.status !== statusBefore) alive();
+          completedBefore = progress.completedBytes;
+          statusBefore = progress.status;
+        };
+        const stream = await client.pull({ model, stream: true, insecure: loopbackRegistry(model) !== undefined });
+        await eachLine(stream, () => {}, (line) => {
+          if (line.digest !== undefined) layers.set(line.digest, line);
+          const progress = { status: line.status, completedBytes: sum(layers, 'completed'), totalBytes: sum(layers, 'total') };
+          moved(progress);
+          onProgress(progress);
+        });
+      },
+    );
+  }
+
+  async function generate(request: GenerateRequest): Promise<GenerateResult> {
+    const model = allowed(request.model.name);
+    // An empty prompt would load the model and answer nothing.
+    if (request.prompt === '') throw new StepFailure(failureCodes.invalidInput, 'a prompt may not be empty', { retryable: false });
+    return callOllama(
+      { kind: 'generate', model, address, signal: request.signal, deadlines: { firstMs: timeouts.firstTokenMs, idleMs: timeouts.idleMs, totalMs: timeouts.totalMs } },
+      async (client, alive) => {
+        const pieces: string[] = [];
+        let bytes = 0;
+        let end: Ended | undefined;
+        const stream = await client.generate(bodyOf(model, request));
+        await eachLine(stream, alive, (line) => {
+          const piece = line.response ?? '';
+          bytes += Buffer.byteLength(piece);
+          if (bytes > request.outputBytesMax) {
+            throw new StepFailure(failureCodes.limitExceeded, `model ${model} gave more than ${request.outputBytesMax} bytes`, { retryable: false, details: { model, outputBytesMax: request.outputBytesMax } });
+          }
+          if (piece !== '') {
+            pieces.push(piece);
+            request.onText?.(piece);
+          }
+          if (line.done) end = line;
+        });
+        return resultOf(model, pieces.join(''), end);
+      },
+    );
+  }
+}
+
+/** The client's type lacks `truncate` and `shift`; it sends what it is given. */
+type Body = OllamaRequest & { stream: true; truncate: false; shift: false };
+
+/**
+ * The request of one inference. Never `keep_alive`: the lease belongs to the host, and with -1 here another model's request hung for ever.
+ * `truncate` and `shift` off: a prompt that does not fit is an error and an answer that does not fit ends as `length`, never silently cut.
+ */
+function bodyOf(model: string, request: GenerateRequest): Body {
+  const { stop, ...sampling } = request.options ?? {};
+  return {
+    model,
+    prompt: request.prompt,
+    stream: true,
+    truncate: false,
+    shift: false,
+    ...(request.system === undefined ? {} : { system: request.system }),
+    ...(request.format === undefined ? {} : { format: request.format }),
+    options: { ...sampling, ...(stop === undefined ? {} : { stop: [...stop] }), num_ctx: request.model.numCtx, num_predict: sampling.num_predict ?? request.model.numCtx },
+  };
+}
+
+/** The last line of a stream as far as it is used; durations in nanoseconds. */
+interface Ended {
+  readonly done_reason?: string;
+  readonly total_duration?: number;
+  readonly load_duration?: number;
+  readonly prompt_eval_count?: number;
+  readonly prompt_eval_duration?: number;
+  readonly eval_count?: number;
+  readonly eval_duration?: number;
+}
+
+function resultOf(model: string, text: string, end: Ended | undefined): GenerateResult {
+  const finish = end?.done_reason;
+  if (finish !== 'stop' && finish !== 'length') {
+    throw new StepFailure(backendFailed, `Ollama ended the answer of ${model} without saying that it is complete`, { retryable: true, details: { model, reason: finish ?? null } });
+  }
+  return {
+    text: storable(text),
+    finish,
+    promptTokens: end?.prompt_eval_count ?? 0,
+    outputTokens: end?.eval_count ?? 0,
+    totalMs: milliseconds(end?.total_duration),
+    loadMs: milliseconds(end?.load_duration),
+    promptMs: milliseconds(end?.prompt_eval_duration),
+    outputMs: milliseconds(end?.eval_duration),
+  };
+}
+
+/** PostgreSQL's jsonb takes neither NUL nor a lone surrogate, and a model may give both. */
+function storable(text: string): string {
+  return text.replace(/\0|\p{Surrogate}/gu, '\ufffd');
+}
+
+function milliseconds(nanoseconds: number | undefined): number {
+  return (nanoseconds ?? 0) / 1e6;
+}
+
+function sum(layers: ReadonlyMap<string, ProgressResponse>, field: 'completed' | 'total'): number {
+  let bytes = 0;
+  for (const layer of layers.values()) bytes += layer[field] ?? 0;
+  return bytes;
+}
+
+function installedModelOf(model: ModelResponse): InstalledModel {
+  return { name: model.name, digest: model.digest, sizeBytes: model.size, details: { ...model.details } as unknown as JsonObject };
+}
+
+function loadedModelOf(model: RunningModel): LoadedModel {
+  const expiresAtMs = Date.parse(String(model.expires_at));
+  return {
+    name: model.name,
+    digest: model.digest,
+    memoryBytes: model.size,
+    vramBytes: model.size_vram,
+    contextLength: model.context_length ?? null,
+    expiresAtMs: Number.isNaN(expiresAtMs) ? null : expiresAtMs,
+  };
+}
