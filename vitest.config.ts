@@ -25,7 +25,14 @@ export default defineConfig({
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], maxWorkers: 2, sequence: { groupOrder: 1 } } },
       {
         extends: true,
-        test: { name: 'integration', include: ['test/integration/**/*.test.ts'], exclude: askingForOllama, globalSetup: servers, maxWorkers: 2, sequence: { groupOrder: 2 } },
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          exclude: askingForOllama,
+          globalSetup: servers,
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
+        },
       },
       { extends: true, test: { name: 'models', include: oneAfterAnother, globalSetup: servers, fileParallelism: false, sequence: { groupOrder: 3 } } },
     ],

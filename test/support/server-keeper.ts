@@ -39,7 +39,14 @@ async function freePort(): Promise<number> {
 }
 
 /** Starts a server and waits until `ready` says so; its output goes to a file in the run's directory. */
-async function startServer(home: string, name: string, binary: string, args: string[], env: Record<string, string>, ready: () => Promise<boolean>): Promise<void> {
+async function startServer(
+  home: string,
+  name: string,
+  binary: string,
+  args: string[],
+  env: Record<string, string>,
+  ready: () => Promise<boolean>,
+): Promise<void> {
   const log = createWriteStream(path.join(home, `${name}.log`));
   const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   child.stdout.pipe(log);
