@@ -26,7 +26,7 @@ declare module 'vitest' {
 
 interface Running {
   readonly addresses: ServerAddresses;
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 /**

