@@ -13,7 +13,11 @@ export interface RunRequest {
   readonly timeoutMs: number;
   /** kept of each of stdout and stderr: head and tail */
   readonly outputBytes: number;
+  /** written in all before the run is ended as over its limit; unlimited when left out */
+  readonly outputBytesMax?: number;
+  /** of one file, and by how much the workspace may grow */
   readonly diskBytes: number;
+  /** memory of all its processes together; 0: unlimited */
   readonly memoryBytes: number;
   readonly signal: AbortSignal;
 }
@@ -34,9 +38,16 @@ export interface RunResult {
   readonly level: SandboxLevel;
 }
 
-/** Runs programs that nobody trusts. Whatever ends a run, no process of it is left. */
+/**
+ * Runs programs that nobody trusts. Whatever ends a run, no process of it is left; the one exception is level `none`,
+ * where a daemon that also cleared its environment between two looks at the process table can get away.
+ */
 export interface Sandbox {
   readonly level: SandboxLevel;
-  /** @throws {StepFailure} `limit_exceeded` (time, with what was printed so far in `details`), `sandbox_unavailable` */
+  /**
+   * @throws {StepFailure} `limit_exceeded` (`details`: `limit` is `timeout_seconds`, `output_bytes`, `memory_gb` or `disk_gb`,
+   * with `stdout` and `stderr` as far as printed), `sandbox_unavailable`
+   * @throws the signal's reason when it aborted, after every process is gone
+   */
   run(request: RunRequest): Promise<RunResult>;
 }
