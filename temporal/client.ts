@@ -1,5 +1,5 @@
 import { Client, Connection } from '@temporalio/client';
-import { NativeConnection } from '@temporalio/worker';
+import type { NativeConnection } from '@temporalio/worker';
 
 /** Where a Temporal server is, and as whom we come. */
 export interface TemporalTarget {
@@ -25,5 +25,6 @@ export async function connectClient(target: TemporalTarget): Promise<Client> {
 
 /** The one connection that all workers of a process share; close it after the last of them. */
 export async function connectNative(target: TemporalTarget): Promise<NativeConnection> {
-  return NativeConnection.connect(connectionOptions(target));
+  const worker = await import('@temporalio/worker'); // loaded here: the API has no worker, and it takes a second and 60 MB
+  return worker.NativeConnection.connect(connectionOptions(target));
 }

@@ -1,0 +1,158 @@
+import { closeSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import pino, { type DestinationStream, type Logger } from 'pino';
+import type { Config } from './config.js';
+
+const fieldCharactersMax = 8_192;
+const depthMax = 5;
+const itemsMax = 100;
+const lineCharactersMax = 65_536;
+
+/** Keys whose values are never written. */
+const secretKey = /^(.*_)?(password|passwd|secret|token|authorization|cookie|set-cookie|credentials?)$|api_?key$|x-api-key/i;
+/** What may drive a terminal or reorder text: C1, line and paragraph separators, direction marks. JSON escapes the rest itself. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const unsafe = /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const control = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** Where lines go; tests give their own. */
+export interface LogSink {
+  write(line: string): void;
+}
+
+/**
+ * The logger of a main. JSON lines carry `task_id` and `workflow_id`; text lines are `time - name - level - message`.
+ * Secrets are replaced, control characters escaped and long fields cut, whoever logs them.
+ * @param main such as `api`; on every JSON line
+ * @param sinks default: those of `logging.handlers`; console is standard output
+ */
+export function createLogger(logging: Config['logging'], main: string, sinks: readonly LogSink[] = sinksOf(logging)): Logger {
+  const destination: DestinationStream = {
+    write: (line) => {
+      // Read again, since neither the message nor what `child()` binds passes a formatter.
+      const record = fields(JSON.parse(line) as Record<string, unknown>);
+      const written = logging.format === 'json' ? jsonLine(record) : textLine(record);
+      for (const sink of sinks) sink.write(written);
+    },
+  };
+  return pino(
+    {
+      name: 'Orchestrator',
+      level: logging.level === 'WARNING' ? 'warn' : logging.level.toLowerCase(),
+      base: { main, pid: process.pid },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: {
+        level: (label) => ({ level: levelName(label) }),
+        log: (object) => fields(object),
+      },
+      serializers: { err: (error: unknown) => error }, // fields() has done it
+    },
+    destination,
+  );
+}
+
+function sinksOf(logging: Config['logging']): readonly LogSink[] {
+  return logging.handlers.map((handler) => (handler === 'console' ? { write: (line: string) => void process.stdout.write(line) } : createRotatingFile(logging.file)));
+}
+
+function levelName(label: string): string {
+  return label === 'warn' ? 'WARNING' : label.toUpperCase();
+}
+
+/** A line's own fields as they are written: ids under one name each, no secrets, bounded. */
+function fields(object: Record<string, unknown>): Record<string, unknown> {
+  const { taskId, workflowId, ...rest } = object;
+  const safe = safeValue(rest, 0) as Record<string, unknown>;
+  const task = safe['task_id'] ?? taskId;
+  const workflow = safe['workflow_id'] ?? workflowId ?? (typeof task === 'string' ? `task-${task}` : undefined);
+  return { ...safe, ...(task === undefined ? {} : { task_id: task }), ...(workflow === undefined ? {} : { workflow_id: workflow }) };
+}
+
+function safeValue(value: unknown, depth: number): unknown {
+  if (typeof value === 'string') return safeText(value);
+  if (typeof value === 'bigint') return String(value);
+  if (typeof value !== 'object' || value === null) return value;
+  if (value instanceof Error) return safeError(value, depth);
+  if (value instanceof Date) return value;
+  if (depth >= depthMax) return '[deeper]';
+  if (Array.isArray(value)) return [...value.slice(0, itemsMax).map((item) => safeValue(item, depth + 1)), ...(value.length > itemsMax ? [`[${value.length - itemsMax} more]`] : [])];
+  return Object.fromEntries(
+    Object.entries(value)
+      .slice(0, itemsMax)
+      .map(([key, item]) => [key, secretKey.test(key) && item !== null && item !== undefined ? '[redacted]' : safeValue(item, depth + 1)]),
+  );
+}
+
+function safeError(error: Error, depth: number): unknown {
+  if (depth >= depthMax) return safeText(error.message);
+  const { code, cause } = error as { code?: unknown; cause?: unknown };
+  return {
+    type: error.name,
+    message: safeText(error.message),
+    ...(code === undefined ? {} : { code: safeValue(code, depth + 1) }),
+    ...(error.stack === undefined ? {} : { stack: safeText(error.stack) }),
+    ...(cause === undefined ? {} : { cause: safeValue(cause, depth + 1) }),
+  };
+}
+
+function safeText(value: string): string {
+  const cut = value.length > fieldCharactersMax ? `${value.slice(0, fieldCharactersMax)}[${value.length - fieldCharactersMax} more]` : value;
+  return withoutSecrets(cut);
+}
+
+/** Credentials that stand in a text: in a URL, after an authorization scheme. */
+export function withoutSecrets(value: string): string {
+  return value.replaceAll(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@"'\\]+@/gi, '$1[redacted]@').replaceAll(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, '$1 [redacted]');
+}
+
+function escaped(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
+
+function jsonLine(record: Record<string, unknown>): string {
+  const line = JSON.stringify(record);
+  if (line.length <= lineCharactersMax) return `${line.replaceAll(unsafe, escaped)}\n`;
+  const kept = Object.fromEntries(['level', 'time', 'main', 'pid', 'name', 'task_id', 'workflow_id', 'msg'].filter((key) => key in record).map((key) => [key, record[key]]));
+  return `${JSON.stringify({ ...kept, truncated: true }).replaceAll(unsafe, escaped)}\n`;
+}
+
+function textLine(record: Record<string, unknown>): string {
+  const message = String(record['msg'] ?? '');
+  const err = record['err'] as { message?: string } | undefined;
+  const failed = record['level'] === 'ERROR' || record['level'] === 'FATAL';
+  const error = err?.message ?? message;
+  const shown = failed
+    ? `Error: ${err?.message === undefined || err.message === message ? error : `${message}: ${error}`} | Task ID: ${String(record['task_id'] ?? '-')} | Workflow ID: ${String(record['workflow_id'] ?? '-')}`
+    : `${message}${record['task_id'] === undefined ? '' : ` | Task ID: ${String(record['task_id'])}`}`;
+  return `${String(record['time'])} - ${String(record['name'])} - ${String(record['level'])} - ${shown.replaceAll(control, escaped)}\n`;
+}
+
+/** A file that is renamed to `.1`, `.2`... when the next line would make it larger than its bound. */
+export function createRotatingFile(options: Config['logging']['file']): LogSink {
+  mkdirSync(dirname(options.path), { recursive: true });
+  let descriptor = openSync(options.path, 'a', 0o640);
+  let sizeBytes = fstatSync(descriptor).size;
+  const rotate = () => {
+    closeSync(descriptor);
+    if (options.backupCount === 0) rmSync(options.path);
+    for (let number = options.backupCount; number > 0; number--) {
+      const from = number === 1 ? options.path : `${options.path}.${number - 1}`;
+      try {
+        renameSync(from, `${options.path}.${number}`);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error; // fewer backups than allowed
+      }
+    }
+    descriptor = openSync(options.path, 'a', 0o640);
+    sizeBytes = 0;
+  };
+  return {
+    write(line) {
+      const bytes = Buffer.from(line);
+      if (sizeBytes > 0 && sizeBytes + bytes.length > options.maxSizeBytes) rotate();
+      writeSync(descriptor, bytes);
+      sizeBytes += bytes.length;
+    },
+  };
+}
