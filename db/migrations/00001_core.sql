@@ -24,6 +24,8 @@ create table tasks (
   pos numeric not null default nextval('task_pos'),
   -- the first run of the current attempt, written when it enters the line
   first_run_id text,
+  -- every run of the current attempt that spoke to the line; only the last one is heard
+  runs text[] not null default '{}',
   cancel_requested_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -71,6 +73,7 @@ create table task_executions (
   logs text,
   metrics jsonb not null default '{}',
   output jsonb,
+  output_bytes integer,
   error jsonb
 );
 create index idx_task_executions_task_id_started on task_executions (task_id, started_at);
@@ -89,6 +92,8 @@ create table line (
   level integer not null,
   exact integer not null,
   pos numeric not null,
+  -- the exclusive right that the task needs before its first grant, such as agent:<name>
+  hold text,
   -- infinity while a dependency is open; later than now after an unanswered grant
   not_before timestamptz not null default '-infinity',
   state text not null default 'waiting' check (state in ('waiting', 'granted', 'running', 'done', 'void')),
@@ -108,15 +113,18 @@ create table line (
   granted_at timestamptz,
   started_at timestamptz,
   ended_at timestamptz,
-  execution_id uuid references task_executions (id),
+  execution_id uuid references task_executions (id) on delete set null,
   unique (task_id, attempt, step, try),
   check (state not in ('granted', 'running') or (grant_id is not null and host is not null and host_epoch is not null and slot is not null)),
-  check (state <> 'running' or claim_token is not null)
-);
+  check (state <> 'running' or claim_token is not null),
+  check (state <> 'void' or cause is not null)
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 create unique index line_one_live on line (task_id, attempt, step) where state in ('waiting', 'granted', 'running');
 create unique index line_one_per_slot on line (pool, host, host_epoch, key, slot) nulls not distinct where state in ('granted', 'running');
-create index line_waiting on line (pool, level desc, exact desc, pos, id) where state = 'waiting';
-create index line_waiting_key on line (key, level desc, exact desc, pos, id) where state = 'waiting' and pool = 'model';
+-- without those whose dependencies are open, so that a head is found at once however many are blocked
+create index line_waiting on line (pool, level desc, exact desc, pos, id) where state = 'waiting' and not_before < 'infinity';
+create index line_waiting_key on line (key, level desc, exact desc, pos, id) where state = 'waiting' and pool = 'model' and not_before < 'infinity';
+create index line_backing_off on line (not_before) where state = 'waiting' and not_before > '-infinity' and not_before < 'infinity';
 create index line_granted on line (granted_at) where state = 'granted';
 create index line_continuing on line (ended_at) where state = 'done' and next_key is not null;
 
@@ -217,9 +225,12 @@ create table outbox (
   payload jsonb not null default '{}',
   attempts integer not null default 0,
   next_at timestamptz not null default now(),
+  -- why the last delivery failed
+  last_error text,
   created_at timestamptz not null default now()
-);
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 create index outbox_next on outbox (next_at);
+create index outbox_workflow on outbox (workflow_id, id);
 create index outbox_task on outbox (task_id);
 
 create table orchestration_decisions (

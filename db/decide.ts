@@ -1,0 +1,79 @@
+import type { Grant } from '../contract/line.js';
+import { taskWorkflowId } from '../contract/ids.js';
+import type { ResidencyOrder } from '../contract/residency.js';
+import type { Policy, Snapshot } from '../scheduling/policy.js';
+import { answered, type Sql } from './connect.js';
+import { type GrantRow, grantOf } from './line.js';
+import { storedJson } from './stored-json.js';
+
+/** A grant that its workflow has to be told of; the signal's request id is the grant's id, so that a repeat is one event. */
+export interface GrantedSignal {
+  readonly workflowId: string;
+  readonly grant: Grant;
+}
+
+export interface Decided {
+  readonly granted: readonly GrantedSignal[];
+  readonly ordered: readonly ResidencyOrder[];
+}
+
+/** Something that went with a lapsed lease. `granted` rows wait again, `running` rows are void. */
+export interface Lost {
+  readonly kind: 'granted' | 'running' | 'residency' | 'order';
+  readonly host: string;
+  readonly row?: string;
+  readonly taskId?: string;
+  readonly step?: string;
+  readonly key?: string;
+  readonly order?: string;
+}
+
+/** Waiting rows of each level that a policy sees beyond the number of slots. */
+const spareHeads = 32;
+
+/**
+ * Reads what there is, lets the policy choose, and writes it, in one short transaction under the decision lock.
+ * @returns `busy` when somebody else decides right now
+ */
+export async function decideOnce(sql: Sql, policy: Policy): Promise<Decided | 'busy'> {
+  const decided = await answered(
+    sql.begin(async (tx) => {
+      const [read] = await tx<{ snapshot: Snapshot | null }[]>`select decide_read(${spareHeads}) as snapshot`;
+      if (!read?.snapshot) return 'busy';
+      const { grants, orders } = policy(read.snapshot);
+      if (grants.length === 0 && orders.length === 0) return { granted: [], ordered: [] };
+      const [written] = await tx<{ decided: { granted: GrantedRow[]; ordered: ResidencyOrder[] } }[]>`
+        select decide_write(${storedJson(tx, grants)}, ${storedJson(tx, orders)}) as decided`;
+      return written?.decided ?? { granted: [], ordered: [] };
+    }),
+  );
+  return decided === 'busy' ? 'busy' : { granted: decided.granted.map(signalOf), ordered: decided.ordered };
+}
+
+/** Looks after grants that nobody claims: at 2 s and 6 s they are to be told again (returned), at 15 s they go back to the line for a while. */
+export async function expireGrants(sql: Sql): Promise<GrantedSignal[]> {
+  const [row] = await answered(sql<{ again: GrantedRow[] }[]>`select line_expire() as again`);
+  return (row?.again ?? []).map(signalOf);
+}
+
+/** Takes back what hosts and engines held whose lease is past or who have begun anew. */
+export async function loseHosts(sql: Sql): Promise<Lost[]> {
+  const [row] = await answered(sql<{ lost: Lost[] }[]>`select line_lose_hosts() as lost`);
+  return row?.lost ?? [];
+}
+
+/** Milliseconds until the next row that backs off may be granted again; null when none does. */
+export async function nextDueMs(sql: Sql): Promise<number | null> {
+  const [row] = await answered(sql<{ due: number | null }[]>`
+    select greatest(0, ceil(extract(epoch from min(not_before) - clock_timestamp()) * 1000))::double precision as due from line
+    where state = 'waiting' and not_before > '-infinity' and not_before < 'infinity' and not_before > clock_timestamp()`);
+  return row?.due ?? null;
+}
+
+interface GrantedRow extends GrantRow {
+  readonly task_id: string;
+}
+
+function signalOf(row: GrantedRow): GrantedSignal {
+  return { workflowId: taskWorkflowId(row.task_id), grant: grantOf(row) };
+}
