@@ -20,3 +20,15 @@ export interface ResidencyOrder {
   readonly unload: readonly ResidencyKey[];
   readonly load: { readonly key: ResidencyKey; readonly model: ModelNeed } | null;
 }
+
+/** Code of an order whose host stopped answering or started anew: nobody is refused, and the next decision orders anew. */
+export const hostLost = 'host_lost';
+
+/** Why an order was not carried out. */
+export interface OrderFailure {
+  /** a code of MODEL-13, or {@link hostLost} */
+  readonly code: string;
+  readonly message: string;
+  /** false: the same order would fail again */
+  readonly retryable: boolean;
+}

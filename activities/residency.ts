@@ -1,0 +1,200 @@
+import { Context } from '@temporalio/activity';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import type { Logger } from 'pino';
+import { failureCodes, StepFailure } from '../contract/failure.js';
+import { sameModel } from '../contract/model-name.js';
+import { type ModelNeed, needOfKey, type ResidencyKey } from '../contract/queues.js';
+import { hostLost, type OrderFailure, type ResidencyOrder } from '../contract/residency.js';
+import type { LoadedModel, ModelBackend, PullProgress } from './backends/backend.js';
+import { createSingleFlight } from './single-flight.js';
+
+/** An order as its activities name it. */
+export interface OrderRef {
+  readonly orderId: string;
+  readonly host: string;
+  readonly hostEpoch: number;
+}
+
+export interface DrainRequest extends OrderRef {
+  readonly keys: readonly ResidencyKey[];
+  /** the order asks for nothing more, so it ends here */
+  readonly last: boolean;
+}
+
+export interface LoadRequest extends OrderRef {
+  readonly key: ResidencyKey;
+  readonly model: ModelNeed;
+}
+
+/** Activities on `host:<host>`. Each may be repeated; `stale`: the order is closed or of another epoch, and nothing was done. */
+export interface ResidencyActivities {
+  /** Waits until no step runs on the keys, and unloads their models. */
+  drainAndUnload(request: DrainRequest): Promise<'done' | 'stale'>;
+  /** Fetches a model that is missing. */
+  pullModel(request: LoadRequest): Promise<'done' | 'stale'>;
+  /** Loads a model and lets it take grants; `missing`: it has to be pulled first. */
+  loadAndServe(request: LoadRequest): Promise<'serving' | 'missing' | 'stale'>;
+}
+
+/** Local activities of `changeResidency`. */
+export interface OrderActivities {
+  /** Closes an order that could not be carried out, and tells those who wait for its model. */
+  abandonOrder(order: ResidencyOrder, failure: OrderFailure): Promise<void>;
+}
+
+/** The rows behind an order. Every move checks that the order is open and of the host's present epoch, and may be repeated. */
+export interface OrderRows {
+  isOpen(order: OrderRef): Promise<boolean>;
+  /** serving -> draining, so that no new grant is given. Returns the keys that have a row. */
+  drain(order: OrderRef, keys: readonly ResidencyKey[]): Promise<readonly ResidencyKey[]>;
+  /** Whether a step is granted or running on the key. */
+  isBusy(order: OrderRef, key: ResidencyKey): Promise<boolean>;
+  removeDrained(order: OrderRef, key: ResidencyKey): Promise<void>;
+  /** Ends the order as done. */
+  end(order: OrderRef): Promise<void>;
+  /** Notes the key as loading. False: stale. */
+  beginLoad(order: OrderRef, key: ResidencyKey, model: ModelNeed): Promise<boolean>;
+  /** In one transaction: loading -> serving, the order done, NOTIFY residency and line. False: stale. */
+  serve(order: OrderRef, key: ResidencyKey, loaded: LoadedModel): Promise<boolean>;
+  recordPull(order: OrderRef, key: ResidencyKey, model: string, progress: PullProgress, tellTasks: boolean): Promise<void>;
+  endPull(host: string, model: string): Promise<void>;
+}
+
+/** What a host tells its residency activities. */
+export interface ResidencyDeps {
+  readonly host: string;
+  readonly rows: OrderRows;
+  readonly models: ModelBackend;
+  /** epoch of the lease that this process holds, with a signal that aborts when it lapses; null without a lease */
+  readonly lease: () => { readonly epoch: number; readonly lost: AbortSignal } | null;
+  /** Runs one change of the server's memory at a time, with no poll of it meanwhile, and looks at the server after it. */
+  readonly exclusively: <Result>(change: () => Promise<Result>) => Promise<Result>;
+  readonly onLoaded: (key: ResidencyKey, model: LoadedModel) => void;
+  /** Resolves at the next change of the line, after `timeoutMs` at the latest. */
+  readonly lineChange: (timeoutMs: number) => Promise<void>;
+  readonly log: Logger;
+}
+
+/** How long a model stays loaded when its host stops renewing: a dead host pins nothing. */
+export const keepAliveMs = 10 * 60_000;
+
+const beatMs = 2_000;
+/** How often a draining key is looked at when no NOTIFY comes. */
+const drainPollMs = 200;
+/** How often the progress of a pull is written. */
+const pullWriteMs = 1_000;
+
+export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivities {
+  const { host, rows, models, log } = deps;
+  const flight = createSingleFlight();
+
+  return {
+    drainAndUnload: (request) =>
+      onOrder(request, async (signal, tell) => {
+        if (!(await rows.isOpen(request))) return 'stale';
+        for (const key of await rows.drain(request, request.keys)) {
+          tell({ phase: 'draining', key });
+          while (await rows.isBusy(request, key)) {
+            signal.throwIfAborted();
+            await deps.lineChange(drainPollMs);
+          }
+          tell({ phase: 'unloading', key });
+          await deps.exclusively(() => models.unload(modelOf(key), signal));
+          await rows.removeDrained(request, key);
+          log.info({ host, key, order: request.orderId }, 'model unloaded');
+        }
+        if (request.last) await rows.end(request);
+        return 'done';
+      }),
+
+    pullModel: (request) =>
+      onOrder(request, async (signal, tell) => {
+        if (!(await rows.isOpen(request))) return 'stale';
+        const { name } = request.model;
+        await flight(name, signal, (shared) => pull(request, shared, tell));
+        log.info({ host, model: name, order: request.orderId }, 'model pulled');
+        return 'done';
+      }),
+
+    loadAndServe: (request) =>
+      onOrder(request, async (signal, tell) => {
+        if (!(await rows.beginLoad(request, request.key, request.model))) return 'stale';
+        tell({ phase: 'loading', key: request.key });
+        const installed = await models.installed(signal);
+        if (!installed.some(({ name }) => sameModel(name, request.model.name))) return 'missing';
+        const startedAtMs = performance.now();
+        const loaded = await deps.exclusively(() => models.load(request.model, keepAliveMs, signal));
+        deps.onLoaded(request.key, loaded);
+        const serving = await rows.serve(request, request.key, loaded);
+        log.info({ host, key: request.key, order: request.orderId, load_ms: Math.round(performance.now() - startedAtMs), serving }, 'model loaded');
+        return serving ? 'serving' : 'stale';
+      }),
+  };
+
+  /** Beats while the work runs, ends it when the lease or the activity does, and says failures in Temporal's terms. */
+  async function onOrder<Result>(order: OrderRef, work: (signal: AbortSignal, tell: (details: object) => void) => Promise<Result>): Promise<Result> {
+    const lease = deps.lease();
+    if (lease?.epoch !== order.hostEpoch || order.host !== host) throw lost('the host started anew after this order was given');
+    const context = Context.current();
+    const signal = AbortSignal.any([context.cancellationSignal, lease.lost]);
+    let details: object = {};
+    const beats = setInterval(() => context.heartbeat(details), beatMs);
+    try {
+      return await work(signal, (now) => {
+        details = now;
+        context.heartbeat(details);
+      });
+    } catch (error) {
+      if (lease.lost.aborted) throw lost('the host lost its lease');
+      if (context.cancellationSignal.aborted) throw error instanceof CancelledFailure ? error : new CancelledFailure('the change was cancelled');
+      if (!(error instanceof StepFailure)) throw error; // PostgreSQL away, or a bug: logged and repeated by Temporal
+      // Not repeated by Temporal: the order fails, and the next decision orders anew.
+      throw ApplicationFailure.create({ type: error.code, message: error.message, nonRetryable: true, details: [{ retryable: error.retryable }] });
+    } finally {
+      clearInterval(beats);
+    }
+  }
+
+  async function pull(request: LoadRequest, signal: AbortSignal, tell: (details: object) => void): Promise<void> {
+    const { name } = request.model;
+    let writing: Promise<void> = Promise.resolve();
+    let written = { atMs: -Infinity, tenth: -1 };
+    const onProgress = (progress: PullProgress) => {
+      tell({ phase: 'pulling', ...progress });
+      const tenth = progress.totalBytes > 0 ? Math.floor((10 * progress.completedBytes) / progress.totalBytes) : 0;
+      const tellTasks = tenth > written.tenth;
+      if (!tellTasks && performance.now() - written.atMs < pullWriteMs) return;
+      written = { atMs: performance.now(), tenth: Math.max(tenth, written.tenth) };
+      writing = writing
+        .then(() => rows.recordPull(request, request.key, name, progress, tellTasks))
+        // Progress is for people; a pull goes on without it.
+        .catch((error: unknown) => log.warn({ err: error, model: name }, 'the progress of a pull could not be written'));
+    };
+    try {
+      await models.pull(name, signal, onProgress);
+    } finally {
+      await writing;
+      await rows.endPull(host, name).catch((error: unknown) => log.warn({ err: error, model: name }, 'the end of a pull could not be written'));
+    }
+  }
+}
+
+/** @param abandon closes the order in one transaction; no effect on an order that is closed */
+export function createOrderActivities(deps: { readonly abandon: (order: ResidencyOrder, failure: OrderFailure) => Promise<void>; readonly log: Logger }): OrderActivities {
+  return {
+    async abandonOrder(order, failure) {
+      deps.log.warn({ host: order.host, order: order.id, load: order.load?.key ?? null, ...failure }, 'a change of models failed');
+      await deps.abandon(order, failure);
+    },
+  };
+}
+
+function lost(message: string): ApplicationFailure {
+  return ApplicationFailure.create({ type: hostLost, message, nonRetryable: true, details: [{ retryable: true }] });
+}
+
+function modelOf(key: ResidencyKey): string {
+  const need = needOfKey(key);
+  if (!need) throw new StepFailure(failureCodes.invalidInput, `"${key}" is no residency key`, { retryable: false });
+  return need.name;
+}

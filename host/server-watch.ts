@@ -1,0 +1,160 @@
+import type { Logger } from 'pino';
+import type { LoadedModel, ModelBackend } from '../activities/backends/backend.js';
+import { keepAliveMs } from '../activities/residency.js';
+import type { SeenModels } from '../db/models.js';
+import { failureCodes, StepFailure } from '../contract/failure.js';
+import type { JsonObject } from '../contract/json.js';
+import type { ResidencyKey } from '../contract/queues.js';
+import type { ResidencyRow } from '../contract/residency.js';
+import { judgePoll, type LoadMemory, type PollLimits } from './judge-poll.js';
+import type { HostLease } from './lease-keeper.js';
+import type { OneAtATime } from './one-at-a-time.js';
+import { type Repeated, repeat } from './repeat.js';
+
+/** Rows that the watch of a model server reads and writes; each write has no effect under another epoch. */
+export interface WatchRows {
+  residency(epoch: number): Promise<readonly ResidencyRow[]>;
+  /** Whether the host takes grants, and what it says of itself. NOTIFY line when it becomes ready. */
+  setReady(epoch: number, ready: boolean, info: JsonObject): Promise<void>;
+  /** Removes a key that is no longer served; NOTIFY residency and line. */
+  forget(epoch: number, key: ResidencyKey): Promise<void>;
+  seen(models: SeenModels): Promise<void>;
+  allUnloaded(): Promise<void>;
+}
+
+export interface WatchTimes extends PollLimits {
+  readonly pollEveryMs: number;
+  /** between two polls, whoever asks for them */
+  readonly pollPauseMs: number;
+  /** between two tries to reach a server that is away */
+  readonly retryEveryMs: number;
+}
+
+export const watchTimes: WatchTimes = { pollEveryMs: 5_000, pollPauseMs: 2_000, retryEveryMs: 1_000, renewEveryMs: 240_000, settleMs: 30_000 };
+
+export interface ServerWatchDeps {
+  readonly host: string;
+  readonly models: ModelBackend;
+  readonly rows: WatchRows;
+  readonly lease: () => HostLease | null;
+  /** shared with the residency activities: no poll while a model is loaded or unloaded */
+  readonly changes: OneAtATime;
+  readonly times: WatchTimes;
+  /** why this host takes no grants although its server answers; null: it takes them */
+  readonly closed: () => string | null;
+  readonly log: Logger;
+}
+
+export interface ServerWatch {
+  /** Looks at the server soon. */
+  wake(): void;
+  /** The server did not answer somebody: no grants until it answers again. */
+  unavailable(message: string): Promise<void>;
+  /** A step runs on the model, or did until now. */
+  used(model: string): void;
+  /** A key was loaded by an order just now. */
+  loaded(key: ResidencyKey, model: LoadedModel): void;
+  stop(): Promise<void>;
+}
+
+/** Keeps the tables true to the model server, and the server true to the `serving` rows. */
+export function watchServer(deps: ServerWatchDeps): ServerWatch {
+  const { host, models, rows, lease, changes, times, log } = deps;
+  const stopping = new AbortController();
+  const memory = new Map<ResidencyKey, LoadMemory>();
+  const usedAtMs = new Map<string, number>();
+  let polledAtMs = -Infinity;
+  /** what was last written of readiness, and under which epoch */
+  let told: { readonly epoch: number; readonly text: string } | null = null;
+
+  const repeated: Repeated = repeat('watch of the model server', times.retryEveryMs, log, async () => {
+    const held = lease();
+    if (!held) return times.retryEveryMs;
+    const earlyMs = times.pollPauseMs - (performance.now() - polledAtMs);
+    if (earlyMs > 0 && told?.epoch === held.epoch) return earlyMs;
+    // A change looks at the server itself, and wakes this job when it has ended.
+    if (changes.busy) return times.pollEveryMs;
+    const answers = await changes.run(() => look(held));
+    return answers ? times.pollEveryMs : times.retryEveryMs;
+  });
+
+  return {
+    wake: () => repeated.wake(),
+    async unavailable(message) {
+      const held = lease();
+      if (held) await tell(held, false, { why: message });
+      polledAtMs = -Infinity;
+      repeated.wake();
+    },
+    used: (model) => void usedAtMs.set(model, Date.now()),
+    loaded: (key, model) => remember(key, model, null),
+    async stop() {
+      stopping.abort();
+      await repeated.stop();
+    },
+  };
+
+  /** @returns whether the server answers */
+  async function look(held: HostLease): Promise<boolean> {
+    const signal = AbortSignal.any([held.lost, stopping.signal]);
+    const wanted = await rows.residency(held.epoch);
+    const serving = wanted.filter(({ state }) => state === 'serving');
+    try {
+      const version = await models.version(signal);
+      const loaded = await models.loaded(signal);
+      polledAtMs = performance.now();
+      const installed = await models.installed(signal);
+      await rows.seen({ installed, loaded, usedAtMs });
+      for (const key of memory.keys()) if (!wanted.some((row) => row.key === key)) memory.delete(key);
+      await put(held, serving, loaded, signal);
+      const why = deps.closed();
+      await tell(held, why === null, { version, ...(why === null ? {} : { why }) });
+      return true;
+    } catch (error) {
+      if (signal.aborted) return false;
+      if (!(error instanceof StepFailure)) throw error;
+      await tell(held, false, { why: error.message });
+      if (error.code === failureCodes.backendUnavailable) await rows.allUnloaded();
+      return false;
+    }
+  }
+
+  /** Makes the server hold what is served. */
+  async function put(held: HostLease, serving: readonly ResidencyRow[], loaded: readonly LoadedModel[], signal: AbortSignal): Promise<void> {
+    const verdict = judgePoll(serving, loaded, memory, performance.now(), times);
+    for (const row of verdict.giveUp) {
+      log.warn({ host, key: row.key }, 'somebody else keeps unloading this model: it is no longer served');
+      await forget(held, row.key);
+    }
+    for (const row of verdict.reload) {
+      // Meanwhile a drain may have begun.
+      if (!(await rows.residency(held.epoch)).some(({ key, state }) => key === row.key && state === 'serving')) continue;
+      log.warn({ host, key: row.key }, 'a served model is gone from the server, or loaded with other options: it is loaded again');
+      try {
+        remember(row.key, await models.load(row.model, keepAliveMs, signal), performance.now());
+      } catch (error) {
+        if (!(error instanceof StepFailure) || error.code === failureCodes.backendUnavailable || signal.aborted) throw error;
+        log.warn({ host, key: row.key, reason: error.message }, 'a served model could not be loaded again');
+        await forget(held, row.key);
+      }
+    }
+    for (const row of verdict.renew) remember(row.key, await models.load(row.model, keepAliveMs, signal), memory.get(row.key)?.reloadedAtMs ?? null);
+  }
+
+  function remember(key: ResidencyKey, model: LoadedModel, reloadedAtMs: number | null): void {
+    memory.set(key, { contextLength: model.contextLength, leasedAtMs: performance.now(), reloadedAtMs });
+  }
+
+  async function forget(held: HostLease, key: ResidencyKey): Promise<void> {
+    memory.delete(key);
+    await rows.forget(held.epoch, key);
+  }
+
+  async function tell(held: HostLease, ready: boolean, info: JsonObject): Promise<void> {
+    const text = JSON.stringify({ ready, info });
+    if (told?.epoch === held.epoch && told.text === text) return;
+    await rows.setReady(held.epoch, ready, info);
+    told = { epoch: held.epoch, text };
+    log[ready ? 'info' : 'warn']({ host, ready, ...info }, ready ? 'the model server answers' : 'the model server takes no work');
+  }
+}
