@@ -43,27 +43,35 @@ export async function startFaultProxy(target: { readonly host: string; readonly 
   let accepted = 0;
   let current: { readonly fault: Fault; left: number } | undefined;
 
+  const finished = (pair: readonly [Socket, Socket]) => {
+    pairs.delete(pair);
+    for (const socket of pair) if (!socket.destroyed) socket.destroySoon();
+  };
+  const cutAll = () => {
+    for (const pair of [...pairs]) for (const socket of pair) socket.resetAndDestroy();
+    pairs.clear();
+  };
   const takeFault = (): Fault | undefined => {
     if (current === undefined || current.left <= 0) return undefined;
     current.left -= 1;
     return current.fault;
   };
 
-  const server = createServer({ pauseOnConnect: true }, (client) => {
+  const server = createServer({ pauseOnConnect: true, allowHalfOpen: true }, (client) => {
     accepted += 1;
     const fault = takeFault();
     if (fault?.kind === 'refuse') {
       client.resetAndDestroy();
       return;
     }
-    const upstream = connect(target.port, target.host);
+    const upstream = connect({ port: target.port, host: target.host, allowHalfOpen: true });
     const pair = [client, upstream] as const;
     pairs.add(pair);
     const reset = () => {
       pairs.delete(pair);
       for (const socket of pair) socket.resetAndDestroy();
     };
-    for (const socket of pair) socket.on('error', reset).on('close', reset);
+    for (const socket of pair) socket.on('error', reset).on('close', () => finished(pair));
     pass(client, upstream, 'up', fault, reset);
     pass(upstream, client, 'down', fault, reset);
     client.resume();
@@ -82,14 +90,12 @@ export async function startFaultProxy(target: { readonly host: string; readonly 
     heal() {
       current = undefined;
     },
-    cutAll() {
-      for (const pair of [...pairs]) for (const socket of pair) socket.resetAndDestroy();
-      pairs.clear();
-    },
+    cutAll,
     async close() {
+      const closed = once(server, 'close');
       server.close();
-      this.cutAll();
-      if (server.listening) await once(server, 'close');
+      cutAll();
+      await closed;
     },
   };
 }

@@ -89,9 +89,10 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
       rule = undefined;
     },
     async close() {
+      const closed = once(server, 'close');
       server.close();
       server.closeAllConnections();
-      if (server.listening) await once(server, 'close');
+      await closed;
     },
   };
 }

@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { GenerateRequest, GenerateResult, LoadedModel, ModelBackend } from '../../activities/backends/backend.js';
+import { failureCodes, StepFailure } from '../../contract/failure.js';
+import { defaultRegistries, parseModelName, sameModel } from '../../contract/model-name.js';
+import type { ModelNeed } from '../../contract/queues.js';
+
+/** What a {@link MemoryBackend} is told to do wrong in the next inferences. */
+export type MemoryHarm =
+  | { readonly kind: 'away' | 'full' }
+  | { readonly kind: 'stall' | 'cut' | 'end'; readonly afterPieces: number }
+  | { readonly kind: 'error'; readonly afterPieces: number; readonly message: string };
+
+export interface MemoryBackend extends ModelBackend {
+  harm: MemoryHarm | undefined;
+  /** inferences under way */
+  underWay(): number;
+  /** loads since the start: how often a model came into memory or changed its context */
+  loads(): number;
+}
+
+const bytesPerModel = 1_000_000;
+const stallMs = 200;
+
+/** A model backend without a server: it answers with words made of the prompt and the seed. The second implementation of the interface [FUT-01]. */
+export function createMemoryBackend(models: readonly string[]): MemoryBackend {
+  const loadedModels = new Map<string, LoadedModel>();
+  let underWay = 0;
+  let loads = 0;
+  const fail = (code: string, message: string, retryable: boolean) => new StepFailure(code, message, { retryable });
+
+  const answering = (signal: AbortSignal) => {
+    signal.throwIfAborted();
+    if (backend.harm?.kind === 'away') throw fail(failureCodes.backendUnavailable, 'the server does not answer', true);
+  };
+  const allowed = (name: string): string => {
+    const parsed = parseModelName(name, defaultRegistries);
+    if ('problem' in parsed) throw fail(failureCodes.invalidInput, parsed.problem, false);
+    return parsed.name;
+  };
+  const installedName = (name: string): string => {
+    const found = models.find((each) => sameModel(each, allowed(name)));
+    if (found === undefined) throw fail(failureCodes.modelNotFound, `model ${name} not found`, false);
+    return found;
+  };
+  const bring = (need: ModelNeed, expiresAtMs: number | null): LoadedModel => {
+    const name = installedName(need.name);
+    const before = loadedModels.get(name);
+    if (before?.contextLength !== need.numCtx) loads += 1;
+    const now = { name, digest: digestOf(name), memoryBytes: bytesPerModel, vramBytes: 0, contextLength: need.numCtx, expiresAtMs: expiresAtMs ?? before?.expiresAtMs ?? null };
+    loadedModels.set(name, now);
+    return now;
+  };
+
+  const backend: MemoryBackend = {
+    kind: 'memory',
+    address: 'memory:',
+    harm: undefined,
+    underWay: () => underWay,
+    loads: () => loads,
+    async version(signal) {
+      answering(signal);
+      return '1.0.0';
+    },
+    async installed(signal) {
+      answering(signal);
+      return models.map((name) => ({ name, digest: digestOf(name), sizeBytes: bytesPerModel, details: {} }));
+    },
+    async loaded(signal) {
+      answering(signal);
+      return [...loadedModels.values()];
+    },
+    async pull(name, signal) {
+      allowed(name);
+      answering(signal);
+      installedName(name);
+    },
+    async load(need, keepAliveMs, signal) {
+      answering(signal);
+      return bring(need, Date.now() + keepAliveMs);
+    },
+    async unload(name, signal) {
+      answering(signal);
+      for (const each of loadedModels.keys()) if (sameModel(each, name)) loadedModels.delete(each);
+    },
+    async generate(request) {
+      allowed(request.model.name);
+      if (request.prompt === '') throw fail(failureCodes.invalidInput, 'a prompt may not be empty', false);
+      answering(request.signal);
+      if (backend.harm?.kind === 'full') throw fail('backend_busy', 'too much to do', true);
+      const loadsBefore = loads;
+      bring(request.model, null);
+      underWay += 1;
+      try {
+        return await answer(request, backend.harm, loads > loadsBefore ? 5 : 0);
+      } finally {
+        underWay -= 1;
+      }
+    },
+  };
+  return backend;
+
+  async function answer(request: GenerateRequest, harm: MemoryHarm | undefined, loadMs: number): Promise<GenerateResult> {
+    const promptTokens = request.prompt.split(/\s+/).length;
+    if (promptTokens > request.model.numCtx) throw fail(failureCodes.limitExceeded, 'the prompt exceeds the context', false);
+    const limit = Math.min(request.options?.num_predict ?? request.model.numCtx, request.model.numCtx - promptTokens);
+    const words = request.format === undefined ? undefined : ['{"ok":', 'true}'];
+    const pieces: string[] = [];
+    let bytes = 0;
+    for (let index = 0; index < (words?.length ?? limit); index += 1) {
+      if (harm !== undefined && 'afterPieces' in harm && index >= harm.afterPieces) {
+        if (harm.kind === 'stall') await delay(stallMs, undefined, { signal: request.signal });
+        throw harmed(harm);
+      }
+      // A turn of the event loop per word, as a stream has, in which a signal can arrive.
+      await delay(0);
+      request.signal.throwIfAborted();
+      const piece = words?.[index] ?? `${wordOf(request.prompt, request.options?.seed ?? 0, index)} `;
+      bytes += Buffer.byteLength(piece);
+      if (bytes > request.outputBytesMax) throw fail(failureCodes.limitExceeded, 'the answer is too large', false);
+      pieces.push(piece);
+      request.onText?.(piece);
+    }
+    const outputMs = pieces.length;
+    return { text: pieces.join(''), finish: words === undefined ? 'length' : 'stop', promptTokens, outputTokens: pieces.length, totalMs: loadMs + 1 + outputMs, loadMs, promptMs: 1, outputMs };
+  }
+
+  function harmed(harm: MemoryHarm): StepFailure {
+    if (harm.kind === 'stall') return fail(failureCodes.timeout, 'the stream was silent', true);
+    if (harm.kind === 'cut') return fail(failureCodes.backendUnavailable, 'the connection broke', true);
+    return fail('backend_failed', harm.kind === 'error' ? harm.message : 'the answer is not complete', true);
+  }
+}
+
+function digestOf(name: string): string {
+  return createHash('sha256').update(name).digest('hex');
+}
+
+function wordOf(prompt: string, seed: number, index: number): string {
+  return createHash('sha256').update(`${seed}/${index}/${prompt}`).digest('hex').slice(0, 4);
+}
