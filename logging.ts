@@ -103,7 +103,7 @@ function safeText(value: string): string {
 
 /** Credentials that stand in a text: in a URL, after an authorization scheme. */
 export function withoutSecrets(value: string): string {
-  return value.replaceAll(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@"'\\]+@/gi, '$1[redacted]@').replaceAll(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, '$1 [redacted]');
+  return value.replaceAll(/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/@"'\\]+@/gi, '$1[redacted]@').replaceAll(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, '$1 [redacted]');
 }
 
 function escaped(character: string): string {
