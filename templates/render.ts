@@ -35,7 +35,7 @@ export function holds(condition: string, context: JsonObject): boolean {
 /**
  * The first name that a string needs and the context lacks. MiniJinja itself neither names it nor notices it in `{{ x|upper }}`,
  * `{{ x ~ 'a' }}` or `not x`.
- * @param among when given, only names whose first part is one of these are looked at
+ * @param ignored first parts of names that are not looked at
  */
 export function missingName(analysis: Analysis | null, context: JsonObject, ignored: readonly string[] = []): string | null {
   for (const { path, required } of analysis?.references ?? []) {
