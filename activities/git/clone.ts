@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { failureCodes, StepFailure } from '../../contract/failure.js';
 import { directorySize } from '../directory-size.js';
+import { openFileBelow } from '../open-below.js';
 import { removeTree } from '../workspace.js';
 import type { CloneRequest, CloneResult, GitClient } from './git-client.js';
 import { resolveHost } from './public-address.js';
@@ -65,7 +66,7 @@ async function clone(request: CloneRequest, address: RepositoryAddress, env: Rec
     signal.throwIfAborted();
     await rename(partial, directory);
     const result = { commit: head, sizeBytes: bytes };
-    await writeFile(markerOf(directory), JSON.stringify(result));
+    await writeFile(markerOf(directory), JSON.stringify(result), { flag: 'wx' });
     return result;
   } finally {
     await removeTree(partial);
@@ -169,7 +170,9 @@ async function finishedClone(directory: string): Promise<CloneResult | null> {
   const there = await lstat(directory).catch(() => undefined);
   if (!there?.isDirectory()) return null;
   try {
-    const marker = JSON.parse(await readFile(markerOf(directory), 'utf8')) as CloneResult;
+    const file = await openFileBelow(dirname(directory), [basename(markerOf(directory))]);
+    const text = await file.readFile('utf8').finally(() => file.close());
+    const marker = JSON.parse(text) as CloneResult;
     return commitShape.test(marker.commit) && Number.isSafeInteger(marker.sizeBytes) ? marker : null;
   } catch {
     return null; // no marker, or one that was cut: the clone was not finished

@@ -10,13 +10,15 @@ import type { RunRequest, RunResult } from './sandbox.js';
 import { dropArguments, takeSandboxUser } from './sandbox-user.js';
 
 /** What the fence's own programs see; never the worker's environment. */
-const fenceEnv = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8' };
+const fenceEnv = (searchPath: string): Record<string, string> => ({ PATH: searchPath, LANG: 'C.UTF-8' });
+/** Where the fence's own programs (bwrap, setpriv, prlimit) are looked for. */
+export const fencePath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const runMarker = 'ORCHESTRA_RUN';
 /** Empty on every common system; only inside a private mount namespace something is put there. */
 const mountPoint = '/mnt';
 
 /** Runs in bubblewrap. As root, the user is dropped first, so that no file is ever written as root. */
-export async function runInBwrap(request: RunRequest, disableUserns: boolean): Promise<RunResult> {
+export async function runInBwrap(request: RunRequest, { disableUserns, searchPath }: { disableUserns: boolean; searchPath: string }): Promise<RunResult> {
   const user = process.getuid?.() === 0 ? await takeSandboxUser() : null;
   try {
     await user?.own(request.workspace);
@@ -33,7 +35,7 @@ export async function runInBwrap(request: RunRequest, disableUserns: boolean): P
         file: file as string,
         args,
         cwd: '/',
-        env: fenceEnv,
+        env: fenceEnv(searchPath),
         privateOptions: options.map((option) => `${option}\0`).join(''),
         started: () => undefined,
         // The kernel ends a process namespace with its first process; a dead worker ends it by --die-with-parent.
@@ -62,7 +64,7 @@ export async function runAsUid(request: RunRequest): Promise<RunResult> {
         file: 'setpriv',
         args: [...drop, '--', 'prlimit', ...prlimitArguments(request), '--', 'env', '-i', ...environmentOf(request), ...request.argv],
         cwd: join(request.workspace, request.cwd),
-        env: fenceEnv,
+        env: fenceEnv(fencePath),
         started: () => {
           watchdog = startWatchdog('exec setpriv "$@" sh -c "kill -KILL -1"', drop);
         },
@@ -88,7 +90,7 @@ export async function runUnfenced(request: RunRequest): Promise<RunResult> {
         // The limit on processes counts all of the user's, the worker's threads among them, so it cannot be set here.
         args: [...prlimitArguments(request).filter((limit) => !limit.startsWith('--nproc')), '--', 'env', '-i', marker, ...environmentOf(request), ...request.argv],
         cwd: join(request.workspace, request.cwd),
-        env: { ...fenceEnv, [runMarker]: marker.slice(runMarker.length + 1) },
+        env: { ...fenceEnv(fencePath), [runMarker]: marker.slice(runMarker.length + 1) },
         started: (pid) => {
           watchdog = startWatchdog('kill -KILL -- "-$1"; for round in 1 2 3; do for p in /proc/[0-9]*; do grep -qaF "$2" "$p/environ" 2>/dev/null && kill -KILL "${p#/proc/}"; done; done', [String(pid), marker]);
         },
@@ -118,7 +120,7 @@ async function killMarked(pid: number, marker: string): Promise<void> {
  * takes the worker's group down leaves it alive.
  */
 function startWatchdog(kill: string, args: readonly string[]): ChildProcess {
-  const watchdog = spawn('sh', ['-c', `while read -r line; do :; done; ${kill}`, 'sh', ...args], { detached: true, env: fenceEnv, cwd: '/', stdio: ['pipe', 'ignore', 'ignore'] });
+  const watchdog = spawn('sh', ['-c', `while read -r line; do :; done; ${kill}`, 'sh', ...args], { detached: true, env: fenceEnv(fencePath), cwd: '/', stdio: ['pipe', 'ignore', 'ignore'] });
   watchdog.on('error', () => undefined); // no shell, no script either: the run itself says so
   watchdog.stdin?.on('error', () => undefined);
   watchdog.unref();

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { StepFailure } from '../../contract/failure.js';
-import { runAsUid, runInBwrap, runUnfenced } from './fence-levels.js';
+import { fencePath, runAsUid, runInBwrap, runUnfenced } from './fence-levels.js';
 import type { RunRequest, RunResult, Sandbox, SandboxLevel } from './sandbox.js';
 
 export interface SandboxSettings {
@@ -12,6 +12,8 @@ export interface SandboxSettings {
   /** the weakest fence that `auto` may take */
   readonly minimum: SandboxLevel;
   readonly log: Logger;
+  /** where bubblewrap is looked for: directories with colons between them; the system's own when left out */
+  readonly searchPath?: string;
 }
 
 /** Why no script may run here, and what a person can do about it. */
@@ -37,11 +39,11 @@ const weaker: Record<Exclude<SandboxLevel, 'bwrap'>, string> = {
  * Finds out how scripts can be fenced here by running one in each kind of fence, strongest first: that a program is installed says
  * little, since containers often forbid what it needs. Never weaker than the settings allow, and weaker than bubblewrap only with a warning.
  */
-export async function probeSandbox({ setting, minimum, log }: SandboxSettings): Promise<ProbedSandbox> {
+export async function probeSandbox({ setting, minimum, log, searchPath = fencePath }: SandboxSettings): Promise<ProbedSandbox> {
   const isRoot = process.getuid?.() === 0;
   const failures: string[] = [];
   const atLeast: SandboxLevel = setting === 'require' ? 'bwrap' : setting === 'off' ? 'none' : minimum;
-  for (const [level, run] of candidates(setting, isRoot)) {
+  for (const [level, run] of candidates(setting, isRoot, searchPath)) {
     if (strength[level] < strength[atLeast]) continue;
     const problem = await tryRun(run);
     if (problem !== null) {
@@ -64,8 +66,9 @@ export async function probeSandbox({ setting, minimum, log }: SandboxSettings): 
   };
 }
 
-function candidates(setting: SandboxSettings['setting'], isRoot: boolean): (readonly [SandboxLevel, Run])[] {
-  const bwrap = [['bwrap', (request: RunRequest) => runInBwrap(request, true)], ['bwrap', (request: RunRequest) => runInBwrap(request, false)]] as const; // prettier-ignore
+function candidates(setting: SandboxSettings['setting'], isRoot: boolean, searchPath: string): (readonly [SandboxLevel, Run])[] {
+  // Older bubblewrap does not know the option; the second try is without it.
+  const bwrap = [true, false].map((disableUserns) => ['bwrap', (request: RunRequest) => runInBwrap(request, { disableUserns, searchPath })] as const);
   return [
     ...(setting === 'off' ? [] : bwrap),
     // A script never runs as root, whatever the settings say.
