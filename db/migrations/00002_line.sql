@@ -141,7 +141,8 @@ begin
         where c.key = p_key and c.state = 'serving' and h.ready and h.lease_until > clock_timestamp()
           and not exists (select 1 from residency_orders o where o.host = h.id and o.state = 'open' and p_key = any(o.unload))
           and not exists (select 1 from line where state in ('granted', 'running') and pool = 'model' and host = h.id and host_epoch = h.epoch and key = p_key and slot = s)
-        order by s, h.id limit 1;
+        order by s, h.id limit 1
+        for share of c skip locked; -- a key that begins to drain takes nothing, and its drain sees what it took before
       end if;
     end if;
     if v_slot is not null then

@@ -97,7 +97,11 @@ begin
     continue when not found;
     continue when exists (select 1 from line where state in ('granted', 'running') and pool = r.pool and host = g ->> 'host' and host_epoch = (g ->> 'hostEpoch')::bigint
       and key is not distinct from r.key and slot = (g ->> 'slot')::integer);
-    continue when r.pool = 'model' and not exists (select 1 from residency where host = g ->> 'host' and host_epoch = (g ->> 'hostEpoch')::bigint and key = r.key and state = 'serving');
+    if r.pool = 'model' then
+      -- a key that begins to drain takes nothing, and its drain sees what it took before
+      perform 1 from residency where host = g ->> 'host' and host_epoch = (g ->> 'hostEpoch')::bigint and key = r.key and state = 'serving' for share skip locked;
+      continue when not found;
+    end if;
     if r.hold is not null then
       insert into holds (name, task_id, attempt) values (r.hold, r.task_id, r.attempt) on conflict (name) do nothing;
       continue when not exists (select 1 from holds where name = r.hold and task_id = r.task_id and attempt = r.attempt);

@@ -1,0 +1,158 @@
+import type { Refusal } from '../contract/line.js';
+import { taskWorkflowId } from '../contract/ids.js';
+import type { ModelNeed, ResidencyKey } from '../contract/queues.js';
+import { hostLost, type OrderFailure, type ResidencyOrder, type ResidencyRow } from '../contract/residency.js';
+import { answered, type Sql } from './connect.js';
+import { putOutbox } from './outbox.js';
+import { storedJson } from './stored-json.js';
+
+/** An order as those who carry it out name it. */
+export interface OrderId {
+  readonly orderId: string;
+  readonly host: string;
+  readonly hostEpoch: number;
+}
+
+/** What a model server says of a model that it has loaded. */
+export interface LoadedKey {
+  readonly digest: string;
+  readonly memoryBytes: number;
+}
+
+/** The order as a condition: open, and of the host's present epoch. */
+const isOpen = (sql: Sql, order: OrderId) => sql`exists (
+  select 1 from residency_orders o join hosts h on h.id = o.host and h.epoch = o.host_epoch
+  where o.id = ${order.orderId} and o.host = ${order.host} and o.host_epoch = ${order.hostEpoch} and o.state = 'open')`;
+
+/** Whether an order is to be carried out: not ended, and its host has not begun anew since. */
+export async function isOrderOpen(sql: Sql, order: OrderId): Promise<boolean> {
+  const [row] = await answered(sql<{ open: boolean }[]>`select ${isOpen(sql, order)} as open`);
+  return row?.open ?? false;
+}
+
+/** Lets keys take no more grants. @returns those of them that have a row; none when the order is stale */
+export async function drainKeys(sql: Sql, order: OrderId, keys: readonly ResidencyKey[]): Promise<ResidencyKey[]> {
+  const rows = await answered(sql<{ key: ResidencyKey }[]>`
+    with moved as (
+      update residency set state = 'draining', order_id = ${order.orderId}, since = case state when 'draining' then since else clock_timestamp() end
+      where host = ${order.host} and host_epoch = ${order.hostEpoch} and key = any(${keys as string[]}) and ${isOpen(sql, order)}
+      returning key),
+    told as (select count(pg_notify('residency', ${order.host})) as n from moved)
+    select key from moved, told`);
+  return rows.map((row) => row.key);
+}
+
+/** Whether a step is granted or running on a key of this host and epoch. */
+export async function isKeyBusy(sql: Sql, order: OrderId, key: ResidencyKey): Promise<boolean> {
+  const [row] = await answered(sql<{ busy: boolean }[]>`
+    select exists (select 1 from line where state in ('granted', 'running') and pool = 'model' and host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key}) as busy`);
+  return row?.busy ?? false;
+}
+
+/** Removes a key that has been unloaded. */
+export async function removeDrained(sql: Sql, order: OrderId, key: ResidencyKey): Promise<void> {
+  await answered(sql`
+    with gone as (
+      delete from residency where host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key} and state = 'draining' and ${isOpen(sql, order)} returning host)
+    select pg_notify('residency', host) from gone`);
+}
+
+/** Ends an order as done. */
+export async function endOrder(sql: Sql, order: OrderId): Promise<void> {
+  await answered(sql`
+    with ended as (
+      update residency_orders set state = 'done', ended_at = clock_timestamp() where id = ${order.orderId} and ${isOpen(sql, order)} returning id)
+    select pg_notify('line', '') from ended`);
+}
+
+/** Notes a key as loading. @returns false when the order is stale */
+export async function beginLoad(sql: Sql, order: OrderId, key: ResidencyKey, model: ModelNeed): Promise<boolean> {
+  const rows = await answered(sql`
+    insert into residency (host, host_epoch, key, model, num_ctx, state, order_id)
+    select ${order.host}, ${order.hostEpoch}, ${key}, ${model.name}, ${model.numCtx}, 'loading', ${order.orderId} where ${isOpen(sql, order)}
+    on conflict (host, key) do update set host_epoch = excluded.host_epoch, state = 'loading', order_id = excluded.order_id, since = clock_timestamp(), digest = null, size_bytes = null
+    returning key`);
+  return rows.count === 1;
+}
+
+/** loading -> serving, and the order is done. @returns false when the order is stale; true also for a repeat */
+export async function serveKey(sql: Sql, order: OrderId, key: ResidencyKey, loaded: LoadedKey): Promise<boolean> {
+  return answered(
+    sql.begin(async (tx) => {
+      const [open] = await tx<{ state: string }[]>`
+        select o.state from residency_orders o join hosts h on h.id = o.host and h.epoch = o.host_epoch
+        where o.id = ${order.orderId} and o.host = ${order.host} and o.host_epoch = ${order.hostEpoch} for update of o`;
+      if (open?.state === 'open') {
+        const served = await tx`
+          update residency set state = 'serving', digest = ${loaded.digest}, size_bytes = ${loaded.memoryBytes}, since = clock_timestamp()
+          where host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key} and order_id = ${order.orderId} and state = 'loading'`;
+        if (served.count === 0) return false;
+        await tx`update residency_orders set state = 'done', ended_at = clock_timestamp() where id = ${order.orderId}`;
+        await tx`delete from residency_backoff where host = ${order.host} and key = ${key}`;
+        await tx`select pg_notify('residency', ${order.host}), pg_notify('line', '')`;
+        return true;
+      }
+      const [serving] = await tx`
+        select 1 from residency where host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key} and order_id = ${order.orderId} and state = 'serving'`;
+      return serving !== undefined;
+    }),
+  );
+}
+
+/**
+ * Closes an order that could not be carried out: what was not unloaded serves again, the key is not ordered on this host for a while (2 s, doubled
+ * with each failure, at most 5 minutes), and its waiting steps are refused, each told by a signal, unless another host may still serve them.
+ * No refusal when only the host was lost. No effect on an order that is closed.
+ */
+export async function abandonOrder(sql: Sql, order: ResidencyOrder, failure: OrderFailure): Promise<void> {
+  await answered(
+    sql.begin(async (tx) => {
+      const ended = await tx`
+        update residency_orders set state = 'failed', ended_at = clock_timestamp(), error = ${storedJson(tx, { ...failure })} where id = ${order.id} and state = 'open'`;
+      if (ended.count === 0) return;
+      await tx`delete from residency where host = ${order.host} and host_epoch = ${order.hostEpoch} and order_id = ${order.id} and state = 'loading'`;
+      await tx`
+        update residency set state = 'serving', since = clock_timestamp()
+        where host = ${order.host} and host_epoch = ${order.hostEpoch} and order_id = ${order.id} and state = 'draining'`;
+      if (order.load && failure.code !== hostLost) {
+        const { key } = order.load;
+        await tx`
+          insert into residency_backoff (host, key, until, error) values (${order.host}, ${key}, clock_timestamp() + interval '2 seconds', ${storedJson(tx, { ...failure })})
+          on conflict (host, key) do update set failures = residency_backoff.failures + 1, error = excluded.error,
+            until = clock_timestamp() + least(interval '5 minutes', interval '2 seconds' * power(2, least(residency_backoff.failures, 8)))`;
+        await refuse(tx, key, failure);
+      }
+      await tx`select pg_notify('residency', ${order.host}), pg_notify('line', '')`;
+    }),
+  );
+}
+
+async function refuse(tx: Parameters<Parameters<Sql['begin']>[1]>[0], key: ResidencyKey, failure: OrderFailure): Promise<void> {
+  const rows = await tx<{ id: string; taskId: string }[]>`
+    select id, task_id as "taskId" from line
+    where pool = 'model' and key = ${key} and state = 'waiting' and not_before < 'infinity'
+      and not exists (select 1 from hosts h where h.ready and h.lease_until > clock_timestamp()
+        and not exists (select 1 from residency_backoff b where b.host = h.id and b.key = ${key} and b.until > clock_timestamp()))
+    order by id for update skip locked`;
+  if (rows.length === 0) return;
+  await tx`select line_void(${rows.map((row) => row.id)}::bigint[], ${failure.code})`;
+  for (const row of rows) {
+    const refusal: Refusal = { row: row.id, code: failure.code, message: failure.message, retryable: failure.retryable };
+    await putOutbox(tx, { kind: 'signal', workflowId: taskWorkflowId(row.taskId), taskId: row.taskId, payload: { name: 'refused', args: [{ ...refusal }] } });
+  }
+}
+
+/** What the engine wants a host to hold, of one epoch. */
+export async function readResidency(sql: Sql, host: string, epoch: number): Promise<ResidencyRow[]> {
+  const rows = await answered(sql<{ key: ResidencyKey; model: string; num_ctx: number; state: ResidencyRow['state']; since_ms: number }[]>`
+    select key, model, num_ctx, state, greatest(0, floor(extract(epoch from clock_timestamp() - since) * 1000))::double precision as since_ms
+    from residency where host = ${host} and host_epoch = ${epoch} order by key`);
+  return rows.map((row) => ({ host, hostEpoch: epoch, key: row.key, model: { name: row.model, numCtx: row.num_ctx }, state: row.state, sinceMs: row.since_ms }));
+}
+
+/** Removes a key that the model server no longer holds. No effect under another epoch. */
+export async function forgetKey(sql: Sql, host: string, epoch: number, key: ResidencyKey): Promise<void> {
+  await answered(sql`
+    with gone as (delete from residency where host = ${host} and host_epoch = ${epoch} and key = ${key} returning host)
+    select pg_notify('residency', host), pg_notify('line', '') from gone`);
+}
