@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { access, constants, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { loadConfig } from '../config.js';
 import { provideTemporal } from '../temporal/server/provide-temporal.js';
 
 // `npm test`: all that a fresh machine needs, then every check. Arguments go to vitest: `npm test -- test/unit/db`.
@@ -97,8 +98,8 @@ async function check(title: string, program: string, args: readonly string[]): P
 
 /** @returns the environment that tells the tests' servers which executables to start */
 async function makeSureOfServers(): Promise<Record<string, string>> {
-  const cacheDir = path.join(homedir(), '.cache', 'ai-task-orchestra');
-  const temporal = await provideTemporal({ address: null, path: process.env['PATH'] ?? '', cacheDir, say });
+  const { cacheDir, path: searched } = loadConfig(process.env);
+  const temporal = await provideTemporal({ address: null, path: searched, cacheDir, say });
   if (temporal.kind === 'foreign') throw new Error('A foreign Temporal server was chosen without an address.');
   return { TEMPORAL_BINARY: temporal.binary };
 }
