@@ -13,6 +13,8 @@ export interface BackendUnderTest {
   readonly missing: string;
   /** whether the server works on an inference at this moment */
   busy(): Promise<boolean>;
+  /** a text that changes whenever the server loads a model */
+  residence(): Promise<string>;
   readonly harm: {
     /** nothing answers at the address */
     away(): Promise<void>;
@@ -146,7 +148,11 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
 
     test('an inference of a resident model with its own context does not load it again [MODEL-08]', async () => {
       await subject.backend.load(first(), leaseMs, never());
-      expect((await ask()).loadMs).toBeLessThan((await loadAnew(first())).loadMs);
+      const loaded = await subject.residence();
+      await ask();
+      expect(await subject.residence()).toBe(loaded);
+      await ask({ model: { ...first(), numCtx: numCtx * 2 } });
+      expect(await subject.residence()).not.toBe(loaded);
     });
 
     test('another context of the same model replaces the first: the two exclude each other', async () => {
@@ -170,8 +176,8 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
 
     test.each(['evil.example/x/y', 'x:cloud', '../../x'])('the name %s is refused before any request [bad-40]', async (bad) => {
       const need = { name: bad, numCtx };
-      for (const refused of [ask({ model: need }), subject.backend.load(need, leaseMs, never()), subject.backend.pull(bad, never(), () => {})]) {
-        expect(await failure(refused)).toMatchObject({ code: failureCodes.invalidInput, retryable: false });
+      for (const refused of [() => ask({ model: need }), () => subject.backend.load(need, leaseMs, never()), () => subject.backend.pull(bad, never(), () => {})]) {
+        expect(await failure(refused())).toMatchObject({ code: failureCodes.invalidInput, retryable: false });
       }
     });
 
@@ -189,8 +195,8 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
 
     test('a server that is away is unavailable, may be tried again, and is used as soon as it is back [MODEL-14]', async () => {
       await subject.harm.away();
-      for (const refused of [ask(), subject.backend.version(never()), subject.backend.installed(never()), subject.backend.load(first(), leaseMs, never())]) {
-        expect(await failure(refused)).toMatchObject({ code: failureCodes.backendUnavailable, retryable: true });
+      for (const refused of [() => ask(), () => subject.backend.version(never()), () => subject.backend.installed(never()), () => subject.backend.load(first(), leaseMs, never())]) {
+        expect(await failure(refused())).toMatchObject({ code: failureCodes.backendUnavailable, retryable: true });
       }
       await subject.harm.heal();
       expect((await ask()).outputTokens).toBe(8);
@@ -220,10 +226,5 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
       subject.harm.full();
       expect(await failure(ask())).toMatchObject({ code: 'backend_busy', retryable: true });
     });
-
-    /** An inference that finds another context in memory, and so has to load. */
-    async function loadAnew(need: ModelNeed) {
-      return ask({ model: { ...need, numCtx: need.numCtx * 2 } });
-    }
   });
 }

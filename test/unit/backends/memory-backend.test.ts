@@ -8,6 +8,7 @@ describeModelBackend('in memory, which shows that the suite is not about Ollama 
     models: ['one:latest', 'two:latest'],
     missing: 'absent:latest',
     busy: async () => backend.underWay() > 0,
+    residence: async () => String(backend.loads()),
     harm: {
       away: async () => void (backend.harm = { kind: 'away' }),
       stall: (afterPieces) => void (backend.harm = { kind: 'stall', afterPieces }),
