@@ -6,7 +6,8 @@ import { createResidencyActivities, type OrderRows } from '../activities/residen
 import type { AbortReason, RunningSteps } from '../activities/running.js';
 import { hostQueue, modelQueue, type ResidencyKey } from '../contract/queues.js';
 import { createActivityWorker } from '../temporal/worker.js';
-import { type HostLease, type HostTaken, keepLease, type LeaseKeeper, type LeaseRows, type LeaseTimes, leaseTimes } from './lease-keeper.js';
+import type { HostTaken } from '../db/leases.js';
+import { type HostLease, keepLease, type LeaseKeeper, type LeaseRows, type LeaseTimes, leaseTimes } from './lease-keeper.js';
 import { createOneAtATime } from './one-at-a-time.js';
 import { planWorkers } from './plan-workers.js';
 import { type Repeated, repeat } from './repeat.js';

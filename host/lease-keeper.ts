@@ -1,16 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { HostTaken, leaseMs } from '../db/leases.js';
 
 /** The right of one process to act as a host. A new one has a higher epoch; work of an old epoch is void. */
 export interface HostLease {
   readonly epoch: number;
   /** aborts when this lease lapsed or was given back */
   readonly lost: AbortSignal;
-}
-
-/** Another living process holds the host's lease. */
-export class HostTaken extends Error {
-  override readonly name = 'HostTaken';
 }
 
 /** The lease as PostgreSQL keeps it. */
@@ -33,7 +29,7 @@ export interface LeaseTimes {
   readonly watchEveryMs: number;
 }
 
-export const leaseTimes: LeaseTimes = { leaseMs: 10_000, renewEveryMs: 3_000, watchEveryMs: 500 };
+export const leaseTimes: LeaseTimes = { leaseMs, renewEveryMs: 3_000, watchEveryMs: 500 };
 
 export interface LeaseKeeper {
   readonly lease: HostLease | null;

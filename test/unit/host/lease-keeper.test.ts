@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
-import { type HostLease, HostTaken, keepLease, type LeaseRows } from '../../../host/lease-keeper.js';
+import { HostTaken } from '../../../db/leases.js';
+import { type HostLease, keepLease, type LeaseRows } from '../../../host/lease-keeper.js';
 
 const times = { leaseMs: 200, renewEveryMs: 20, watchEveryMs: 10 };
 const log = pino({ level: 'silent' });
