@@ -46,7 +46,7 @@ export function createLineActivities({ line, renderer, workspaces, log, planOf }
     leave: named('leave', (run: RunIdentity, stepId: string, cause: string) => line.leave(run, stepId, cause)),
     close: named('close', async (run: RunIdentity, end: TaskEnd) => {
       const current = await line.close(run, end);
-      await workspaces.remove(run.taskId, run.attempt);
+      await workspaces.remove(run);
       return current;
     }),
   };

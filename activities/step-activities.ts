@@ -96,7 +96,7 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
     const rendered = deps.renderer.input({ ...claim.plan }, claim.step, claim.outputs);
     const parsed = definition.input.safeParse(rendered);
     if (!parsed.success) throw invalidInput(call.step, parsed.error);
-    const workspace = await deps.workspaces.open(claim.taskId, claim.attempt);
+    const workspace = await deps.workspaces.create(claim);
     const result = await definition.run(parsed.data, {
       signal: controller.signal,
       taskId: claim.taskId,
@@ -133,8 +133,8 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
       return true;
     });
     if (!mine) return grantVoid('the slot was taken back while the step ran', true);
-    if (end.code === 'cancelled' && context.cancellationSignal.aborted) return error instanceof CancelledFailure ? error : new CancelledFailure('cancelled');
-    return ApplicationFailure.create({ type: end.code, message: end.message, nonRetryable: !end.retryable, details: [{ claimed: true, details: end.details ?? null }] });
+    if (end.code === failureCodes.cancelled && context.cancellationSignal.aborted) return error instanceof CancelledFailure ? error : new CancelledFailure('cancelled');
+    return ApplicationFailure.create({ type: end.code, message: end.message, nonRetryable: !end.retryable, details: [{ claimed: !end.orderly, details: end.details ?? null }] });
   }
 }
 
@@ -156,6 +156,8 @@ interface Ending {
   readonly retryable: boolean;
   readonly details?: StepFailure['details'];
   readonly unknown?: boolean;
+  /** given back on purpose, by a pause, a reset or a shutdown: no sign that the step does harm */
+  readonly orderly?: boolean;
 }
 
 /** Why a step ended without a result. What made us abort it counts more than the error that the abort caused. */
@@ -163,11 +165,12 @@ function ending(error: unknown, signal: AbortSignal): Ending {
   const reason = signal.aborted ? (signal.reason as AbortReason | 'deadline' | 'returned' | undefined) : undefined;
   switch (reason) {
     case 'cancelled':
-      return { code: 'cancelled', message: 'the step was cancelled', retryable: false };
+      return { code: failureCodes.cancelled, message: 'the step was cancelled', retryable: false };
     case 'lease_lost':
+      return { code: failureCodes.grantReturned, message: 'the process that ran the step lost its lease', retryable: false };
     case 'shutdown':
     case 'returned':
-      return { code: failureCodes.grantReturned, message: 'the step gave its slot back', retryable: false };
+      return { code: failureCodes.grantReturned, message: 'the step gave its slot back', retryable: false, orderly: true };
     case 'deadline':
       return { code: failureCodes.limitExceeded, message: 'the step passed its time limit', retryable: false, details: { limit: 'timeout_seconds' } };
     case undefined:

@@ -6,6 +6,8 @@ export const failureCodes = {
   grantVoid: 'GrantVoid',
   /** the activity was paused, reset or its worker shut down; the step enters the line again, not an attempt */
   grantReturned: 'GrantReturned',
+  /** the step was aborted because its task is being cancelled */
+  cancelled: 'cancelled',
   stepFailed: 'step_failed',
   invalidInput: 'invalid_step_input',
   templateError: 'template_error',

@@ -1,3 +1,4 @@
+import type { PendingQuery, Row } from 'postgres';
 import type { FailureInfo } from '../contract/failure.js';
 import { taskWorkflowId } from '../contract/ids.js';
 import { answered, type Sql } from './connect.js';
@@ -14,25 +15,36 @@ export interface ReconcileTask {
   readonly startPending: boolean;
 }
 
-/** Tasks that are not final and unchanged for some time, the longest first. */
-export async function openTasks(sql: Sql, options: { readonly unchangedMs: number; readonly limit: number }): Promise<ReconcileTask[]> {
-  return read(sql, sql`t.status in ('queued', 'running') and t.updated_at <= clock_timestamp() - ${options.unchangedMs} * interval '1 millisecond'`, options.limit);
+export interface OpenTaskFilter {
+  /** without a change for at least so long */
+  readonly unchangedMs: number;
+  readonly limit: number;
+  /** ids larger than this, for the next page */
+  readonly after?: string;
+  readonly ids?: readonly string[];
+  /** only those that no run has taken up */
+  readonly neverRun?: boolean;
 }
 
-/** Tasks that became final within some time, the oldest first: their runs may have been reset outside. */
-export async function recentlyFinal(sql: Sql, options: { readonly withinMs: number; readonly limit: number }): Promise<ReconcileTask[]> {
-  return read(
-    sql,
-    sql`t.status in ('completed', 'failed', 'cancelled') and t.completed_at > clock_timestamp() - ${options.withinMs} * interval '1 millisecond'`,
-    options.limit,
-  );
+/** Tasks that are not final, in order of their ids. */
+export async function openTasks(sql: Sql, filter: OpenTaskFilter): Promise<ReconcileTask[]> {
+  const conditions = sql`t.status in ('queued', 'running') and t.updated_at <= clock_timestamp() - ${filter.unchangedMs} * interval '1 millisecond'
+    ${filter.after === undefined ? sql`` : sql`and t.id > ${filter.after}`}
+    ${filter.ids === undefined ? sql`` : sql`and t.id = any(${filter.ids as string[]}::uuid[])`}
+    ${filter.neverRun ? sql`and cardinality(t.runs) = 0` : sql``}`;
+  return read(sql, conditions, filter.limit);
 }
 
-async function read(sql: Sql, which: ReturnType<Sql>, limit: number): Promise<ReconcileTask[]> {
+/** Those of the tasks that are final. */
+export async function finalTasks(sql: Sql, ids: readonly string[]): Promise<ReconcileTask[]> {
+  return read(sql, sql`t.status in ('completed', 'failed', 'cancelled') and t.id = any(${ids as string[]}::uuid[])`, ids.length);
+}
+
+async function read(sql: Sql, which: PendingQuery<Row[]>, limit: number): Promise<ReconcileTask[]> {
   const rows = await answered(sql<Omit<ReconcileTask, 'workflowId'>[]>`
     select t.id as "taskId", t.attempt, t.runs[cardinality(t.runs)] as "runId",
       exists (select 1 from outbox o where o.task_id = t.id and o.kind = 'start') as "startPending"
-    from tasks t where ${which} order by t.updated_at, t.id limit ${limit}`);
+    from tasks t where ${which} order by t.id limit ${limit}`);
   return rows.map((row) => ({ ...row, workflowId: taskWorkflowId(row.taskId) }));
 }
 

@@ -42,7 +42,7 @@ export function createDecider({ sql, client, policy, onOrders, log }: DeciderDep
 
   function tell(granted: readonly GrantedSignal[]): void {
     for (const { workflowId, grant } of granted) {
-      signalOnce(client, workflowId, 'grant', grant, grant.grantId).catch((error: unknown) => {
+      signalOnce(client, workflowId, 'grant', [grant], grant.grantId).catch((error: unknown) => {
         // Without a running workflow the grant expires and the reconciler looks after the task.
         log.warn({ err: isNotFound(error) ? undefined : error, workflow_id: workflowId, row: grant.row }, 'a grant did not reach its workflow');
       });

@@ -6,12 +6,12 @@ import { defaultPayloadConverter } from '@temporalio/common';
  * @param requestId names this signal for ever; for a grant, the grant's id
  * @throws the gRPC error; `NOT_FOUND` when the workflow does not run
  */
-export async function signalOnce(client: Client, workflowId: string, signalName: string, argument: unknown, requestId: string): Promise<void> {
+export async function signalOnce(client: Client, workflowId: string, signalName: string, args: readonly unknown[], requestId: string): Promise<void> {
   await client.workflowService.signalWorkflowExecution({
     namespace: client.options.namespace,
     workflowExecution: { workflowId },
     signalName,
-    input: { payloads: [defaultPayloadConverter.toPayload(argument)] },
+    input: { payloads: args.map((argument) => defaultPayloadConverter.toPayload(argument)) },
     identity: client.options.identity,
     requestId,
   });

@@ -200,6 +200,8 @@ async function tryStep(task: TaskStart, run: RunIdentity, step: PlanStep, stepAt
     }
     const end = classify(error);
     cause = end.kind === 'failed' ? end.code : 'lost';
+    // A cancel aborts the step at once and reaches this workflow a moment later; until then there is nothing to decide.
+    if (cause === failureCodes.cancelled) await sleep('10 seconds');
     return end;
   } finally {
     const left = cause;

@@ -1,0 +1,105 @@
+import type { Client } from '@temporalio/client';
+import type { Logger } from 'pino';
+import type { Workspaces } from '../activities/workspace.js';
+import { failureCodes } from '../contract/failure.js';
+import { taskOfWorkflowId } from '../contract/ids.js';
+import type { Sql } from '../db/connect.js';
+import { closeOutside, finalTasks, openTasks, type ReconcileTask, reopenTask, requeueStart } from '../db/reconcile.js';
+import { isNotFound } from '../temporal/grpc-status.js';
+import { runTaskType } from '../workflows/run-task.messages.js';
+
+/** A task that changed within this time may be between its commit and its start. */
+const unchangedMs = 15_000;
+/** Every open task is compared with Temporal this often; between, only those that Temporal names as ended. */
+const fullEveryMs = 5 * 60_000;
+/** Visibility lags behind, so what it is asked for overlaps with what it was asked for before. */
+const overlapMs = 60_000;
+const pageSize = 500;
+
+export interface ReconcileDeps {
+  readonly sql: Sql;
+  readonly client: Client;
+  readonly workspaces: Workspaces;
+  /** called when starts were given back to the outbox */
+  readonly onOutbox: () => void;
+  readonly log: Logger;
+}
+
+/**
+ * One run of the reconcile loop: tasks whose workflow ended without writing its end (terminated, timed out) are closed, tasks without a
+ * workflow are given to the outbox with the same attempt, final tasks whose run was reset outside are opened again, and workspaces that
+ * nobody needs are removed. At the start and every five minutes all open tasks are looked at; between, what Temporal lists as ended or reset.
+ */
+export function createReconciler({ sql, client, workspaces, onOutbox, log }: ReconcileDeps): () => Promise<undefined> {
+  let fullAtMs = Number.NEGATIVE_INFINITY;
+  let askedAtMs = Date.now() - fullEveryMs;
+  return async () => {
+    if (performance.now() - fullAtMs >= fullEveryMs) {
+      await workspaces.sweep(await lookAtAll());
+      fullAtMs = performance.now();
+    }
+    const since = new Date(askedAtMs - overlapMs).toISOString();
+    askedAtMs = Date.now();
+    const endedOutside = await taskIds(`ExecutionStatus IN ('Terminated', 'TimedOut') AND CloseTime > '${since}'`);
+    if (endedOutside.length > 0) for (const task of await openTasks(sql, { ids: endedOutside, unchangedMs: 0, limit: pageSize })) await lookAtOpen(task);
+    // Nobody started them: their creator died before its call, and the outbox row is gone.
+    for (const task of await openTasks(sql, { neverRun: true, unchangedMs, limit: pageSize })) await lookAtOpen(task);
+    const begun = await taskIds(`ExecutionStatus = 'Running' AND StartTime > '${since}'`);
+    if (begun.length > 0) for (const task of await finalTasks(sql, begun)) await lookAtFinal(task);
+    return undefined;
+  };
+
+  async function taskIds(condition: string): Promise<string[]> {
+    const ids: string[] = [];
+    for await (const { workflowId } of client.workflow.list({ query: `WorkflowType = '${runTaskType}' AND ${condition}`, pageSize })) {
+      const id = taskOfWorkflowId(workflowId);
+      if (id !== undefined) ids.push(id);
+    }
+    return ids;
+  }
+
+  async function lookAtAll(): Promise<ReconcileTask[]> {
+    const running = new Set(await taskIds("ExecutionStatus = 'Running'"));
+    const all: ReconcileTask[] = [];
+    for (let after: string | undefined; ; ) {
+      const page: ReconcileTask[] = await openTasks(sql, { unchangedMs: 0, limit: pageSize, ...(after === undefined ? {} : { after }) });
+      for (const task of page) if (!running.has(task.taskId)) await lookAtOpen(task);
+      all.push(...page);
+      after = page.at(-1)?.taskId;
+      if (page.length < pageSize) return all;
+    }
+  }
+
+  async function lookAtOpen(task: ReconcileTask): Promise<void> {
+    if (task.startPending) return;
+    const run = await describe(task.workflowId);
+    if (run?.status === 'RUNNING') return;
+    // Without a workflow, or with one that ended before this attempt began, the attempt was never started.
+    if (run === null || task.runId === null) {
+      if (!(await requeueStart(sql, task))) return;
+      log.warn({ task_id: task.taskId, workflow_id: task.workflowId, attempt: task.attempt }, 'a task had no workflow; it is started again');
+      onOutbox();
+      return;
+    }
+    const message = `its run was ended from outside: ${run.status.toLowerCase().replaceAll('_', ' ')}`;
+    if (await closeOutside(sql, task, { code: failureCodes.endedOutside, message })) {
+      log.warn({ task_id: task.taskId, workflow_id: task.workflowId, attempt: task.attempt }, `a task is closed: ${message}`);
+    }
+  }
+
+  async function lookAtFinal(task: ReconcileTask): Promise<void> {
+    const run = await describe(task.workflowId);
+    if (run?.status !== 'RUNNING' || run.runId === run.firstRunId || run.runId === task.runId) return;
+    if (await reopenTask(sql, task, run.runId)) log.warn({ task_id: task.taskId, workflow_id: task.workflowId, run_id: run.runId }, 'the run of a final task was reset outside; the task goes on');
+  }
+
+  async function describe(workflowId: string): Promise<{ status: string; runId: string; firstRunId: string } | null> {
+    try {
+      const { status, runId, raw } = await client.workflow.getHandle(workflowId).describe();
+      return { status: status.name, runId, firstRunId: raw.workflowExecutionInfo?.firstRunId ?? runId };
+    } catch (error) {
+      if (isNotFound(error)) return null;
+      throw error;
+    }
+  }
+}
