@@ -1,3 +1,4 @@
+import { failureCodes } from '../contract/failure.js';
 import type { Refusal } from '../contract/line.js';
 import { taskWorkflowId } from '../contract/ids.js';
 import type { ModelNeed, ResidencyKey } from '../contract/queues.js';
@@ -102,7 +103,7 @@ export async function serveKey(sql: Sql, order: OrderId, key: ResidencyKey, load
 /**
  * Closes an order that could not be carried out: what was not unloaded serves again, the key is not ordered on this host for a while (2 s, doubled
  * with each failure, at most 5 minutes), and its waiting steps are refused, each told by a signal, unless another host may still serve them.
- * No refusal when only the host was lost. No effect on an order that is closed.
+ * No refusal when only the host was lost, or its server is away. No effect on an order that is closed.
  */
 export async function abandonOrder(sql: Sql, order: ResidencyOrder, failure: OrderFailure): Promise<void> {
   await answered(
@@ -116,11 +117,13 @@ export async function abandonOrder(sql: Sql, order: ResidencyOrder, failure: Ord
         where host = ${order.host} and host_epoch = ${order.hostEpoch} and order_id = ${order.id} and state = 'draining'`;
       if (order.load && failure.code !== hostLost) {
         const { key } = order.load;
+        // A server that is away says nothing about the model: its steps wait, and go on soon after it is back.
+        const away = failure.code === failureCodes.backendUnavailable;
         await tx`
           insert into residency_backoff (host, key, until, error) values (${order.host}, ${key}, clock_timestamp() + interval '2 seconds', ${storedJson(tx, { ...failure })})
-          on conflict (host, key) do update set failures = residency_backoff.failures + 1, error = excluded.error,
-            until = clock_timestamp() + least(interval '5 minutes', interval '2 seconds' * power(2, least(residency_backoff.failures, 8)))`;
-        await refuse(tx, key, failure);
+          on conflict (host, key) do update set failures = residency_backoff.failures + ${away ? 0 : 1}, error = excluded.error,
+            until = clock_timestamp() + case when ${away} then interval '2 seconds' else least(interval '5 minutes', interval '2 seconds' * power(2, least(residency_backoff.failures, 8))) end`;
+        if (!away) await refuse(tx, key, failure);
       }
       await tx`select pg_notify('residency', ${order.host}), pg_notify('line', '')`;
     }),
