@@ -1,0 +1,58 @@
+import { OpenAPIHono } from '@hono/zod-openapi';
+import type { Context, MiddlewareHandler } from 'hono';
+import { ProblemError } from '../contract/problems.js';
+import { authenticate } from './auth/authenticate.js';
+import { serveDocs } from './docs.js';
+import type { AppDeps, AppEnv } from './env.js';
+import { accessLog, refuseForeignHost, refuseForeignOrigin, requestTimeout, securityHeaders } from './guards.js';
+import { readJsonBody } from './json-body.js';
+import { completeRoute, openApiDocument } from './openapi.js';
+import { answerProblem, invalidRequest } from './problem.js';
+import { routes } from './routes/index.js';
+
+/**
+ * The HTTP API as a function of requests, without a port: tests call `app.request(...)`, a main gives it to a server.
+ * It keeps no state of tasks, so that any number of processes answer alike.
+ */
+export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
+  const { config } = deps;
+  const app = new OpenAPIHono<AppEnv>({
+    async defaultHook(result, c) {
+      if (result.success) return;
+      throw invalidRequest(result.target, result.error.issues, result.target === 'json' ? await c.req.json() : result.target === 'query' ? c.req.query() : {});
+    },
+  });
+  app.use(accessLog(deps), securityHeaders, requestTimeout(config.requestTimeoutMs), refuseForeignOrigin);
+  app.onError(answerProblem);
+  for (const declared of routes) {
+    const middleware: MiddlewareHandler<AppEnv>[] = [];
+    if (declared.access !== 'public') middleware.push(authenticate(declared.access));
+    if (declared.route.request?.body !== undefined) middleware.push(readJsonBody);
+    if (declared.route.request?.query === undefined) middleware.push(refuseQuery);
+    app.openapi({ ...completeRoute(declared), middleware }, declared.handler as never);
+  }
+  serveDocs(app, openApiDocument(config.apiKeyHeader), config.publicDocs ? refuseForeignHost : authenticate('read'));
+  app.notFound((c) => answerProblem(nothingThere(c), c));
+  return app;
+}
+
+/** A route that declares no query takes none: a misspelt parameter is refused instead of ignored. */
+const refuseQuery: MiddlewareHandler<AppEnv> = async (c, next) => {
+  const names = Object.keys(c.req.queries());
+  if (names.length > 0) {
+    const errors = names.map((name) => ({ path: `query.${name}`.slice(0, 300), expected: 'nothing of this name', got: 'a value', message: 'There is no parameter of this name.' }));
+    throw new ProblemError('invalid_request', 'This address takes no query.', { errors });
+  }
+  await next();
+};
+
+function nothingThere(c: Context<AppEnv>): ProblemError {
+  const methods = routes.filter(({ route }) => patternOf(route.path).test(c.req.path)).map(({ route }) => route.method.toUpperCase());
+  if (methods.length === 0) return new ProblemError('not_found', 'There is nothing at this address.');
+  c.header('Allow', [...new Set(methods)].join(', '));
+  return new ProblemError('method_not_allowed', `This address takes ${[...new Set(methods)].join(', ')}.`);
+}
+
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`);
+}

@@ -1,0 +1,36 @@
+import type { Logger } from 'pino';
+import type { Caller } from '../service/caller.js';
+import type { Services } from '../service/services.js';
+
+export interface ApiConfig {
+  /** header that carries an API key, beside `Authorization: Bearer` */
+  readonly apiKeyHeader: string;
+  readonly bodyBytesMax: number;
+  /** a request that is not answered by then gets 503 */
+  readonly requestTimeoutMs: number;
+  /** names of this server that a browser may show pages under, without a port, beside those of the loopback; `*`: any */
+  readonly allowedHosts: readonly string[];
+  /** whether /docs and /openapi.json are open to everybody */
+  readonly publicDocs: boolean;
+  /** address of the Temporal Web UI, for people; null when it is not known */
+  readonly temporalUi: string | null;
+  readonly version: string;
+}
+
+export interface AppDeps {
+  readonly services: Services;
+  readonly log: Logger;
+  readonly config: ApiConfig;
+}
+
+/** What a handler finds in `c.var`. */
+export interface AppEnv {
+  Variables: {
+    requestId: string;
+    services: Services;
+    config: ApiConfig;
+    log: Logger;
+    /** who asks; absent on public routes, so a handler of a route with access gets it from `callerOf` */
+    caller?: Caller;
+  };
+}

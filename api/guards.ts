@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import type { MiddlewareHandler } from 'hono';
+import { ProblemError } from '../contract/problems.js';
+import { within } from '../service/within.js';
+import type { AppDeps, AppEnv } from './env.js';
+
+/** A request id that a caller or proxy may choose, so that it can be found in their log and in ours. */
+const givenId = /^[A-Za-z0-9_.:-]{8,64}$/;
+
+/** Gives the request its id, hands the dependencies down, and writes one line to the log when it is answered. */
+export function accessLog({ services, log, config }: AppDeps): MiddlewareHandler<AppEnv> {
+  return async (c, next) => {
+    const startedMs = performance.now();
+    const given = c.req.header('x-request-id');
+    const requestId = given !== undefined && givenId.test(given) ? given : randomUUID();
+    c.set('requestId', requestId);
+    c.set('services', services);
+    c.set('config', config);
+    c.set('log', log.child({ request_id: requestId }));
+    await next();
+    c.header('X-Request-Id', requestId);
+    const task = /\/tasks\/([0-9a-fA-F-]{36})/.exec(c.req.path)?.[1];
+    c.var.log.info(
+      {
+        method: c.req.method,
+        path: c.req.path.slice(0, 300),
+        status: c.res.status,
+        milliseconds: Math.round(performance.now() - startedMs),
+        ...(c.var.caller === undefined ? {} : { user: c.var.caller.userId, key_id: c.var.caller.keyId }),
+        ...(task === undefined ? {} : { task_id: task.toLowerCase() }),
+      },
+      'request',
+    );
+  };
+}
+
+const strictPolicy = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/** Headers of every answer; a page that needs more sets its own `Content-Security-Policy`. */
+export const securityHeaders: MiddlewareHandler<AppEnv> = async (c, next) => {
+  await next();
+  const headers: Readonly<Record<string, string>> = {
+    'Content-Security-Policy': strictPolicy,
+    'X-Content-Type-Options': 'nosniff',
+    'X-Frame-Options': 'DENY',
+    'Referrer-Policy': 'no-referrer',
+    'Cross-Origin-Opener-Policy': 'same-origin',
+    'Cross-Origin-Resource-Policy': 'same-origin',
+    'Cache-Control': 'no-store',
+  };
+  for (const [name, value] of Object.entries(headers)) if (!c.res.headers.has(name)) c.header(name, value);
+};
+
+/** Answers 503 when a handler takes too long; what it does goes on, and an idempotency key makes a repeat safe. */
+export function requestTimeout(timeoutMs: number): MiddlewareHandler<AppEnv> {
+  return async (_c, next) => {
+    let late = true;
+    try {
+      await within(timeoutMs, 'The request', next().finally(() => { late = false; }));
+    } catch (cause) {
+      if (!late) throw cause;
+      throw new ProblemError('unavailable', `No answer within ${timeoutMs} ms; try again.`, { cause });
+    }
+  };
+}
+
+const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS']);
+
+/** Refuses requests that another site's page makes a browser send: a change whose `Origin` is not this server. */
+export const refuseForeignOrigin: MiddlewareHandler<AppEnv> = async (c, next) => {
+  const origin = c.req.header('origin');
+  const foreign = c.req.header('sec-fetch-site') === 'cross-site' || (origin !== undefined && hostOfOrigin(origin) !== hostHeader(c.req));
+  if (foreign && !safeMethods.has(c.req.method)) throw new ProblemError('forbidden', 'Requests from pages of other sites are not accepted.');
+  await next();
+};
+
+/** Refuses to show a page under a foreign name: a name that somebody points at this address (DNS rebinding) would let their page read ours. */
+export const refuseForeignHost: MiddlewareHandler<AppEnv> = async (c, next) => {
+  const allowed = c.var.config.allowedHosts;
+  const name = hostHeader(c.req).replace(/:\d+$/, '').toLowerCase();
+  if (!allowed.includes('*') && !loopbackNames.has(name) && !allowed.includes(name)) {
+    throw new ProblemError('forbidden', 'This server is not known under the name that was asked for; an administrator can allow it.');
+  }
+  await next();
+};
+
+const loopbackNames = new Set(['localhost', '127.0.0.1', '[::1]']);
+
+function hostHeader(request: { header(name: string): string | undefined; url: string }): string {
+  return request.header('host') ?? new URL(request.url).host;
+}
+
+function hostOfOrigin(origin: string): string | null {
+  return URL.canParse(origin) ? new URL(origin).host : null;
+}

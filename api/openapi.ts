@@ -1,0 +1,44 @@
+import { OpenAPIHono } from '@hono/zod-openapi';
+import type { ApiRoute } from './define-route.js';
+import { problems } from './problem.js';
+import { routes } from './routes/index.js';
+
+/** Version of the API, which changes when an answer or a request does; not the version of the program. */
+const apiVersion = '1.0.0';
+
+/** A route as it is documented and served: what every endpoint of its access can answer besides its own is added here, in one place. */
+export function completeRoute({ access, route }: ApiRoute): ApiRoute['route'] {
+  const open = access === 'public';
+  const usual = { ...(open ? {} : problems('unauthorized')), ...problems('unexpected', 'unavailable') };
+  const rights = access === 'write' || access === 'admin' ? problems('forbidden') : {};
+  const query = route.responses['422'] === undefined ? problems('invalid_request') : {};
+  return { ...route, security: open ? [] : [{ apiKey: [] }, { bearer: [] }], responses: { ...usual, ...rights, ...query, ...route.responses } };
+}
+
+/** The OpenAPI 3.1 document of every route. */
+export function openApiDocument(apiKeyHeader: string): object {
+  const { openAPIRegistry: registry, getOpenAPI31Document } = new OpenAPIHono();
+  registry.registerComponent('securitySchemes', 'apiKey', { type: 'apiKey', in: 'header', name: apiKeyHeader, description: 'An API key; the first one is in `admin.key` of the installation' });
+  registry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer', description: 'The same API key' });
+  for (const declared of routes) registry.registerPath(completeRoute(declared));
+  return getOpenAPI31Document({
+    openapi: '3.1.0',
+    info: {
+      title: 'AI Task Orchestra',
+      version: apiVersion,
+      description: 'Durable tasks on self-hosted models. Every error is `application/problem+json` (RFC 9457) with a `code` that does not change.',
+      license: { name: 'MIT', url: 'https://opensource.org/license/mit' },
+    },
+    tags: [
+      { name: 'tasks', description: 'Create, watch and steer tasks' },
+      { name: 'models', description: 'What the model servers have' },
+      { name: 'health', description: 'How the service is' },
+    ],
+    servers: [{ url: '/', description: 'This server' }],
+  });
+}
+
+/** The document as `openapi.json` holds it, for the default header of API keys. */
+export function openApiText(): string {
+  return `${JSON.stringify(openApiDocument('X-API-Key'), null, 2)}\n`;
+}

@@ -1,0 +1,104 @@
+import type { z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import { HTTPException } from 'hono/http-exception';
+import { type Fault, type ProblemCode, ProblemError, problemTable, problemType } from '../contract/problems.js';
+import { Problem } from '../contract/schemas/problem.js';
+import { unavailable } from '../service/unavailable.js';
+import type { AppEnv } from './env.js';
+
+const retryAfterSeconds = 2;
+
+/** Responses of a route by status, from the codes it may answer; several codes of one status are told apart by `code`. */
+export function problems(...codes: readonly ProblemCode[]) {
+  const responses: Record<string, { description: string; content: { 'application/problem+json': { schema: typeof Problem } } }> = {};
+  for (const code of codes) {
+    const { status, title } = problemTable[code];
+    const before = responses[status]?.description;
+    const description = `\`${code}\`: ${title}.`;
+    responses[status] = { description: before === undefined ? description : `${before} ${description}`, content: { 'application/problem+json': { schema: Problem } } };
+  }
+  return responses;
+}
+
+/** The answer of every error: what has a name is told, the rest is logged whole and answered as `unexpected`, without its message. */
+export function answerProblem(error: unknown, c: Context<AppEnv>): Response {
+  const problem = problemOf(error);
+  if (problem.code === 'unexpected') c.var.log.error({ err: error }, 'unexpected error');
+  else if (problem.code === 'unavailable') c.var.log.warn({ err: problem.cause ?? problem }, 'unavailable');
+  const { status, title } = problemTable[problem.code];
+  const body: z.output<typeof Problem> = {
+    type: problemType(problem.code),
+    title,
+    status,
+    detail: problem.message,
+    instance: c.req.path,
+    code: problem.code,
+    request_id: c.var.requestId,
+    errors: [...problem.errors],
+  };
+  if (status === 401) c.header('WWW-Authenticate', 'Bearer realm="ai-task-orchestra"');
+  if (status === 503) c.header('Retry-After', String(retryAfterSeconds));
+  return c.body(JSON.stringify(body), status, { 'Content-Type': 'application/problem+json' });
+}
+
+function problemOf(error: unknown): ProblemError {
+  if (error instanceof ProblemError) return error;
+  const away = unavailable(error);
+  if (away !== undefined) return away;
+  // Hono's own refusals: a body that the route does not take.
+  if (error instanceof HTTPException && error.status === 415) return new ProblemError('unsupported_media_type', 'Send the body as application/json.');
+  if (error instanceof HTTPException && error.status === 400) return new ProblemError('invalid_json', 'The body is not valid JSON.');
+  return new ProblemError('unexpected', 'Something went wrong here; the log has it under the request id.', { cause: error });
+}
+
+const placeNames: Readonly<Record<string, string>> = { query: 'query', param: 'path', header: 'header', cookie: 'cookie' };
+
+/** A request that does not fit its schema, fault by fault. `data` is what was validated. */
+export function invalidRequest(target: string, issues: readonly z.core.$ZodIssue[], data: unknown): ProblemError {
+  const place = placeNames[target];
+  const errors = issues.flatMap((issue) => faultsOf(issue, data)).map((fault) => (place === undefined ? fault : { ...fault, path: fault.path === '' ? place : `${place}.${fault.path}` }));
+  const first = errors[0];
+  return new ProblemError('invalid_request', first === undefined ? 'The request does not fit its schema.' : `${first.path || 'body'}: ${first.message}`, { errors });
+}
+
+function faultsOf(issue: z.core.$ZodIssue, data: unknown): Fault[] {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({ path: pathText([...issue.path, key]), expected: 'nothing of this name', got: describe(valueAt(data, [...issue.path, key])), message: 'There is no field of this name.' }));
+  }
+  return [{ path: pathText(issue.path), expected: expectedOf(issue), got: describe(valueAt(data, issue.path)), message: issue.message }];
+}
+
+function expectedOf(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.expected;
+    case 'too_big':
+      return `at most ${issue.maximum}`;
+    case 'too_small':
+      return `at least ${issue.minimum}`;
+    case 'invalid_value':
+      return `one of ${issue.values.map(String).join(', ')}`;
+    case 'invalid_format':
+      return issue.format;
+    default:
+      return issue.message;
+  }
+}
+
+function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => (typeof part === 'number' ? `${text}[${part}]` : text === '' ? String(part) : `${text}.${String(part)}`), '').slice(0, 300);
+}
+
+function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((value, part) => (typeof value === 'object' && value !== null && Object.hasOwn(value, part) ? (value as Record<PropertyKey, unknown>)[part] : undefined), data);
+}
+
+/** What came, by its kind: a text is not repeated, since it may be a secret in the wrong field. */
+function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return `array of ${value.length}`;
+  if (typeof value === 'string') return `text of ${value.length} characters`;
+  if (typeof value === 'number' || typeof value === 'boolean') return `${typeof value} ${value}`;
+  return 'object';
+}

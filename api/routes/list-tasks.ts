@@ -1,0 +1,74 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { levelMax } from '../../contract/priority.js';
+import { TaskList } from '../../contract/schemas/task.js';
+import { type StatusFilter, statusFilters } from '../../service/list-tasks.js';
+import { callerOf } from '../auth/authenticate.js';
+import { defineRoute } from '../define-route.js';
+import { json } from '../json-content.js';
+import { problems } from '../problem.js';
+
+const limitDefault = 50;
+const limitMax = 500;
+const valuesMax = 100;
+
+const statusAliases: Readonly<Record<string, StatusFilter>> = { pending: 'queued', in_progress: 'running' };
+
+/** A parameter that may come several times; the query gives one value as a text, several as an array. */
+function repeatable<S extends z.ZodType>(item: S, description: string) {
+  const { $schema: _, ...items } = z.toJSONSchema(item, { io: 'input' });
+  return z.preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(item).max(valuesMax).default([])).meta({ description, type: 'array', items, maxItems: valuesMax });
+}
+
+/** A whole number as a query writes it: digits, nothing else. */
+function wholeNumber(min: number, max: number) {
+  const text = `expected a whole number from ${min} to ${max}`;
+  return z
+    .string()
+    .regex(/^\d{1,9}$/, { error: text })
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, { error: text })
+    .meta({ type: 'integer', minimum: min, maximum: max });
+}
+
+const time = z.iso.datetime({ offset: true }).transform((text) => new Date(text));
+const name = z.string().min(1).max(255);
+
+const ListQuery = z.strictObject({
+  status: repeatable(z.enum([...statusFilters, 'pending', 'in_progress']), 'One of the statuses; `pending` is `queued`, `in_progress` is `running`, `created` and `waiting` are queued tasks before and after a run took them up'),
+  template: repeatable(name, 'Name of a template'),
+  priority: repeatable(wholeNumber(1, levelMax), '1 to 10'),
+  type: repeatable(name, 'Type of the task'),
+  user_id: repeatable(name, 'Owner; only administrators see tasks of others'),
+  created_after: time.optional().meta({ type: 'string', format: 'date-time', description: 'Only tasks created later than this time', example: '2026-01-09T00:00:00Z' }),
+  created_before: time.optional().meta({ type: 'string', format: 'date-time', description: 'Only tasks created earlier than this time', example: '2026-01-10T00:00:00Z' }),
+  limit: wholeNumber(1, limitMax).optional().meta({ type: 'integer', minimum: 1, maximum: limitMax, default: limitDefault, description: 'Tasks on a page', example: limitDefault }),
+  cursor: z.string().min(1).max(500).optional().meta({ description: '`next_cursor` of the page before, with the same filters' }),
+});
+
+export const listTasks = defineRoute(
+  'read',
+  createRoute({
+    method: 'get',
+    path: '/api/v1/tasks',
+    operationId: 'listTasks',
+    tags: ['tasks'],
+    summary: 'List tasks',
+    description: 'The tasks that fit all filters, newest first, page by page. Values of one filter are alternatives. Tasks that arrive meanwhile never shift the pages that follow.',
+    request: { query: ListQuery },
+    responses: { 200: json(TaskList, 'One page.'), ...problems('invalid_request') },
+  }),
+  async (c) => {
+    const query = c.req.valid('query');
+    const filter = {
+      statuses: query.status.map((status) => statusAliases[status] ?? (status as StatusFilter)),
+      templates: query.template,
+      levels: query.priority,
+      types: query.type,
+      userIds: query.user_id,
+      createdAfter: query.created_after ?? null,
+      createdBefore: query.created_before ?? null,
+    };
+    const page = await c.var.services.listTasks(callerOf(c), { filter, limit: query.limit ?? limitDefault, cursor: query.cursor ?? null });
+    return c.json(page, 200);
+  },
+);

@@ -1,0 +1,68 @@
+import type { AddressInfo } from 'node:net';
+import { createServer, type Server } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
+import type { Logger } from 'pino';
+
+export interface ListenOptions {
+  readonly hostname: string;
+  /** 0: any free port */
+  readonly port: number;
+  readonly log: Logger;
+}
+
+export interface ApiServer {
+  readonly port: number;
+  /** Takes no more requests, lets those under way finish for at most `graceMs` (default 8 s), then cuts. */
+  close(graceMs?: number): Promise<void>;
+}
+
+/** A client may take this long to send its headers, and its whole request. */
+const headersTimeoutMs = 10_000;
+const requestTimeoutMs = 30_000;
+const keepAliveTimeoutMs = 65_000;
+const headerBytesMax = 16_384;
+
+/**
+ * Serves an app on a port.
+ * @throws Error with `code` EADDRINUSE when the port is taken
+ */
+export async function listen(app: { fetch(request: Request): Response | Promise<Response> }, { hostname, port, log }: ListenOptions): Promise<ApiServer> {
+  const server = createServer({ headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs, keepAliveTimeout: keepAliveTimeoutMs, maxHeaderSize: headerBytesMax });
+  let closing = false;
+  const answer = getRequestListener(app.fetch);
+  server.on('request', (request, response) => {
+    // A connection that stays open would go on sending requests to a server that is about to leave.
+    if (closing) response.setHeader('Connection', 'close');
+    void answer(request, response);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, hostname, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  server.on('error', (error) => log.error({ err: error }, 'HTTP server'));
+  return {
+    port: (server.address() as AddressInfo).port,
+    async close(graceMs = 8_000) {
+      closing = true;
+      await closed(server, graceMs, log);
+    },
+  };
+}
+
+async function closed(server: Server, graceMs: number, log: Logger): Promise<void> {
+  const cut = setTimeout(() => {
+    log.warn({ graceMs }, 'requests under way are cut');
+    server.closeAllConnections();
+  }, graceMs);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.close((error) => (error === undefined ? resolve() : reject(error)));
+      server.closeIdleConnections();
+    });
+  } finally {
+    clearTimeout(cut);
+  }
+}

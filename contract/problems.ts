@@ -1,0 +1,49 @@
+/** Every code that an answer of the API may carry, with its HTTP status and its title. One table, so that the OpenAPI document cannot promise another status than the code sends. */
+export const problemTable = {
+  invalid_json: { status: 400, title: 'The body is not acceptable JSON' },
+  unauthorized: { status: 401, title: 'No valid credentials' },
+  forbidden: { status: 403, title: 'Not allowed' },
+  not_found: { status: 404, title: 'Nothing at this address' },
+  task_not_found: { status: 404, title: 'No such task' },
+  method_not_allowed: { status: 405, title: 'The address does not take this method' },
+  task_finished: { status: 409, title: 'The task has ended' },
+  task_not_retryable: { status: 409, title: 'Only a failed or cancelled task can be retried' },
+  idempotency_conflict: { status: 409, title: 'The idempotency key belongs to another request' },
+  dependency_cycle: { status: 409, title: 'The tasks would wait for each other' },
+  payload_too_large: { status: 413, title: 'The body is too large' },
+  unsupported_media_type: { status: 415, title: 'The body has another type than the address takes' },
+  invalid_request: { status: 422, title: 'The request does not fit its schema' },
+  invalid_parameters: { status: 422, title: 'The parameters do not fit the template' },
+  template_not_found: { status: 422, title: 'No such template' },
+  invalid_dependency: { status: 422, title: 'The task cannot wait for that' },
+  unexpected: { status: 500, title: 'Unexpected error' },
+  unavailable: { status: 503, title: 'A part of the service does not answer' },
+} as const satisfies Record<string, { status: number; title: string }>;
+
+export type ProblemCode = keyof typeof problemTable;
+
+/** One fault of a request; `path` starts at the part of the request that is at fault, such as `priority` or `parameters.text`. */
+export interface Fault {
+  readonly path: string;
+  readonly expected: string;
+  readonly got: string;
+  readonly message: string;
+}
+
+/** An outcome with a name that a caller may act on. Services throw it; the API answers it as `application/problem+json`. */
+export class ProblemError extends Error {
+  override readonly name = 'ProblemError';
+  readonly code: ProblemCode;
+  readonly errors: readonly Fault[];
+
+  constructor(code: ProblemCode, detail: string, options: { errors?: readonly Fault[]; cause?: unknown } = {}) {
+    super(detail, { cause: options.cause });
+    this.code = code;
+    this.errors = options.errors ?? [];
+  }
+}
+
+/** The `type` of a problem: a stable URI that names it. */
+export function problemType(code: ProblemCode): string {
+  return `urn:ai-task-orchestra:problem:${code}`;
+}

@@ -1,0 +1,154 @@
+import { z } from 'zod';
+import { defaultLevel, levelMax } from '../priority.js';
+import { statusDetails, taskStatuses } from '../status.js';
+import { JsonObjectSchema } from './json-value.js';
+import { RetrySettings } from './template.js';
+
+const exampleId = '8f14e45f-ceea-467f-a0e6-7c1f9d2b3a44';
+
+/** Dependencies that one task may name. */
+export const dependenciesMax = 1000;
+
+/** A time as every answer writes it: ISO 8601, UTC, ending in `Z`. */
+export const Timestamp = z.iso.datetime().meta({ description: 'ISO 8601, UTC', example: '2026-01-09T10:30:00.000Z' });
+
+export const TaskIdSchema = z.uuid().meta({ description: 'Identity of a task; its Temporal workflow is `task-<id>`', example: exampleId });
+
+export const Level = z.int().min(1).max(levelMax).meta({ description: '1 to 10; 10 is most urgent', example: defaultLevel });
+
+export const ResourceUsage = z
+  .object({
+    model_name: z.string(),
+    inference_time_seconds: z.number(),
+    memory_used_gb: z.number().nullable(),
+  })
+  .meta({ id: 'ResourceUsage', description: 'What the inferences of the task used', example: { model_name: 'llama3.1:8b', inference_time_seconds: 45.2, memory_used_gb: 8.1 } });
+export type ResourceUsageView = z.output<typeof ResourceUsage>;
+
+export const TaskError = z
+  .object({
+    code: z.string(),
+    message: z.string(),
+    step: z.string().nullable().meta({ description: 'Id of the step that failed; null when no step did' }),
+    attempt: z.int().min(1),
+    details: z.unknown().optional(),
+  })
+  .meta({ id: 'TaskError', description: 'Why a task failed', example: { code: 'step_failed', message: 'exit code 2', step: 'run_tests', attempt: 3 } });
+
+export const Task = z
+  .object({
+    id: TaskIdSchema,
+    status: z.enum(taskStatuses),
+    priority: Level,
+    created_at: Timestamp,
+    started_at: Timestamp.nullable(),
+    completed_at: Timestamp.nullable(),
+    template: z.string(),
+    parameters: JsonObjectSchema,
+    result: JsonObjectSchema.nullable().meta({ description: 'Output of the last step, and under `steps` the outputs by step id; null unless completed' }),
+    resource_usage: ResourceUsage.nullable().meta({ description: 'Null until the first inference ends' }),
+    name: z.string(),
+    type: z.string(),
+    depends_on: z.array(TaskIdSchema),
+    blocked_by: z.array(TaskIdSchema).meta({ description: 'Those of `depends_on` that are not completed' }),
+    status_detail: z.enum(statusDetails).nullable().meta({ description: 'Why a task that has not ended stands where it stands' }),
+    attempt: z.int().min(1).meta({ description: 'Grows when a person retries the task' }),
+    error: TaskError.nullable(),
+    estimated_start_time: Timestamp.nullable(),
+    estimated_completion_time: Timestamp.nullable(),
+    queue_position: z.int().min(1).nullable().meta({ description: 'Place among the queued tasks, 1 is next; null when not queued' }),
+    user_id: z.string(),
+    metadata: JsonObjectSchema,
+  })
+  .meta({
+    id: 'Task',
+    description: 'A task and all that is known of it',
+    example: {
+      id: exampleId,
+      status: 'completed',
+      priority: 5,
+      created_at: '2026-01-09T10:30:00.000Z',
+      started_at: '2026-01-09T10:32:00.000Z',
+      completed_at: '2026-01-09T10:45:00.000Z',
+      template: 'ollama-inference',
+      parameters: { model: 'llama3.1:8b', prompt: 'Summarise the notes' },
+      result: { text: '...', steps: { ollama_generate: { text: '...' } } },
+      resource_usage: { model_name: 'llama3.1:8b', inference_time_seconds: 45.2, memory_used_gb: 8.1 },
+      name: 'ollama-inference',
+      type: 'ollama-inference',
+      depends_on: [],
+      blocked_by: [],
+      status_detail: null,
+      attempt: 1,
+      error: null,
+      estimated_start_time: null,
+      estimated_completion_time: null,
+      queue_position: null,
+      user_id: 'admin',
+      metadata: {},
+    },
+  });
+export type TaskView = z.output<typeof Task>;
+
+// Letters of any script, but nothing that hides, reorders or breaks a line where the name is shown.
+const printable = /^[^\p{Cc}\p{Cs}\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]*$/u;
+const visibleText = (charsMax: number) => z.string().min(1).max(charsMax).refine((text) => printable.test(text), { error: 'contains control or invisible characters' });
+
+export const RetryRequest = RetrySettings.meta({
+  id: 'RetryRequest',
+  description: 'How often steps of this task are attempted; what is left out comes from the template',
+  example: { max_attempts: 5, initial_interval_seconds: 2 },
+});
+
+export const LimitsRequest = z
+  .strictObject({
+    cpu_cores: z.number().positive().max(1024),
+    memory_gb: z.number().positive().max(65_536),
+    disk_gb: z.number().positive().max(1_048_576),
+    timeout_seconds: z.number().positive().max(2_592_000),
+    output_bytes: z.int().positive().max(1_073_741_824),
+  })
+  .partial()
+  .meta({ id: 'LimitsRequest', description: 'What a step of this task may use; passing one fails the task', example: { memory_gb: 2, timeout_seconds: 600 } });
+
+export const ResourceRequirements = z
+  .strictObject({
+    cpu_cores: z.number().min(0).max(1024),
+    memory_gb: z.number().min(0).max(65_536),
+    disk_gb: z.number().min(0).max(1_048_576),
+    gpu_count: z.int().min(0).max(1024),
+  })
+  .partial()
+  .meta({ id: 'ResourceRequirements', description: 'What the task is expected to need', example: { cpu_cores: 1, memory_gb: 8.5 } });
+
+export const CreateTask = z
+  .strictObject({
+    template: z.string().min(1).max(100).meta({ description: 'Name of a template' }),
+    parameters: JsonObjectSchema.default({}),
+    depends_on: z.array(z.string().max(100)).max(dependenciesMax).default([]).meta({ description: 'Ids of tasks that have to complete first' }),
+    priority: Level.default(defaultLevel),
+    name: visibleText(255).optional().meta({ description: 'Default: the template' }),
+    description: z.string().max(10_000).optional(),
+    metadata: JsonObjectSchema.default({}).meta({ description: 'Kept and given back as it is' }),
+    retry: RetryRequest.optional(),
+    limits: LimitsRequest.optional(),
+    resource_requirements: ResourceRequirements.optional(),
+    agent_assigned: visibleText(100).optional().meta({ description: 'Tasks of one agent run one at a time' }),
+  })
+  .meta({
+    id: 'CreateTask',
+    description: 'A task to run',
+    example: { template: 'ollama-inference', parameters: { model: 'llama3.1:8b', prompt: 'Summarise the notes' }, depends_on: [], priority: 5 },
+  });
+/** A create request as the service takes it: defaults filled in, ids not checked yet. */
+export type CreateTaskRequest = z.output<typeof CreateTask>;
+
+export const TaskList = z
+  .object({
+    items: z.array(Task),
+    next_cursor: z.string().nullable().meta({ description: 'Give it as `cursor` for the next page; null on the last' }),
+    total: z.int().min(0).meta({ description: 'How many tasks the filters match, on all pages' }),
+  })
+  .meta({ id: 'TaskList', description: 'One page of tasks, newest first' });
+
+export const PriorityChange = z.strictObject({ priority: Level }).meta({ id: 'PriorityChange', description: 'The new priority of a task', example: { priority: 9 } });

@@ -1,0 +1,259 @@
+import type { FailureInfo } from '../contract/failure.js';
+import type { JsonObject } from '../contract/json.js';
+import type { Plan } from '../contract/plan.js';
+import type { StatusDetail, TaskStatus } from '../contract/status.js';
+import { taskWorkflowId } from '../contract/ids.js';
+import { answered, type Sql, type TransactionSql } from './connect.js';
+import { takeIdempotencyKey } from './idempotency.js';
+import { storedJson } from './stored-json.js';
+
+/** A task to store; everything about it is decided already. */
+export interface NewTask {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string | null;
+  /** 0 to 100 */
+  readonly exact: number;
+  readonly userId: string;
+  readonly parameters: JsonObject;
+  readonly plan: Plan;
+  /** retry, limits and resource requirements as the caller asked for them */
+  readonly request: JsonObject;
+  readonly metadata: JsonObject;
+  readonly agentAssigned: string | null;
+  /** without duplicates */
+  readonly dependsOn: readonly string[];
+  readonly idempotency: { readonly key: string; readonly bodyHash: Buffer } | null;
+}
+
+export type InsertedTask =
+  | { readonly outcome: 'created' }
+  /** these ids are no tasks of the owner */
+  | { readonly outcome: 'unknown_dependencies'; readonly ids: readonly string[] }
+  /** another request took the idempotency key first; nothing was stored */
+  | { readonly outcome: 'key_taken' };
+
+/** A task as it is read for an answer. */
+export interface TaskRow {
+  readonly id: string;
+  readonly status: TaskStatus;
+  readonly level: number;
+  readonly createdAt: Date;
+  readonly startedAt: Date | null;
+  readonly completedAt: Date | null;
+  readonly template: string;
+  readonly parameters: JsonObject;
+  readonly result: JsonObject | null;
+  readonly resourceUsage: JsonObject | null;
+  readonly name: string;
+  readonly type: string;
+  readonly dependsOn: string[];
+  readonly blockedBy: string[];
+  readonly statusDetail: StatusDetail | null;
+  readonly attempt: number;
+  readonly error: FailureInfo | null;
+  readonly queuePosition: number | null;
+  readonly userId: string;
+  readonly metadata: JsonObject;
+}
+
+export interface TaskFilter {
+  /** null: the tasks of everybody */
+  readonly owner: string | null;
+  readonly statuses: readonly StatusFilter[];
+  readonly templates: readonly string[];
+  readonly levels: readonly number[];
+  readonly types: readonly string[];
+  readonly userIds: readonly string[];
+  readonly createdAfter: Date | null;
+  readonly createdBefore: Date | null;
+}
+
+/** A status, or one of the two halves of `queued`: not taken up by a run yet, or waiting in the line. */
+export const statusFilters = ['queued', 'running', 'completed', 'failed', 'cancelled', 'created', 'waiting'] as const;
+export type StatusFilter = (typeof statusFilters)[number];
+
+/** Where a page ends: `createdAt` is PostgreSQL's own text, exact to the microsecond. */
+export interface TaskPosition {
+  readonly createdAt: string;
+  readonly id: string;
+}
+
+/** Seconds that the outbox leaves the start of a new task to whoever created it. */
+const startGraceSeconds = 2;
+
+/**
+ * Stores a task with its dependencies, its outbox row, its idempotency key and its first event, in one transaction.
+ * May be repeated with the same id, since the answer to a commit can get lost: the second time finds the first one's rows.
+ * @param owner whose tasks may be named as dependencies; null: anybody's
+ */
+export async function insertTask(sql: Sql, task: NewTask, owner: string | null): Promise<InsertedTask> {
+  const refused = new Refused();
+  try {
+    await answered(sql.begin(async (tx) => {
+      const unknown = await unknownTasks(tx, task.dependsOn, owner);
+      if (unknown.length > 0) throw refused.with({ outcome: 'unknown_dependencies', ids: unknown });
+      const inserted = await tx`
+        insert into tasks (id, name, type, description, priority, user_id, template, template_hash, parameters, plan, request, metadata, agent_assigned)
+        values (${task.id}, ${task.name}, ${task.plan.template}, ${task.description}, ${task.exact}, ${task.userId}, ${task.plan.template}, ${task.plan.templateHash},
+          ${storedJson(tx, task.parameters)}, ${storedJson(tx, task.plan)}, ${storedJson(tx, task.request)}, ${storedJson(tx, task.metadata)}, ${task.agentAssigned})
+        on conflict (id) do nothing`;
+      if (inserted.count === 0) return;
+      if (task.dependsOn.length > 0) {
+        await tx`
+          insert into task_dependencies (parent_task_id, child_task_id)
+          select parent, ${task.id} from unnest(${task.dependsOn as string[]}::uuid[]) as parent`;
+      }
+      await tx`
+        insert into outbox (kind, workflow_id, task_id, payload, next_at)
+        values ('start', ${taskWorkflowId(task.id)}, ${task.id}, ${storedJson(tx, { attempt: 1 })}, now() + ${startGraceSeconds} * interval '1 second')`;
+      await tx`insert into task_events (task_id, kind, data) values (${task.id}, 'queued', ${storedJson(tx, { attempt: 1, priority: task.exact })})`;
+      if (task.idempotency !== null && !(await takeIdempotencyKey(tx, { ...task.idempotency, userId: task.userId, taskId: task.id }))) {
+        throw refused.with({ outcome: 'key_taken' });
+      }
+    }));
+    return { outcome: 'created' };
+  } catch (error) {
+    if (error === refused && refused.reason !== null) return refused.reason;
+    throw error;
+  }
+}
+
+/** Thrown inside a transaction so that it rolls back, for a reason that is no error. */
+class Refused extends Error {
+  reason: InsertedTask | null = null;
+  with(reason: InsertedTask): this {
+    this.reason = reason;
+    return this;
+  }
+}
+
+/** Those of the ids that are no tasks, or somebody else's. Reads. */
+async function unknownTasks(sql: TransactionSql, ids: readonly string[], owner: string | null): Promise<string[]> {
+  if (ids.length === 0) return [];
+  const rows = await sql<{ id: string }[]>`
+    select asked.id::text as id from unnest(${ids as string[]}::uuid[]) as asked (id)
+    where not exists (select from tasks where tasks.id = asked.id and (${owner}::text is null or tasks.user_id = ${owner}))`;
+  return rows.map((row) => row.id);
+}
+
+// `waiting_retry`: the last try is void and the run waits on its own timer before it enters the line again.
+const columns = (sql: Sql) => sql`
+  t.id, t.status, t.priority_level as level, t.created_at as "createdAt", t.started_at as "startedAt", t.completed_at as "completedAt",
+  t.template, t.parameters, t.result, t.resource_usage as "resourceUsage", t.name, t.type, t.attempt, t.error, t.user_id as "userId", t.metadata,
+  coalesce(d.all, '{}') as "dependsOn", coalesce(d.open, '{}') as "blockedBy",
+  case
+    when t.status not in ('queued', 'running') then null
+    when t.cancel_requested_at is not null then 'cancelling'
+    when t.status = 'queued' and d.failed then 'blocked'
+    when t.status = 'queued' and cardinality(d.open) > 0 then 'waiting_dependency'
+    when l.state = 'waiting' and l.pool = 'model' and not exists (select from residency where residency.key = l.key and residency.state = 'serving') then 'waiting_model'
+    when l.state = 'waiting' then 'waiting_slot'
+    when l.state = 'void' and t.status = 'running' then 'waiting_retry'
+  end as "statusDetail"`;
+
+const joins = (sql: Sql) => sql`
+  left join lateral (
+    select array_agg(p.id::text order by e.created_at, p.id) as all,
+      coalesce(array_agg(p.id::text order by e.created_at, p.id) filter (where p.status <> 'completed'), '{}') as open,
+      bool_or(p.status in ('failed', 'cancelled')) as failed
+    from task_dependencies e join tasks p on p.id = e.parent_task_id where e.child_task_id = t.id
+  ) d on true
+  left join lateral (
+    select state, pool, key from line where line.task_id = t.id and line.attempt = t.attempt
+    order by state in ('waiting', 'granted', 'running') desc, line.id desc limit 1
+  ) l on true`;
+
+/** One task; null when there is none, or it is not the owner's. Reads. */
+export async function readTask(sql: Sql, id: string, owner: string | null): Promise<TaskRow | null> {
+  const [row] = await answered(sql<TaskRow[]>`
+    select ${columns(sql)},
+      case when t.status = 'queued' then 1 + (
+        select count(*)::integer from tasks q where q.status = 'queued' and (q.priority > t.priority or (q.priority = t.priority and q.pos < t.pos))
+      ) end as "queuePosition"
+    from tasks t ${joins(sql)}
+    where t.id = ${id} and (${owner}::text is null or t.user_id = ${owner})`);
+  return row ?? null;
+}
+
+/** One page of tasks, newest first, and how many there are on all pages. Reads. */
+export async function listTasks(
+  sql: Sql,
+  filter: TaskFilter,
+  page: { readonly after: TaskPosition | null; readonly limit: number },
+): Promise<{ rows: TaskRow[]; total: number; end: TaskPosition | null }> {
+  const matches = sql`
+    (${filter.owner}::text is null or t.user_id = ${filter.owner})
+    ${filter.statuses.length > 0 ? sql`and (false ${anyStatus(sql, filter.statuses)})` : sql``}
+    ${filter.templates.length > 0 ? sql`and t.template = any(${filter.templates as string[]})` : sql``}
+    ${filter.levels.length > 0 ? sql`and t.priority_level = any(${filter.levels as number[]})` : sql``}
+    ${filter.types.length > 0 ? sql`and t.type = any(${filter.types as string[]})` : sql``}
+    ${filter.userIds.length > 0 ? sql`and t.user_id = any(${filter.userIds as string[]})` : sql``}
+    ${filter.createdAfter !== null ? sql`and t.created_at > ${filter.createdAfter}` : sql``}
+    ${filter.createdBefore !== null ? sql`and t.created_at < ${filter.createdBefore}` : sql``}`;
+  // One row more than asked for tells whether there is a next page.
+  const rows = await answered(sql<(TaskRow & { createdText: string })[]>`
+    with queue as materialized (
+      select id, row_number() over (order by priority desc, pos, id)::integer as place from tasks where status = 'queued'
+    ), page as materialized (
+      select t.* from tasks t
+      where ${matches} ${page.after !== null ? sql`and (t.created_at, t.id) < (${page.after.createdAt}::text::timestamptz, ${page.after.id}::uuid)` : sql``}
+      order by t.created_at desc, t.id desc limit ${page.limit + 1}
+    )
+    select ${columns(sql)}, queue.place as "queuePosition", t.created_at::text as "createdText"
+    from page t left join queue on queue.id = t.id ${joins(sql)}
+    order by t.created_at desc, t.id desc`);
+  const [count] = await answered(sql<{ total: number }[]>`select count(*)::integer as total from tasks t where ${matches}`);
+  const shown = rows.slice(0, page.limit);
+  const last = shown.at(-1);
+  return {
+    rows: shown,
+    total: count?.total ?? 0,
+    end: rows.length > page.limit && last !== undefined ? { createdAt: last.createdText, id: last.id } : null,
+  };
+}
+
+function anyStatus(sql: Sql, statuses: readonly StatusFilter[]) {
+  const stored = statuses.filter((status) => status !== 'created' && status !== 'waiting');
+  return sql`
+    ${stored.length > 0 ? sql`or t.status = any(${stored as string[]})` : sql``}
+    ${statuses.includes('created') ? sql`or (t.status = 'queued' and t.first_run_id is null)` : sql``}
+    ${statuses.includes('waiting') ? sql`or (t.status = 'queued' and t.first_run_id is not null)` : sql``}`;
+}
+
+/** How many tasks have each status; a status without tasks is 0. Reads. */
+export async function countTasks(sql: Sql): Promise<Record<TaskStatus, number>> {
+  const rows = await answered(sql<{ status: TaskStatus; count: number }[]>`select status, count(*)::integer as count from tasks group by status`);
+  const counts: Record<TaskStatus, number> = { queued: 0, running: 0, completed: 0, failed: 0, cancelled: 0 };
+  for (const row of rows) counts[row.status] = row.count;
+  return counts;
+}
+
+/** What the start of a task's Temporal workflow needs. */
+export interface TaskToStart {
+  readonly taskId: string;
+  readonly name: string;
+  readonly attempt: number;
+  readonly plan: Plan;
+  /** 0 to 100 */
+  readonly exact: number;
+  readonly userId: string;
+}
+
+/** The present attempt of a task, to start it; null when there is no such task. Reads. */
+export async function readTaskToStart(sql: Sql, id: string): Promise<TaskToStart | null> {
+  const [row] = await answered(sql<TaskToStart[]>`
+    select id as "taskId", name, attempt, plan, priority as exact, user_id as "userId" from tasks where id = ${id}`);
+  return row ?? null;
+}
+
+/** Removes the outbox row of an attempt that was started. May be repeated. */
+export async function forgetStart(sql: Sql, taskId: string, attempt: number): Promise<void> {
+  await answered(sql`delete from outbox where kind = 'start' and task_id = ${taskId} and (payload ->> 'attempt')::integer = ${attempt}`);
+}
+
+/** Lets the outbox start a task at once instead of after its creator's time. May be repeated. */
+export async function hastenStart(sql: Sql, taskId: string): Promise<void> {
+  await answered(sql`update outbox set next_at = least(next_at, now()) where kind = 'start' and task_id = ${taskId}`);
+  await answered(sql`select pg_notify('outbox', '')`);
+}

@@ -1,0 +1,30 @@
+import type { Plan } from '../contract/plan.js';
+import { ProblemError } from '../contract/problems.js';
+import type { CreateTaskRequest } from '../contract/schemas/task.js';
+import type { Catalogue } from '../templates/catalogue.js';
+import { type CompileOptions, compileTask, planBytesMax } from '../templates/compile.js';
+
+/** The templates of this moment; asked anew for each task, since they may be loaded again. */
+export type CatalogueNow = () => Catalogue;
+
+/**
+ * The plan of a request.
+ * @throws {ProblemError} template_not_found, payload_too_large, invalid_parameters with every fault
+ */
+export function compileRequest(catalogue: Catalogue, deployment: CompileOptions['deployment'], request: CreateTaskRequest): Plan {
+  const entry = catalogue.get(request.template);
+  if (entry === undefined) throw templateNotFound(catalogue, request.template);
+  if (Buffer.byteLength(JSON.stringify(request.parameters)) > planBytesMax) {
+    throw new ProblemError('payload_too_large', `Parameters may have at most ${planBytesMax} bytes.`);
+  }
+  const compiled = compileTask(entry.template, request.parameters, { deployment, retry: request.retry, limits: request.limits });
+  if ('plan' in compiled) return compiled.plan;
+  throw new ProblemError('invalid_parameters', compiled.faults[0]?.message ?? 'The parameters do not fit the template.', { errors: compiled.faults });
+}
+
+function templateNotFound(catalogue: Catalogue, name: string): ProblemError {
+  const suggested = catalogue.suggest(name);
+  const known = catalogue.list().map(({ template }) => template.name);
+  const detail = suggested === undefined ? 'There is no template of this name.' : `There is no template of this name; did you mean "${suggested}"?`;
+  return new ProblemError('template_not_found', detail, { errors: [{ path: 'template', expected: `one of ${known.join(', ')}`, got: `text of ${name.length} characters`, message: detail }] });
+}

@@ -1,0 +1,50 @@
+import type { TaskStatus } from '../contract/status.js';
+import type { CompileOptions } from '../templates/compile.js';
+import { countTasks } from '../db/tasks.js';
+import { type ApiKeyUseCases, apiKeyUseCases } from './api-keys.js';
+import { cancelTaskUseCase } from './cancel-task.js';
+import { type CatalogueNow, compileRequest } from './compile-request.js';
+import { createTaskUseCase } from './create-task.js';
+import type { ServiceDeps } from './deps.js';
+import { getTaskUseCase } from './get-task.js';
+import { type HealthUseCases, healthUseCases } from './health.js';
+import { listModelsUseCase } from './list-models.js';
+import { listTasksUseCase } from './list-tasks.js';
+import { retryTaskUseCase } from './retry-task.js';
+import { setPriorityUseCase } from './set-priority.js';
+
+/** Every use case, the only way into the house for the API, the dashboard and what comes later. */
+export interface Services extends ApiKeyUseCases, HealthUseCases {
+  readonly createTask: ReturnType<typeof createTaskUseCase>;
+  readonly getTask: ReturnType<typeof getTaskUseCase>;
+  readonly listTasks: ReturnType<typeof listTasksUseCase>;
+  readonly cancelTask: ReturnType<typeof cancelTaskUseCase>;
+  readonly setPriority: ReturnType<typeof setPriorityUseCase>;
+  readonly retryTask: ReturnType<typeof retryTaskUseCase>;
+  readonly listModels: ReturnType<typeof listModelsUseCase>;
+  /** how many tasks of everybody have each status */
+  readonly countTasks: () => Promise<Record<TaskStatus, number>>;
+}
+
+export interface ServicesDeps extends ServiceDeps {
+  readonly catalogue: CatalogueNow;
+  /** what the deployment says about steps: context length, registries, longest time */
+  readonly deployment: CompileOptions['deployment'];
+}
+
+/** Builds the use cases; opens nothing and starts nothing. */
+export function createServices(deps: ServicesDeps): Services {
+  return {
+    ...apiKeyUseCases(deps),
+    ...healthUseCases(deps),
+    createTask: createTaskUseCase(deps, (request) => compileRequest(deps.catalogue(), deps.deployment, request)),
+    getTask: getTaskUseCase(deps),
+    listTasks: listTasksUseCase(deps),
+    cancelTask: cancelTaskUseCase(deps),
+    setPriority: setPriorityUseCase(deps),
+    retryTask: retryTaskUseCase(deps),
+    listModels: listModelsUseCase(deps),
+    countTasks: () => countTasks(deps.sql),
+  };
+}
+

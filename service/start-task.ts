@@ -1,0 +1,20 @@
+import { forgetStart, hastenStart, type TaskToStart } from '../db/tasks.js';
+import { startTaskWorkflow } from '../temporal/start-task.js';
+import type { ServiceDeps } from './deps.js';
+import { within } from './within.js';
+
+/**
+ * Starts a stored task now, for a short time of trying. The outbox row stays until that is known to have worked, so a failure here
+ * only delays the task: never throws.
+ */
+export async function startTask({ sql, temporal, log, config }: ServiceDeps, task: TaskToStart): Promise<void> {
+  const { priorityLevels, temporalTimeoutMs: timeoutMs } = config;
+  try {
+    await within(timeoutMs, 'Temporal', temporal().then((client) => startTaskWorkflow(client, task, { priorityLevels, timeoutMs })));
+  } catch (error) {
+    log.warn({ err: error, task_id: task.taskId }, 'task stored, its start is left to the outbox');
+    hastenStart(sql, task.taskId).catch((cause: unknown) => log.warn({ err: cause, task_id: task.taskId }, 'outbox not told'));
+    return;
+  }
+  forgetStart(sql, task.taskId, task.attempt).catch((cause: unknown) => log.warn({ err: cause, task_id: task.taskId }, 'outbox row stays; the outbox starts the task again, without effect'));
+}

@@ -1,0 +1,30 @@
+import type { ResourceUsageView, TaskView } from '../contract/schemas/task.js';
+import type { TaskRow } from '../db/tasks.js';
+
+/** A stored task as the API shows it. */
+export function taskView(row: TaskRow): TaskView {
+  return {
+    id: row.id,
+    status: row.status,
+    priority: row.level,
+    created_at: row.createdAt.toISOString(),
+    started_at: row.startedAt?.toISOString() ?? null,
+    completed_at: row.completedAt?.toISOString() ?? null,
+    template: row.template,
+    parameters: row.parameters,
+    result: row.result,
+    resource_usage: row.resourceUsage as ResourceUsageView | null,
+    name: row.name,
+    type: row.type,
+    depends_on: row.dependsOn,
+    blocked_by: row.blockedBy,
+    status_detail: row.statusDetail,
+    attempt: row.attempt,
+    error: row.error,
+    estimated_start_time: null,
+    estimated_completion_time: null,
+    queue_position: row.queuePosition,
+    user_id: row.userId,
+    metadata: row.metadata,
+  };
+}

@@ -1,0 +1,111 @@
+import { randomUUID } from 'node:crypto';
+import path from 'node:path';
+import { Client, Connection } from '@temporalio/client';
+import { type Logger, pino } from 'pino';
+import type { z } from 'zod';
+import { createApp } from '../../../api/app.js';
+import type { ApiConfig } from '../../../api/env.js';
+import { completeRoute } from '../../../api/openapi.js';
+import { routes } from '../../../api/routes/index.js';
+import { packageRoot } from '../../../config.js';
+import { defaultRegistries } from '../../../contract/model-name.js';
+import type { TaskView } from '../../../contract/schemas/task.js';
+import type { Role } from '../../../db/api-keys.js';
+import { connect, disconnect } from '../../../db/connect.js';
+import { createServices, type Services, type ServicesDeps } from '../../../service/services.js';
+import { steps } from '../../../activities/steps/index.js';
+import { ensureNamespace } from '../../../temporal/namespace.js';
+import { loadCatalogue } from '../../../templates/catalogue.js';
+import { createTestDatabase, takeNamespace, temporalAddress, type TestDatabase } from '../../support/servers.js';
+
+export const silent: Logger = pino({ level: 'silent' });
+
+export const apiConfig: ApiConfig = {
+  apiKeyHeader: 'X-API-Key',
+  bodyBytesMax: 4 * 1024 * 1024,
+  requestTimeoutMs: 20_000,
+  allowedHosts: [],
+  publicDocs: true,
+  temporalUi: 'http://127.0.0.1:8233',
+  version: '0.0.0-test',
+};
+
+export interface ApiUnderTest {
+  readonly database: TestDatabase;
+  readonly services: Services;
+  readonly temporal: Client;
+  /** keys of an administrator, of two users and of a viewer who shares the first user's tasks */
+  readonly keys: Readonly<Record<'admin' | 'ann' | 'bob' | 'viewer', string>>;
+  readonly deps: ServicesDeps;
+  /** Sends a request as somebody; every answer is checked against the schema that its route declares. */
+  request(who: string | null, method: string, url: string, body?: unknown, headers?: Record<string, string>): Promise<Response>;
+  /** Creates a task that nothing runs, and returns it. */
+  task(who: string, fields?: Record<string, unknown>): Promise<TaskView>;
+  stop(): Promise<void>;
+}
+
+/** The API on a database and a Temporal namespace of its own; no engine runs, so tasks stay as they are put. */
+export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; config?: Partial<ApiConfig> } = {}): Promise<ApiUnderTest> {
+  const database = await createTestDatabase();
+  const namespace = takeNamespace();
+  const connection = await Connection.connect({ address: temporalAddress() });
+  await ensureNamespace(connection, namespace);
+  const temporal = new Client({ connection, namespace });
+  const sql = connect(database.url, { applicationName: 'api-test' });
+  const catalogue = await loadCatalogue([{ path: path.join(packageRoot(), 'templates'), source: 'built-in' }], steps, silent);
+  const deps: ServicesDeps = {
+    sql,
+    temporal: async () => temporal,
+    log: silent,
+    config: { priorityLevels: 60, temporalTimeoutMs: 5_000, version: '0.0.0-test' },
+    catalogue: () => catalogue,
+    deployment: { numCtx: 4096, allowedRegistries: defaultRegistries, timeoutSecondsMax: 3600 },
+    ...overrides.deps,
+  };
+  const services = createServices(deps);
+  const app = createApp({ services, log: silent, config: { ...apiConfig, ...overrides.config } });
+  const key = async (userId: string, role: Role) => (await services.createKey({ name: userId, userId, role, expiresAt: null })).key;
+  const keys = { admin: await key('root', 'admin'), ann: await key('ann', 'user'), bob: await key('bob', 'user'), viewer: await key('ann', 'viewer') };
+
+  const request: ApiUnderTest['request'] = async (who, method, url, body, headers = {}) => {
+    const answer = await app.request(url, {
+      method,
+      headers: { ...(who === null ? {} : { 'X-API-Key': who }), ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    await checkAnswer(method, new URL(url, 'http://localhost').pathname, answer.clone());
+    return answer;
+  };
+
+  return {
+    database,
+    services,
+    temporal,
+    keys,
+    deps,
+    request,
+    async task(who, fields = {}) {
+      const answer = await request(who, 'POST', '/api/v1/tasks', { template: 'ollama-inference', parameters: { model: 'llama3.2', prompt: `hello ${randomUUID()}` }, ...fields });
+      if (answer.status !== 201) throw new Error(`no task: ${await answer.text()}`);
+      return (await answer.json()) as TaskView;
+    },
+    async stop() {
+      await disconnect(sql);
+      await connection.close();
+      await database.drop();
+    },
+  };
+}
+
+/** Fails when an answer has a status, a content type or a body that its route does not declare. */
+async function checkAnswer(method: string, pathname: string, answer: Response): Promise<void> {
+  const declared = routes.find(({ route }) => route.method.toUpperCase() === method && new RegExp(`^${route.path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`).test(pathname));
+  if (declared === undefined) return;
+  const response = completeRoute(declared).responses[answer.status] as { content?: Record<string, { schema: z.ZodType }> } | undefined;
+  if (response === undefined) throw new Error(`${method} ${pathname} answered ${answer.status}, which its route does not declare`);
+  const type = (answer.headers.get('content-type') ?? '').split(';')[0] ?? '';
+  const content = response.content?.[type];
+  if (content === undefined) throw new Error(`${method} ${pathname} answered ${type}, which its route does not declare for ${answer.status}`);
+  const schema = 'strict' in content.schema ? (content.schema as z.ZodObject).strict() : content.schema;
+  schema.parse(await answer.json());
+}
