@@ -76,6 +76,8 @@ function limitFaults({ limits, deployment }: CompileOptions): SubmissionFault[] 
 class StepCompiler {
   readonly faults: SubmissionFault[] = [];
   private readonly deferred: Deferred[] = [];
+  /** where a string could not be rendered; its absence is not a second fault */
+  private readonly failed: YamlPath[] = [];
   private readonly step: TemplateStep;
 
   private readonly template: Template;
@@ -94,11 +96,12 @@ class StepCompiler {
   compile(needs: readonly string[]): PlanStep {
     const { id, definition, when, onFailure } = this.step;
     const input = (this.render(this.step.input, [], []) ?? {}) as JsonObject;
-    for (const issue of checkInput(definition.input, input, this.deferred.map(({ path }) => path))) {
+    const unknown = [...this.deferred.map(({ path }) => path), ...this.failed];
+    for (const issue of checkInput(definition.input, input, unknown)) {
       this.fault(issue.key === null ? issue.path : [...issue.path, issue.key], issue.expected, issue.got, issue.text);
     }
     const model = definition.policy.pool === 'model' ? this.modelNeed(input) : undefined;
-    if (model) input['model'] = model.name;
+    if (model) this.settle(input, model);
     if (when !== undefined) this.checkCondition(when);
     return {
       id,
@@ -143,6 +146,7 @@ class StepCompiler {
       this.deferred.push({ path: target, template: text });
     } catch (error) {
       if (!(error instanceof TemplateError)) throw error;
+      this.failed.push(target);
       this.fault(source, 'an expression that can be rendered', 'none', error.message);
     }
     return undefined;
@@ -165,11 +169,20 @@ class StepCompiler {
     if (typeof model !== 'string') return undefined; // the step's schema has said so
     const parsed = parseModelName(model, this.options.deployment.allowedRegistries);
     if ('problem' in parsed) {
-      this.fault(['model'], 'the name of a model', describeValue(model), parsed.problem);
+      const said = this.faults.some(({ message }) => message.includes(parsed.problem));
+      if (!said) this.fault(['model'], 'the name of a model', describeValue(model), parsed.problem);
       return undefined;
     }
     const asked = typeof options === 'object' && options !== null && !Array.isArray(options) ? options['num_ctx'] : undefined;
     return { name: parsed.name, numCtx: typeof asked === 'number' ? asked : this.options.deployment.numCtx };
+  }
+
+  /** Writes into the input what the slot is chosen by, so that the step asks the server for nothing else. */
+  private settle(input: JsonObject, model: ModelNeed): void {
+    input['model'] = model.name;
+    const { options } = input;
+    if (!Object.hasOwn(this.step.definition.input.shape, 'options')) return;
+    if (options === undefined || (typeof options === 'object' && options !== null && !Array.isArray(options))) input['options'] = { ...options, num_ctx: model.numCtx };
   }
 
   private startToCloseMs(): number {

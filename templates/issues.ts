@@ -44,6 +44,7 @@ function translate(schema: z.ZodType, issue: z.core.$ZodIssue, value: unknown): 
     return [{ path, key: null, expected: `one of ${allowed.join(', ')}`, got, text: found === undefined ? 'is missing' : `expected one of ${allowed.join(', ')}, got ${got}${near}`, allowed }];
   }
   const expected = expectation(issue);
+  if (expected === issue.message && found !== undefined) return [{ path, key: null, expected, got, text: `${expected}; got ${got}` }];
   const text = found === undefined ? `is missing; expected ${expected}` : `expected ${expected}, got ${got}${booleanHint(issue, found)}`;
   return [{ path, key: null, expected, got, text }];
 }
@@ -64,11 +65,11 @@ function expectation(issue: z.core.$ZodIssue): string {
       return `one of ${issue.values.map(String).join(', ')}`;
     case 'invalid_format':
       // A message of our own says more than the pattern does.
-      return issue.message.startsWith('Invalid') ? `text that matches ${'pattern' in issue ? issue.pattern : issue.format}` : `another text (${issue.message})`;
+      return issue.message.startsWith('Invalid') ? `text that matches ${'pattern' in issue ? issue.pattern : issue.format}` : issue.message;
     case 'not_multiple_of':
       return `a multiple of ${issue.divisor}`;
     default:
-      return issue.message.startsWith('Invalid') ? 'another value' : `another value (${issue.message})`;
+      return issue.message.startsWith('Invalid') ? 'another value' : issue.message;
   }
 }
 

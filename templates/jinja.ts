@@ -37,7 +37,8 @@ let runtime: Runtime | undefined;
  * escape, filesizeformat, first, float, groupby, indent, int, items, join, last, length, lines, list, lower, map, max, min, pluralize,
  * pprint, reject, rejectattr, replace, reverse, round, safe, select, selectattr, slice, sort, split, string, striptags, sum, title,
  * tojson, trim, unique, upper): `truncate(length, killwords, end, leeway)` and `urlencode`, both as in Jinja2.
- * Prints `none`, `true` and `false` where Python prints `None`, `True` and `False`; `tojson` writes no blanks.
+ * Prints `none`, `true` and `false` where Python prints `None`, `True` and `False`; `tojson` writes no blanks; maps are walked in the
+ * order of their keys.
  * @throws {TemplateError}
  */
 export function renderText(source: string, context: JsonObject): string {
@@ -178,8 +179,9 @@ function numberOr(value: unknown, otherwise: number): number {
 
 /** Percent-encodes text, leaving `/`; a map becomes a query. */
 function urlencode(value: unknown): string {
-  if (value instanceof Map) return [...value].map(([key, item]) => `${encode(key, '')}=${encode(item, '')}`).join('&');
-  return encode(value, '/');
+  if (!(value instanceof Map)) return encode(value, '/');
+  const query = [...value].map(([key, item]) => `${encode(key, '')}=${encode(item, '')}`).join('&');
+  return query.replaceAll('%20', '+');
 }
 
 function encode(value: unknown, keep: string): string {

@@ -1,11 +1,11 @@
 /**
  * The candidate that a mistyped word most likely meant.
- * @returns undefined when none is within a third of the word's length (at least 1, at most 3 edits), ignoring case
+ * @returns undefined when none is within half of the word's length and three edits, ignoring case
  */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   const typed = word.toLowerCase().slice(0, 100);
   let best: string | undefined;
-  let bestEdits = Math.min(3, Math.max(1, Math.floor(typed.length / 3))) + 1;
+  let bestEdits = Math.min(3, Math.floor(typed.length / 2)) + 1;
   for (const candidate of candidates) {
     const edits = editDistance(typed, candidate.toLowerCase());
     if (edits < bestEdits) {

@@ -168,7 +168,8 @@ function parameterFaults(yaml: Yaml): TemplateFault[] {
 function stepFaults(yaml: Yaml, steps: readonly JsonObject[], ids: readonly string[], registry: StepRegistry): TemplateFault[] {
   const faults: TemplateFault[] = [];
   const types = registry.map((definition) => definition.type);
-  const parameters = declaredParameters(yaml.value).flatMap((raw) => (isObject(raw) && typeof raw['name'] === 'string' ? [raw['name']] : []));
+  const names = declaredParameters(yaml.value).flatMap((raw) => (isObject(raw) && typeof raw['name'] === 'string' ? [raw['name']] : []));
+  const parameters = [...new Set(names)];
   const scopes: StepScope[] = steps.map((step, index) => ({
     id: ids[index] ?? '',
     definition: registry.find((definition) => definition.type === step['type']),
@@ -209,7 +210,8 @@ function inputFaults(yaml: Yaml, index: number, id: string, definition: StepDefi
     const at = issue.key === null ? yaml.at(path) : yaml.atKey(path, issue.key);
     // At the top level of a step its settings may stand beside the fields of its type.
     const allowed = issue.key !== null && issue.path.length === 0 ? [...fieldNames(definition.input), ...settingNames] : issue.allowed;
-    const text = issue.key !== null && allowed ? `unknown key ${JSON.stringify(issue.key)}${suggestion(issue.key, allowed)}; allowed for ${definition.type}: ${allowed.join(', ')}` : `${pathWords(path)}: ${issue.text}`;
+    const place = issue.path.length === 0 ? `for ${definition.type}` : `in ${pathWords(path)}`;
+    const text = issue.key !== null && allowed ? `unknown key ${JSON.stringify(issue.key)}${suggestion(issue.key, allowed)}; allowed ${place}: ${allowed.join(', ')}` : `${pathWords(path)}: ${issue.text}`;
     return templateFault(at, text, { step: id, path, ...(allowed && { allowed }) });
   });
 }

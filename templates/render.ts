@@ -1,7 +1,7 @@
 import { failureCodes, StepFailure } from '../contract/failure.js';
 import type { JsonObject, JsonValue } from '../contract/json.js';
 import type { Plan, PlanStep, Renderer, StepOutputs } from '../contract/plan.js';
-import { analyse, wholeExpression, type Analysis } from './expression.js';
+import { analyse, builtInNames, wholeExpression, type Analysis } from './expression.js';
 import { pathText, type YamlPath } from './fault.js';
 import { evaluate, isTrue, renderText, TemplateError } from './jinja.js';
 
@@ -17,14 +17,21 @@ export function renderString(source: string, context: JsonObject): JsonValue | u
   const analysis = analyse(source);
   const missing = missingName(analysis, context);
   if (missing !== null) throw new TemplateError(`"${missing}" has no value; use the filter default or the test "is defined" where it may be absent`);
-  const needed = narrowed(analysis, context);
-  if (whole === null) return renderText(source, needed);
-  const value = evaluate(whole, needed);
+  if (whole === null) return renderText(source, narrowed(analysis, context));
+  // A plain name needs no evaluation, which would sort the keys of objects; models are given JSON Schemas whose order means something.
+  const value = /^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$/.test(whole) && !builtInNames.has(whole) ? valueAt(whole.split('.'), context) : evaluate(whole, narrowed(analysis, context));
   if (value === undefined) throw new TemplateError(`{{ ${whole} }} has no value`);
   return value;
 }
 
-/** @throws {TemplateError} */
+function valueAt(path: readonly string[], context: JsonObject): JsonValue | undefined {
+  return path.reduce<JsonValue | undefined>((at, part) => (typeof at === 'object' && at !== null && !Array.isArray(at) && Object.hasOwn(at, part) ? at[part] : undefined), context);
+}
+
+/**
+ * Whether a condition, a bare expression, is true.
+ * @throws {TemplateError} naming what has no value
+ */
 export function holds(condition: string, context: JsonObject): boolean {
   const analysis = analyse(`{{ ${condition} }}`);
   const missing = missingName(analysis, context);
