@@ -1,10 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { findBinary } from './binaries.js';
+import { ollamaCommand } from '../../activities/backends/server/ollama-command.js';
+import { findOllamaBinary, freePort } from '../../activities/backends/server/provide-ollama.js';
+import { loadConfig } from '../../config.js';
 import { eventually } from './servers.js';
 
 /** An Ollama of one test's own, which may be killed, starved and filled. */
@@ -22,14 +23,16 @@ export interface OwnOllama {
 
 export async function startOwnOllama(env: Readonly<Record<string, string>> = {}): Promise<OwnOllama> {
   const home = await mkdtemp(path.join(tmpdir(), 'ollama-test-'));
-  const binary = await findBinary('ollama');
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
+  const { cacheDir, path: searched } = loadConfig(process.env);
+  const found = await findOllamaBinary(searched, cacheDir);
+  if (found === null) throw new Error(`No ollama is on PATH or in ${cacheDir}; \`npm test\` builds it.`);
+  const settings = { port: await freePort(0), modelsDir: path.join(home, 'models'), homeDir: home, maxLoadedModels: 1, parallel: 1 };
+  const command = ollamaCommand(found.binary, settings, process.env);
+  const { url } = command;
   let child: ChildProcess | undefined;
 
   const start = async () => {
-    const settings = { OLLAMA_HOST: url, OLLAMA_MODELS: path.join(home, 'models'), OLLAMA_NO_CLOUD: '1', OLLAMA_MAX_LOADED_MODELS: '1', HOME: home, ...env };
-    child = spawn(binary, ['serve'], { env: { PATH: process.env['PATH'] ?? '', ...settings }, stdio: 'ignore' });
+    child = spawn(command.file, command.args, { env: { ...command.env, ...env }, stdio: 'ignore' });
     await eventually(async () => (await fetch(`${url}/api/version`)).ok);
   };
   const kill = async () => {
@@ -78,13 +81,4 @@ function killQuietly(pid: number): void {
   } catch {
     // It ended with its server.
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

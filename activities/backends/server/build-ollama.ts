@@ -37,7 +37,9 @@ export function cachedOllama(cacheDir: string): string {
  */
 export async function buildOllama({ moduleDir, cacheDir, say, signal }: { moduleDir: string; cacheDir: string; say: Say; signal: AbortSignal }): Promise<string> {
   await installHeaders(say, signal);
-  const buildDir = path.join(cacheDir, 'build', `ollama-${ollamaVersion}-${process.pid}`);
+  // The same place each time: the paths of headers are part of the keys of Go's build cache, and a second try then takes seconds.
+  const buildDir = path.join(cacheDir, 'build', `ollama-${ollamaVersion}`);
+  const bin = path.join(buildDir, `bin-${process.pid}`);
   await mkdir(buildDir, { recursive: true });
   try {
     for (const file of ['go.mod', 'go.sum', 'headers.go']) await copyFile(path.join(moduleDir, file), path.join(buildDir, file));
@@ -50,7 +52,6 @@ export async function buildOllama({ moduleDir, cacheDir, say, signal }: { module
     say(`Ollama: building ${ollamaVersion} with Go, which takes 5 to 10 minutes once`);
     // Without the flag it reports version 0.0.0.
     const version = `-X github.com/ollama/ollama/version.Version=${ollamaVersion}`;
-    const bin = path.join(buildDir, 'bin');
     await go(['install', '-ldflags', version, 'github.com/ollama/ollama'], buildDir, { GOBIN: bin, CGO_ENABLED: '1', CGO_CPPFLAGS: `-I${includes}` }, say, signal);
     const target = cachedOllama(cacheDir);
     await mkdir(path.dirname(target), { recursive: true });
@@ -58,7 +59,7 @@ export async function buildOllama({ moduleDir, cacheDir, say, signal }: { module
     await rename(path.join(bin, 'ollama'), target);
     return target;
   } finally {
-    await rm(buildDir, { recursive: true, force: true });
+    await rm(bin, { recursive: true, force: true });
   }
 }
 

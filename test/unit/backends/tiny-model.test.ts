@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest';
+import { tinyModelBytes, tinyModelChunks, tinyShape } from '../../../activities/backends/server/tiny-model.js';
+
+test('a generated model has the same bytes for the same seed, and others for another', () => {
+  const bytes = tinyModelBytes(tinyShape);
+  expect(bytes.subarray(0, 4).toString()).toBe('GGUF');
+  expect(bytes.length).toBeLessThan(300_000);
+  expect(tinyModelBytes(tinyShape).equals(bytes)).toBe(true);
+  expect(tinyModelBytes({ ...tinyShape, seed: 2 }).equals(bytes)).toBe(false);
+});
+
+test('a large model is made in small pieces, so that it never has to be in memory', () => {
+  let largest = 0;
+  let total = 0;
+  for (const chunk of tinyModelChunks({ ...tinyShape, width: 512, blocks: 2, feedForward: 1024 })) {
+    largest = Math.max(largest, chunk.length);
+    total += chunk.length;
+  }
+  expect(total).toBeGreaterThan(8_000_000);
+  expect(largest).toBeLessThanOrEqual(1 << 20);
+});
