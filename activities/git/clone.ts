@@ -36,13 +36,22 @@ export function createGitClient({ allowedSchemes, allowedHosts = [], log }: GitS
       const env = await environment(address, allowedSchemes, allowedHosts);
       const started = performance.now();
       const result = await limited(request, (signal, watch) => clone(request, address, env, signal, watch));
-      log.info({ repo: address.shown, commit: result.commit, sizeBytes: result.sizeBytes, durationMs: Math.round(performance.now() - started) }, 'repository fetched');
+      log.info(
+        { repo: address.shown, commit: result.commit, sizeBytes: result.sizeBytes, durationMs: Math.round(performance.now() - started) },
+        'repository fetched',
+      );
       return result;
     },
   };
 }
 
-async function clone(request: CloneRequest, address: RepositoryAddress, env: Record<string, string>, signal: AbortSignal, watch: (directory: string) => void): Promise<CloneResult> {
+async function clone(
+  request: CloneRequest,
+  address: RepositoryAddress,
+  env: Record<string, string>,
+  signal: AbortSignal,
+  watch: (directory: string) => void,
+): Promise<CloneResult> {
   const { directory, depth } = request;
   const parent = dirname(directory);
   await mkdir(parent, { recursive: true });
@@ -57,8 +66,23 @@ async function clone(request: CloneRequest, address: RepositoryAddress, env: Rec
     await mkdir(partial, { mode: 0o700 });
     watch(partial);
     mustWork(await git(partial, 'init', '--quiet', '--template='), address);
-    const fetched = await git(partial, 'fetch', '--quiet', `--depth=${depth}`, '--no-tags', '--no-recurse-submodules', '--no-write-fetch-head', '--', address.url, `+${found.source}:${fetchedRef}`);
-    if (fetched.exitCode !== 0 && /not our ref|couldn't find remote ref|no such remote ref|Server does not allow request for unadvertised object/i.test(fetched.stderr)) throw refNotFound(request.ref);
+    const fetched = await git(
+      partial,
+      'fetch',
+      '--quiet',
+      `--depth=${depth}`,
+      '--no-tags',
+      '--no-recurse-submodules',
+      '--no-write-fetch-head',
+      '--',
+      address.url,
+      `+${found.source}:${fetchedRef}`,
+    );
+    if (
+      fetched.exitCode !== 0 &&
+      /not our ref|couldn't find remote ref|no such remote ref|Server does not allow request for unadvertised object/i.test(fetched.stderr)
+    )
+      throw refNotFound(request.ref);
     mustWork(fetched, address);
     mustWork(await git(partial, 'checkout', '--quiet', '--detach', '--no-recurse-submodules', `${fetchedRef}^{commit}`), address);
     const head = mustWork(await git(partial, 'rev-parse', '--verify', 'HEAD'), address).stdout.trim();
@@ -74,7 +98,11 @@ async function clone(request: CloneRequest, address: RepositoryAddress, env: Rec
 }
 
 /** Asks the server what a branch or tag is now; a commit id is taken as it is. */
-async function findRef({ ref }: CloneRequest, address: RepositoryAddress, git: (...args: string[]) => Promise<GitEnd>): Promise<{ source: string; commit: string }> {
+async function findRef(
+  { ref }: CloneRequest,
+  address: RepositoryAddress,
+  git: (...args: string[]) => Promise<GitEnd>,
+): Promise<{ source: string; commit: string }> {
   if (ref !== undefined && commitShape.test(ref)) return { source: ref, commit: ref };
   const names = ref === undefined ? ['HEAD'] : ref.startsWith('refs/') ? [ref] : [`refs/heads/${ref}`, `refs/tags/${ref}`];
   const list = mustWork(await git('ls-remote', '--quiet', '--', address.url, ...names.flatMap((name) => [name, `${name}^{}`])), address).stdout;
@@ -94,7 +122,12 @@ function refNotFound(ref: string | undefined): StepFailure {
 /** Names that git itself would take, and none that it could read as an option, a range or a path out of `refs/`. */
 function checkRef(ref: string): void {
   const parts = ref.split('/');
-  const wrong = !refShape.test(ref) || ref.includes('..') || ref.includes('@{') || ref.endsWith('.') || parts.some((part) => part === '' || part.startsWith('.') || part.endsWith('.lock'));
+  const wrong =
+    !refShape.test(ref) ||
+    ref.includes('..') ||
+    ref.includes('@{') ||
+    ref.endsWith('.') ||
+    parts.some((part) => part === '' || part.startsWith('.') || part.endsWith('.lock'));
   if (wrong) throw new StepFailure('git_ref_not_found', `${JSON.stringify(ref.slice(0, 300))} cannot be a branch, a tag or a commit`, { retryable: false });
 }
 
@@ -106,13 +139,24 @@ async function environment(address: RepositoryAddress, schemes: readonly string[
   const privateAllowed = allowedHosts.includes(host) || (port !== null && allowedHosts.includes(`${host}:${port}`));
   const ip = await resolveHost(host, privateAllowed);
   if (scheme === 'ssh') {
-    const checks = ['BatchMode=yes', 'StrictHostKeyChecking=accept-new', 'ForwardAgent=no', 'PermitLocalCommand=no', 'ProxyCommand=none', `HostName=${ip}`, `HostKeyAlias=${host.replace(/[[\]]/g, '')}`];
+    const checks = [
+      'BatchMode=yes',
+      'StrictHostKeyChecking=accept-new',
+      'ForwardAgent=no',
+      'PermitLocalCommand=no',
+      'ProxyCommand=none',
+      `HostName=${ip}`,
+      `HostKeyAlias=${host.replace(/[[\]]/g, '')}`,
+    ];
     return { ...base, GIT_SSH_VARIANT: 'ssh', GIT_SSH_COMMAND: `ssh -F /dev/null ${checks.map((check) => `-o ${check}`).join(' ')}` };
   }
   const defaultPort = scheme === 'https' ? '443' : '80';
   const config: [string, string][] = [['http.curloptResolve', `${host.replace(/[[\]]/g, '')}:${port ?? defaultPort}:${ip}`]];
   if (address.authorization !== null) config.push(['http.extraHeader', `Authorization: ${address.authorization}`]);
-  const entries = config.flatMap(([key, value], at) => [[`GIT_CONFIG_KEY_${at}`, key], [`GIT_CONFIG_VALUE_${at}`, value]]); // prettier-ignore
+  const entries = config.flatMap(([key, value], at) => [
+    [`GIT_CONFIG_KEY_${at}`, key],
+    [`GIT_CONFIG_VALUE_${at}`, value],
+  ]); // prettier-ignore
   return { ...base, GIT_CONFIG_COUNT: String(config.length), ...Object.fromEntries(entries) };
 }
 
@@ -121,7 +165,10 @@ async function limited(request: CloneRequest, work: (signal: AbortSignal, watch:
   const limits = new AbortController();
   const pass = (limit: string, message: string): void => limits.abort(limitExceeded(limit, message));
   const seconds = Math.ceil(request.timeoutMs / 1000);
-  const timeout = setTimeout(() => pass('timeout_seconds', `the clone took longer than ${seconds} seconds`), Math.min(Math.max(1, request.timeoutMs), timerMsMax));
+  const timeout = setTimeout(
+    () => pass('timeout_seconds', `the clone took longer than ${seconds} seconds`),
+    Math.min(Math.max(1, request.timeoutMs), timerMsMax),
+  );
   let watching: NodeJS.Timeout | undefined;
   const watch = (directory: string): void => {
     watching = setTimeout(async () => {
@@ -158,7 +205,9 @@ function limitExceeded(limit: string, message: string): StepFailure {
 function mustWork(end: GitEnd, address: RepositoryAddress): GitEnd {
   if (end.exitCode === 0) return end;
   const said = redactAddress(end.stderr).trim().slice(-500);
-  throw new StepFailure('git_clone_failed', `cannot fetch ${address.shown}: ${said === '' ? `git ended with ${end.exitCode ?? 'a signal'}` : said}`, { retryable: true });
+  throw new StepFailure('git_clone_failed', `cannot fetch ${address.shown}: ${said === '' ? `git ended with ${end.exitCode ?? 'a signal'}` : said}`, {
+    retryable: true,
+  });
 }
 
 /** Stands beside the clone, so that nothing inside a repository is trusted or run to learn what it is. */

@@ -5,15 +5,33 @@ import { StepFailure } from '../../contract/failure.js';
 /** What is not the public internet. @see https://www.iana.org/assignments/iana-ipv4-special-registry and its IPv6 counterpart */
 const notPublic = new BlockList();
 for (const [network, prefix] of [
-  ['0.0.0.0', 8], ['10.0.0.0', 8], ['100.64.0.0', 10], ['127.0.0.0', 8], ['169.254.0.0', 16], ['172.16.0.0', 12], ['192.0.0.0', 24],
-  ['192.0.2.0', 24], ['192.168.0.0', 16], ['198.18.0.0', 15], ['198.51.100.0', 24], ['203.0.113.0', 24], ['224.0.0.0', 3],
-] as const) notPublic.addSubnet(network, prefix, 'ipv4'); // prettier-ignore
+  ['0.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.0.0.0', 24],
+  ['192.0.2.0', 24],
+  ['192.168.0.0', 16],
+  ['198.18.0.0', 15],
+  ['198.51.100.0', 24],
+  ['203.0.113.0', 24],
+  ['224.0.0.0', 3],
+] as const)
+  notPublic.addSubnet(network, prefix, 'ipv4'); // prettier-ignore
 
 /** Global unicast; what in it only wraps an IPv4 address, or is for documents, is taken out again. */
 const globalV6 = new BlockList();
 globalV6.addSubnet('2000::', 3, 'ipv6');
 const notPublicV6 = new BlockList();
-for (const [network, prefix] of [['2001::', 23], ['2001:db8::', 32], ['2002::', 16], ['3fff::', 20]] as const) notPublicV6.addSubnet(network, prefix, 'ipv6'); // prettier-ignore
+for (const [network, prefix] of [
+  ['2001::', 23],
+  ['2001:db8::', 32],
+  ['2002::', 16],
+  ['3fff::', 20],
+] as const)
+  notPublicV6.addSubnet(network, prefix, 'ipv6'); // prettier-ignore
 
 /** Whether an IP address belongs to the public internet; every form of an address is judged by what it reaches. */
 export function isPublicAddress(address: string): boolean {
@@ -37,7 +55,11 @@ export async function resolveHost(host: string, privateAllowed: boolean): Promis
   const addresses = isIP(bare) ? [bare] : await lookupAll(bare);
   const inside = addresses.find((address) => !isPublicAddress(address));
   if (inside !== undefined && !privateAllowed) {
-    throw new StepFailure('git_url_refused', `the repository's host ${host} is refused: it is ${inside}, which is not on the public internet; GIT_ALLOWED_HOSTS can allow it`, { retryable: false });
+    throw new StepFailure(
+      'git_url_refused',
+      `the repository's host ${host} is refused: it is ${inside}, which is not on the public internet; GIT_ALLOWED_HOSTS can allow it`,
+      { retryable: false },
+    );
   }
   return addresses[0] as string;
 }

@@ -70,7 +70,9 @@ export function parseRepositoryAddress(text: string, schemes: readonly string[])
 
 /** Takes users, passwords and tokens out of every URL in a text. */
 export function redactAddress(text: string): string {
-  return text.replaceAll(/([A-Za-z][A-Za-z0-9+.-]*:\/\/)[^/\s'"]*@/g, '$1***@').replaceAll(/([?&][^=&\s]*(?:token|key|secret|password)[^=&\s]*=)[^&\s'"]+/gi, '$1***');
+  return text
+    .replaceAll(/([A-Za-z][A-Za-z0-9+.-]*:\/\/)[^/\s'"]*@/g, '$1***@')
+    .replaceAll(/([?&][^=&\s]*(?:token|key|secret|password)[^=&\s]*=)[^&\s'"]+/gi, '$1***');
 }
 
 function readUrl(text: string): URL | undefined {

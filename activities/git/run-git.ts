@@ -22,9 +22,20 @@ const outputBytesMax = 4 * 1024 ** 2;
 
 /** No hooks, no submodules, no links, no background work, and names that no file system takes for `.git`. */
 const options = [
-  'core.hooksPath=/dev/null', 'core.symlinks=false', 'core.fsmonitor=false', 'core.protectNTFS=true', 'core.protectHFS=true', 'core.attributesFile=/dev/null',
-  'submodule.recurse=false', 'fetch.recurseSubmodules=false', 'http.followRedirects=false', 'protocol.version=2', 'gc.auto=0', 'maintenance.auto=false',
-  'credential.helper=', 'advice.detachedHead=false',
+  'core.hooksPath=/dev/null',
+  'core.symlinks=false',
+  'core.fsmonitor=false',
+  'core.protectNTFS=true',
+  'core.protectHFS=true',
+  'core.attributesFile=/dev/null',
+  'submodule.recurse=false',
+  'fetch.recurseSubmodules=false',
+  'http.followRedirects=false',
+  'protocol.version=2',
+  'gc.auto=0',
+  'maintenance.auto=false',
+  'credential.helper=',
+  'advice.detachedHead=false',
 ].flatMap((option) => ['-c', option]); // prettier-ignore
 
 /** Runs git without the machine's configuration, in a process group of its own; returns when all of the group is gone. @throws when git cannot be started */

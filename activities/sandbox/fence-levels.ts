@@ -27,7 +27,24 @@ export async function runInBwrap(request: RunRequest, { disableUserns, searchPat
     const bwrap = ['bwrap', '--args', '3', '--json-status-fd', '4', '--', 'prlimit', ...prlimitArguments(request), '--', ...request.argv];
     // The home of an installation may be closed to other users, so root makes the workspace reachable before it is root no more.
     const bind = 'mount --bind -- "$1" "$2" && shift 2 && exec "$@"';
-    const dropped = user ? ['unshare', '--mount', '--propagation', 'private', '--', 'sh', '-c', bind, 'sh', request.workspace, mountPoint, 'setpriv', ...dropArguments(user.uid), '--'] : [];
+    const dropped = user
+      ? [
+          'unshare',
+          '--mount',
+          '--propagation',
+          'private',
+          '--',
+          'sh',
+          '-c',
+          bind,
+          'sh',
+          request.workspace,
+          mountPoint,
+          'setpriv',
+          ...dropArguments(user.uid),
+          '--',
+        ]
+      : [];
     const [file, ...args] = [...dropped, ...bwrap];
     return await runFenced(
       {
@@ -88,11 +105,22 @@ export async function runUnfenced(request: RunRequest): Promise<RunResult> {
         level: 'none',
         file: 'prlimit',
         // The limit on processes counts all of the user's, the worker's threads among them, so it cannot be set here.
-        args: [...prlimitArguments(request).filter((limit) => !limit.startsWith('--nproc')), '--', 'env', '-i', marker, ...environmentOf(request), ...request.argv],
+        args: [
+          ...prlimitArguments(request).filter((limit) => !limit.startsWith('--nproc')),
+          '--',
+          'env',
+          '-i',
+          marker,
+          ...environmentOf(request),
+          ...request.argv,
+        ],
         cwd: join(request.workspace, request.cwd),
         env: { ...fenceEnv(fencePath), [runMarker]: marker.slice(runMarker.length + 1) },
         started: (pid) => {
-          watchdog = startWatchdog('kill -KILL -- "-$1"; for round in 1 2 3; do for p in /proc/[0-9]*; do grep -qaF "$2" "$p/environ" 2>/dev/null && kill -KILL "${p#/proc/}"; done; done', [String(pid), marker]);
+          watchdog = startWatchdog(
+            'kill -KILL -- "-$1"; for round in 1 2 3; do for p in /proc/[0-9]*; do grep -qaF "$2" "$p/environ" 2>/dev/null && kill -KILL "${p#/proc/}"; done; done',
+            [String(pid), marker],
+          );
         },
         killAll: (pid) => killMarked(pid, marker),
       },
@@ -120,7 +148,12 @@ async function killMarked(pid: number, marker: string): Promise<void> {
  * takes the worker's group down leaves it alive.
  */
 function startWatchdog(kill: string, args: readonly string[]): ChildProcess {
-  const watchdog = spawn('sh', ['-c', `while read -r line; do :; done; ${kill}`, 'sh', ...args], { detached: true, env: fenceEnv(fencePath), cwd: '/', stdio: ['pipe', 'ignore', 'ignore'] });
+  const watchdog = spawn('sh', ['-c', `while read -r line; do :; done; ${kill}`, 'sh', ...args], {
+    detached: true,
+    env: fenceEnv(fencePath),
+    cwd: '/',
+    stdio: ['pipe', 'ignore', 'ignore'],
+  });
   watchdog.on('error', () => undefined); // no shell, no script either: the run itself says so
   watchdog.stdin?.on('error', () => undefined);
   watchdog.unref();

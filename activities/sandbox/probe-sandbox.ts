@@ -62,7 +62,13 @@ export async function probeSandbox({ setting, minimum, log, searchPath = fencePa
   return {
     level: 'none',
     refusal,
-    run: () => Promise.reject(new StepFailure('sandbox_unavailable', `scripts cannot be fenced on this machine (${refusal.reason}); ${refusal.remedy}`, { retryable: false, details: { ...refusal } })),
+    run: () =>
+      Promise.reject(
+        new StepFailure('sandbox_unavailable', `scripts cannot be fenced on this machine (${refusal.reason}); ${refusal.remedy}`, {
+          retryable: false,
+          details: { ...refusal },
+        }),
+      ),
   };
 }
 
@@ -79,7 +85,17 @@ function candidates(setting: SandboxSettings['setting'], isRoot: boolean, search
 async function tryRun(run: Run): Promise<string | null> {
   const workspace = await mkdtemp(join(tmpdir(), 'sandbox-probe-'));
   try {
-    const result = await run({ argv: ['sh', '-c', 'echo fenced'], workspace, cwd: '.', env: {}, timeoutMs: 10_000, outputBytes: 4096, diskBytes: 1e6, memoryBytes: 0, signal: new AbortController().signal });
+    const result = await run({
+      argv: ['sh', '-c', 'echo fenced'],
+      workspace,
+      cwd: '.',
+      env: {},
+      timeoutMs: 10_000,
+      outputBytes: 4096,
+      diskBytes: 1e6,
+      memoryBytes: 0,
+      signal: new AbortController().signal,
+    });
     return result.exitCode === 0 && result.stdout.trim() === 'fenced' ? null : `exit code ${result.exitCode}: ${result.stderr.trim().slice(-300)}`;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);

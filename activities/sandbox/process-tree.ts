@@ -61,5 +61,10 @@ async function statOf(pid: number): Promise<ProcessSeen | undefined> {
 async function statFields(pid: number): Promise<string[] | undefined> {
   const text = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
   const end = text.lastIndexOf(')');
-  return end === -1 ? undefined : text.slice(end + 2).trim().split(' ');
+  return end === -1
+    ? undefined
+    : text
+        .slice(end + 2)
+        .trim()
+        .split(' ');
 }

@@ -43,7 +43,9 @@ export async function runFenced(fenced: Fenced, request: RunRequest): Promise<Ru
   const child = spawn(fenced.file, fenced.args, { cwd: fenced.cwd, env: { ...fenced.env }, detached: true, stdio: ['ignore', 'pipe', 'pipe', ...reports] });
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve);
-    child.once('error', (error) => reject(new StepFailure('sandbox_unavailable', `the sandbox could not start ${fenced.file}: ${error.message}`, { retryable: false, cause: error })));
+    child.once('error', (error) =>
+      reject(new StepFailure('sandbox_unavailable', `the sandbox could not start ${fenced.file}: ${error.message}`, { retryable: false, cause: error })),
+    );
   });
   const pid = child.pid as number;
   fenced.started(pid);
@@ -116,7 +118,10 @@ class WatchedRun {
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     const seconds = Math.ceil(timeoutMs / 1000);
-    const timeout = setTimeout(() => this.#pass('timeout_seconds', `it ran longer than its limit of ${seconds} seconds`), Math.min(Math.max(1, timeoutMs), timerMsMax));
+    const timeout = setTimeout(
+      () => this.#pass('timeout_seconds', `it ran longer than its limit of ${seconds} seconds`),
+      Math.min(Math.max(1, timeoutMs), timerMsMax),
+    );
     const stops = [this.#repeat(watchMs, () => this.#lookAtProcesses()), this.#repeat(diskWatchMs, () => this.#lookAtDisk())];
     return () => {
       clearTimeout(timeout);
@@ -132,7 +137,8 @@ class WatchedRun {
     if (this.passed || code === 0) return;
     const { diskBytes, memoryBytes } = this.#request;
     // 128 + SIGXFSZ is how a shell and bubblewrap report the signal of a file over its limit; others see EFBIG.
-    if (signalName === 'SIGXFSZ' || code === 153 || /File too large/.test(stderr)) this.passed = { limit: 'disk_gb', why: `it wrote a file larger than its limit of ${diskBytes} bytes` };
+    if (signalName === 'SIGXFSZ' || code === 153 || /File too large/.test(stderr))
+      this.passed = { limit: 'disk_gb', why: `it wrote a file larger than its limit of ${diskBytes} bytes` };
     else if (memoryBytes > 0 && /MemoryError|Cannot allocate memory|bad_alloc|out of memory|memory exhausted/i.test(stderr)) {
       this.passed = { limit: 'memory_gb', why: `it asked for more memory than its limit of ${memoryBytes} bytes` };
     }
@@ -142,7 +148,8 @@ class WatchedRun {
     stream?.on('data', (chunk: Buffer) => {
       into.add(chunk);
       const most = this.#request.outputBytesMax;
-      if (most !== undefined && this.stdout.totalBytes + this.stderr.totalBytes > most) this.#pass('output_bytes', `it printed more than its limit of ${most} bytes`);
+      if (most !== undefined && this.stdout.totalBytes + this.stderr.totalBytes > most)
+        this.#pass('output_bytes', `it printed more than its limit of ${most} bytes`);
     });
     stream?.on('error', () => undefined); // the pipe of a killed process; its end is what counts
   }
@@ -152,7 +159,10 @@ class WatchedRun {
     if (tree.length === 0) return;
     const memoryBytes = sum(tree, (seen) => seen.memoryBytes);
     this.memoryBytesMax = Math.max(this.memoryBytesMax ?? 0, memoryBytes);
-    this.cpuSeconds = Math.max(this.cpuSeconds ?? 0, sum(tree, (seen) => seen.cpuSeconds));
+    this.cpuSeconds = Math.max(
+      this.cpuSeconds ?? 0,
+      sum(tree, (seen) => seen.cpuSeconds),
+    );
     const most = this.#request.memoryBytes;
     if (most > 0 && memoryBytes > most) this.#pass('memory_gb', `its processes used more memory than their limit of ${most} bytes`);
   }

@@ -37,7 +37,26 @@ export async function takeSandboxUser(): Promise<SandboxUser> {
       uid,
       killAll,
       own: async (directory) => {
-        await exec('find', [directory, '-xdev', '!', '-uid', String(uid), '(', '-type', 'd', '-o', '-links', '1', ')', '-exec', 'chown', '-h', `${uid}:${uid}`, '{}', '+']);
+        await exec('find', [
+          directory,
+          '-xdev',
+          '!',
+          '-uid',
+          String(uid),
+          '(',
+          '-type',
+          'd',
+          '-o',
+          '-links',
+          '1',
+          ')',
+          '-exec',
+          'chown',
+          '-h',
+          `${uid}:${uid}`,
+          '{}',
+          '+',
+        ]);
       },
       release: () => new Promise((resolve) => lock.close(() => resolve())),
     };

@@ -91,7 +91,9 @@ async function programOf(directory: string, script: string, interpreter: string 
   if ((mode.mode & 0o111) !== 0) return [path];
   const byExtension = interpreterOf[/\.([a-z]+)$/.exec(path)?.[1] ?? ''];
   if (byExtension === undefined) {
-    throw new StepFailure('script_refused', `the script ${script} is not executable and its extension names no interpreter; name one with "interpreter"`, { retryable: false });
+    throw new StepFailure('script_refused', `the script ${script} is not executable and its extension names no interpreter; name one with "interpreter"`, {
+      retryable: false,
+    });
   }
   return [byExtension, path];
 }
@@ -108,7 +110,8 @@ async function namesIn(directory: string, script: string): Promise<string[]> {
 
 function refused(error: unknown, script: string): unknown {
   if (error instanceof PathRefused) return new StepFailure('script_refused', `the script is refused: ${error.message}`, { retryable: false, cause: error });
-  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new StepFailure('script_refused', `the script ${JSON.stringify(script.slice(0, 500))} does not exist`, { retryable: false, cause: error });
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT')
+    return new StepFailure('script_refused', `the script ${JSON.stringify(script.slice(0, 500))} does not exist`, { retryable: false, cause: error });
   return error;
 }
 
@@ -121,5 +124,8 @@ function storable(kept: string): string {
 }
 
 function text(charsMax: number): z.ZodString {
-  return z.string().max(charsMax).regex(/^[^\0]*$/, 'NUL characters are not allowed');
+  return z
+    .string()
+    .max(charsMax)
+    .regex(/^[^\0]*$/, 'NUL characters are not allowed');
 }

@@ -17,10 +17,14 @@ export const formatOutput = defineStep({
   example: '- { type: format_output, format: markdown, data: { title: Report, items: [1, 2] } }',
   async run({ format, data }, { previous, limits }) {
     const value: unknown = data ?? previous;
-    if (value === null || value === undefined) throw new StepFailure(failureCodes.invalidInput, 'format_output has neither data nor a step before it', { retryable: false });
+    if (value === null || value === undefined)
+      throw new StepFailure(failureCodes.invalidInput, 'format_output has neither data nor a step before it', { retryable: false });
     const text = formatAs(format, value);
     if (Buffer.byteLength(text) > limits.outputBytes) {
-      throw new StepFailure(failureCodes.limitExceeded, `the formatted text has more than ${limits.outputBytes} bytes`, { retryable: false, details: { limit: 'output_bytes' } });
+      throw new StepFailure(failureCodes.limitExceeded, `the formatted text has more than ${limits.outputBytes} bytes`, {
+        retryable: false,
+        details: { limit: 'output_bytes' },
+      });
     }
     return { text, format };
   },
@@ -92,7 +96,8 @@ function escapeMarkdown(text: string): string {
 function csv(value: unknown): string {
   const rows = rowsOf(value);
   const columns = rows.every(isRow) ? columnsOf(rows) : null;
-  const lines = columns === null ? rows.map((row) => (Array.isArray(row) ? row : [row])) : [columns, ...rows.map((row) => columns.map((column) => (row as Row)[column]))];
+  const lines =
+    columns === null ? rows.map((row) => (Array.isArray(row) ? row : [row])) : [columns, ...rows.map((row) => columns.map((column) => (row as Row)[column]))];
   return lines.map((cells) => `${cells.map(csvCell).join(',')}\r\n`).join('');
 }
 

@@ -12,7 +12,11 @@ export const readFiles = defineStep({
   type: 'read_files',
   summary: 'Read files from the allowed directories or from the workspace of the task.',
   input: z.strictObject({
-    files: z.array(z.string().min(1).max(4096)).min(1).max(10_000).describe('Paths below an allowed directory, relative or absolute, or patterns with *, ? and **'),
+    files: z
+      .array(z.string().min(1).max(4096))
+      .min(1)
+      .max(10_000)
+      .describe('Paths below an allowed directory, relative or absolute, or patterns with *, ? and **'),
   }),
   output: z.object({
     files: z.array(
@@ -128,8 +132,10 @@ function decode(bytes: Buffer): { content: string; encoding: 'utf-8' | 'base64' 
 }
 
 function refused(error: unknown, file: string): unknown {
-  if (error instanceof PathRefused) return new StepFailure('path_refused', `cannot read: ${error.message}`, { retryable: false, cause: error, details: { file: file.slice(0, 500) } });
-  if ((error as NodeJS.ErrnoException).code === 'EACCES') return new StepFailure('path_refused', `no permission to read ${JSON.stringify(file)}`, { retryable: false, cause: error });
+  if (error instanceof PathRefused)
+    return new StepFailure('path_refused', `cannot read: ${error.message}`, { retryable: false, cause: error, details: { file: file.slice(0, 500) } });
+  if ((error as NodeJS.ErrnoException).code === 'EACCES')
+    return new StepFailure('path_refused', `no permission to read ${JSON.stringify(file)}`, { retryable: false, cause: error });
   return error;
 }
 

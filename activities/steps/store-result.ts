@@ -25,7 +25,8 @@ export const storeResult = defineStep({
   policy: { pool: 'general', startToCloseMs: 5 * MINUTE_MS, attempts: 3 },
   example: '- { type: store_result, path: reports/summary.json }',
   async run({ path }, { previous, resultsRoot, taskId, signal }) {
-    if (previous === null) throw new StepFailure(failureCodes.invalidInput, 'store_result has no step before it whose result it could store', { retryable: false });
+    if (previous === null)
+      throw new StepFailure(failureCodes.invalidInput, 'store_result has no step before it whose result it could store', { retryable: false });
     const content = Buffer.from(path.endsWith('.json') ? `${JSON.stringify(previous, null, 2)}\n` : textOf(previous));
     signal.throwIfAborted();
     try {

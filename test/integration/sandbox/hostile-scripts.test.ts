@@ -85,7 +85,9 @@ describe.each(levels)('in a sandbox of level %s', (level) => {
   });
 
   test('output beyond what is kept is counted and left out of the middle, in constant memory [bad-28]', async () => {
-    const result = await sandbox().run(request(workspace, shell('echo first; head -c 30000000 /dev/zero | tr "\\0" x; echo; echo last'), { outputBytes: 1000 }));
+    const result = await sandbox().run(
+      request(workspace, shell('echo first; head -c 30000000 /dev/zero | tr "\\0" x; echo; echo last'), { outputBytes: 1000 }),
+    );
     expect(result.truncated).toBe(true);
     expect(result.stdoutBytes).toBe(30_000_012);
     expect(result.stdout).toMatch(/^first\nx+\n\[\.\.\. output left out \.\.\.\]\nx+\nlast\n$/);
@@ -118,13 +120,20 @@ describe.each(levels)('in a sandbox of level %s', (level) => {
   });
 
   test('many files that together pass the disk limit end the script [bad-30]', async () => {
-    const run = sandbox().run(request(workspace, shell('i=0; while [ $i -lt 100 ]; do head -c 500000 /dev/zero > f$i; i=$((i+1)); done'), { diskBytes: 2_000_000 }));
+    const run = sandbox().run(
+      request(workspace, shell('i=0; while [ $i -lt 100 ]; do head -c 500000 /dev/zero > f$i; i=$((i+1)); done'), { diskBytes: 2_000_000 }),
+    );
     await expect(run).rejects.toMatchObject({ code: 'limit_exceeded', details: { limit: 'disk_gb' } });
   });
 
   test('a sparse file of a terabyte is refused [bad-30]', async () => {
-    await sandbox().run(request(workspace, shell('truncate -s 1T sparse'), { diskBytes: 2_000_000 })).catch((error: unknown) => expect(error).toMatchObject({ code: 'limit_exceeded' }));
-    const size = await stat(join(workspace, 'sparse')).then((seen) => seen.size, () => 0); // prettier-ignore
+    await sandbox()
+      .run(request(workspace, shell('truncate -s 1T sparse'), { diskBytes: 2_000_000 }))
+      .catch((error: unknown) => expect(error).toMatchObject({ code: 'limit_exceeded' }));
+    const size = await stat(join(workspace, 'sparse')).then(
+      (seen) => seen.size,
+      () => 0,
+    ); // prettier-ignore
     expect(size).toBeLessThanOrEqual(2_000_000);
   });
 
@@ -152,7 +161,9 @@ describe.each(levels)('in a sandbox of level %s', (level) => {
         const own = join(workspace, name);
         await mkdir(own, { mode: 0o700 });
         const other = join(workspace, name === 'one' ? 'two' : 'one');
-        const result = await sandbox().run(request(own, shell(`echo ${name} > result; cat ${other}/result; echo broken > ${other}/result; kill -9 -1; sleep 0.2; cat result`)));
+        const result = await sandbox().run(
+          request(own, shell(`echo ${name} > result; cat ${other}/result; echo broken > ${other}/result; kill -9 -1; sleep 0.2; cat result`)),
+        );
         return { name, result };
       }),
     );
@@ -167,7 +178,12 @@ describe('in bubblewrap', () => {
   test('a script sees no file of the host but /usr, and writes nowhere but the workspace [bad-29, ML-16]', async () => {
     const outside = await mkdtemp(join(tmpdir(), 'outside-'));
     await writeFile(join(outside, 'secret'), 'hunter2');
-    const result = await (found[0] as ProbedSandbox).run(request(workspace, shell(`cat ${outside}/secret /etc/passwd /etc/shadow /root/.ssh/* ~/.ssh/*; ls /home /root /var; touch /x /usr/x /etc/x /dev/x; echo $?`)));
+    const result = await (found[0] as ProbedSandbox).run(
+      request(
+        workspace,
+        shell(`cat ${outside}/secret /etc/passwd /etc/shadow /root/.ssh/* ~/.ssh/*; ls /home /root /var; touch /x /usr/x /etc/x /dev/x; echo $?`),
+      ),
+    );
     await rm(outside, { recursive: true });
     expect(result.stdout).toBe('1\n');
     expect(await readdir(workspace)).toEqual([]);

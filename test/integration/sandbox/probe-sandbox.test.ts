@@ -27,7 +27,11 @@ test('a bubblewrap that is installed and does not work is not believed: scripts 
   const sandbox = await probeSandbox({ setting: 'auto', minimum: 'bwrap', log: quiet, searchPath: `${directory}:/usr/bin:/bin:/usr/sbin:/sbin` });
   expect(sandbox.refusal?.reason).toContain('No permissions');
   expect(sandbox.refusal?.remedy).toContain('apt-get install bubblewrap');
-  await expect(sandbox.run(request(directory, ['true']))).rejects.toMatchObject({ code: 'sandbox_unavailable', retryable: false, message: expect.stringContaining('SANDBOX_MIN') });
+  await expect(sandbox.run(request(directory, ['true']))).rejects.toMatchObject({
+    code: 'sandbox_unavailable',
+    retryable: false,
+    message: expect.stringContaining('SANDBOX_MIN'),
+  });
 });
 
 test('a weaker fence is taken only when the settings allow it, and with a warning [SEC-14]', async () => {

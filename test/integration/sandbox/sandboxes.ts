@@ -16,7 +16,18 @@ export async function sandboxes(): Promise<ProbedSandbox[]> {
 export const levels: readonly SandboxLevel[] = process.getuid?.() === 0 ? ['bwrap', 'uid'] : ['bwrap', 'none'];
 
 export function request(workspace: string, argv: readonly string[], changes: Partial<RunRequest> = {}): RunRequest {
-  return { argv, workspace, cwd: '.', env: {}, timeoutMs: 60_000, outputBytes: 65_536, diskBytes: 100e6, memoryBytes: 0, signal: new AbortController().signal, ...changes };
+  return {
+    argv,
+    workspace,
+    cwd: '.',
+    env: {},
+    timeoutMs: 60_000,
+    outputBytes: 65_536,
+    diskBytes: 100e6,
+    memoryBytes: 0,
+    signal: new AbortController().signal,
+    ...changes,
+  };
 }
 
 /** Command lines of all processes of this machine that contain a text. */

@@ -1,0 +1,58 @@
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createWorkspaces } from '../../../activities/workspace.js';
+
+const taskId = '0197a000-0000-7000-8000-000000000001';
+const other = '0197a000-0000-7000-8000-000000000002';
+let home: string;
+let root: string;
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), 'workspaces-'));
+  root = join(home, 'workspaces');
+});
+afterEach(() => rm(home, { recursive: true }));
+
+test('each attempt has a directory of its own, closed to others and made once [CONC-11]', async () => {
+  const workspaces = createWorkspaces(root);
+  const paths = await Promise.all([1, 1, 2].map((attempt) => workspaces.create({ taskId, attempt })));
+  expect(paths).toEqual([join(root, taskId, '1'), join(root, taskId, '1'), join(root, taskId, '2')]);
+  expect((await stat(paths[0] as string)).mode & 0o777).toBe(0o700);
+});
+
+test('a removed workspace is gone whatever a script left in it, and what its links lead to stays', async () => {
+  const workspaces = createWorkspaces(root);
+  const path = await workspaces.create({ taskId, attempt: 1 });
+  await writeFile(join(home, 'victim'), 'untouched');
+  await symlink(home, join(path, 'link'));
+  await mkdir(join(path, 'closed/inner'), { recursive: true });
+  await chmod(join(path, 'closed/inner'), 0);
+  await chmod(join(path, 'closed'), 0);
+  await workspaces.remove({ taskId, attempt: 1 });
+  await workspaces.remove({ taskId, attempt: 1 });
+  expect(await readdir(root)).toEqual([]);
+  expect(await readFile(join(home, 'victim'), 'utf8')).toBe('untouched');
+});
+
+test('a sweep leaves the live attempts and takes the rest [CONC-11]', async () => {
+  const workspaces = createWorkspaces(root);
+  for (const attempt of [1, 2]) await workspaces.create({ taskId, attempt });
+  await workspaces.create({ taskId: other, attempt: 1 });
+  await writeFile(join(root, 'not-ours'), '');
+  expect(await workspaces.sweep([{ taskId, attempt: 2 }])).toBe(2);
+  expect((await readdir(root)).sort()).toEqual([taskId, 'not-ours']);
+  expect(await readdir(join(root, taskId))).toEqual(['2']);
+});
+
+test('a sweep of a root that is not there finds nothing', async () => {
+  expect(await createWorkspaces(root).sweep([])).toBe(0);
+});
+
+test.each([
+  ['../x', 1],
+  [taskId, 0],
+  [taskId, 1.5],
+])('no workspace is made for task %j, attempt %j', async (id, attempt) => {
+  await expect(createWorkspaces(root).create({ taskId: id, attempt })).rejects.toThrow('no workspace');
+}); // prettier-ignore
