@@ -1,33 +1,28 @@
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Client } from '@temporalio/client';
 import type { NativeConnection } from '@temporalio/worker';
-import { pino } from 'pino';
 import type { ModelBackend } from '../../activities/backends/backend.js';
-import { createOllamaBackend, defaultOllamaTimeouts } from '../../activities/backends/ollama.js';
 import { createOrderActivities } from '../../activities/residency.js';
 import { createRunningSteps } from '../../activities/running.js';
 import { residencyWorkflowId } from '../../contract/ids.js';
-import { defaultRegistries } from '../../contract/model-name.js';
 import { residencyKey, type ResidencyKey, workflowQueue } from '../../contract/queues.js';
 import type { ResidencyOrder } from '../../contract/residency.js';
 import { connect, disconnect, type Sql } from '../../db/connect.js';
 import { decideOnce, loseHosts } from '../../db/decide.js';
 import { createHostRows } from '../../db/host-rows.js';
-import { type Channel, listen } from '../../db/listen.js';
 import { abandonOrder } from '../../db/residency.js';
 import { createHost, type Host, type HostDeps } from '../../host/host.js';
 import { lineOrderPolicy } from '../../scheduling/line-order-policy.js';
 import { connectClient, connectNative } from '../../temporal/client.js';
 import { createWorkflowWorker } from '../../temporal/worker.js';
 import { changeResidencyType, orderSignal } from '../../workflows/change-residency.messages.js';
+import { listenTo, testLog } from './host-parts.js';
 import { createTestDatabase, takeNamespace, temporalAddress } from './servers.js';
 
-const silent = pino({ level: process.env['TEST_LOG'] ?? 'silent' });
-
 export interface RigHostOptions {
-  readonly host?: string;
   readonly parallel?: number;
   readonly models: ModelBackend;
   readonly stepActivities?: HostDeps['stepActivities'];
@@ -39,6 +34,8 @@ export interface HostRig {
   readonly sql: Sql;
   readonly url: string;
   readonly namespace: string;
+  /** id of the host, another one for each rig */
+  readonly host: string;
   readonly client: Client;
   readonly native: NativeConnection;
   /** a host in this process; stopped with the rig */
@@ -53,12 +50,6 @@ export interface HostRig {
   stop(): Promise<void>;
 }
 
-/** @param pullFrom the registry that models may be pulled from; without one a missing model is missing for good */
-export function backendOf(url: string, pullFrom?: string): ModelBackend {
-  const registries = pullFrom === undefined ? defaultRegistries : [...defaultRegistries, pullFrom];
-  return createOllamaBackend({ address: url, registries, allowPull: pullFrom !== undefined, timeouts: defaultOllamaTimeouts, log: silent });
-}
-
 export function keyOf(name: string): ResidencyKey {
   return residencyKey({ name, numCtx: 512 });
 }
@@ -71,9 +62,10 @@ export async function startHostRig(): Promise<HostRig> {
   const native = await connectNative(target);
   const cacheDir = await mkdtemp(path.join(tmpdir(), 'bundle-'));
   const sql = connect(database.url, { applicationName: 'host-test' });
-  const orderActivities = createOrderActivities({ abandon: (order, failure) => abandonOrder(sql, order, failure), log: silent });
-  const workflows = await createWorkflowWorker({ connection: native, namespace, activities: { ...orderActivities }, log: silent, cacheDir });
+  const orderActivities = createOrderActivities({ abandon: (order, failure) => abandonOrder(sql, order, failure), log: testLog });
+  const workflows = await createWorkflowWorker({ connection: native, namespace, activities: { ...orderActivities }, log: testLog, cacheDir });
   const ran = workflows.run();
+  const host = `desk-${randomUUID().slice(0, 8)}`;
   const hosts: Host[] = [];
   let stopped = false;
 
@@ -103,9 +95,10 @@ export async function startHostRig(): Promise<HostRig> {
     sql,
     url: database.url,
     namespace,
+    host,
     client,
     native,
-    createHost({ host = 'desk', parallel = 1, models, stepActivities = () => ({ unused: async () => null }), times = {} }) {
+    createHost({ parallel = 1, models, stepActivities = () => ({ unused: async () => null }), times = {} }) {
       const created = createHost({
         host,
         parallel,
@@ -116,16 +109,16 @@ export async function startHostRig(): Promise<HostRig> {
         stepActivities,
         rows: createHostRows(sql, { host, parallel, address: models.address }),
         listen: listenTo(database.url),
-        log: silent,
+        log: testLog,
         times,
       });
       hosts.push(created);
       return created;
     },
     async startHost(options) {
-      const host = rig.createHost(options);
-      await host.start();
-      return host;
+      const created = rig.createHost(options);
+      await created.start();
+      return created;
     },
     async waitFor(key) {
       const plan = { version: 1, template: 'test', templateHash: '', parameters: {}, steps: [] };
@@ -148,7 +141,7 @@ export async function startHostRig(): Promise<HostRig> {
     async stop() {
       stopped = true;
       await loop;
-      for (const host of hosts) await host.stop();
+      for (const each of hosts) await each.stop();
       workflows.shutdown();
       await ran;
       await native.close();
@@ -159,12 +152,4 @@ export async function startHostRig(): Promise<HostRig> {
     },
   };
   return rig;
-}
-
-/** One connection for each channel, which is enough for a test. */
-export function listenTo(url: string): HostDeps['listen'] {
-  return async (channel, onNotify) => {
-    const listener = listen(url, [channel], (_channel: Channel, payload) => onNotify(payload), { onReconnect: () => onNotify(''), log: silent });
-    return { stop: () => listener.close() };
-  };
 }

@@ -6,7 +6,8 @@ import { listModels } from '../../../db/models.js';
 import { HostTaken } from '../../../db/leases.js';
 import type { Host } from '../../../host/host.js';
 import { changeResidencyType, orderSignal } from '../../../workflows/change-residency.messages.js';
-import { backendOf, type HostRig, keyOf, startHostRig } from '../../support/host-rig.js';
+import { backendOf } from '../../support/host-parts.js';
+import { type HostRig, keyOf, startHostRig } from '../../support/host-rig.js';
 import { type OwnOllama, startOwnOllama } from '../../support/own-ollama.js';
 import { eventually } from '../../support/servers.js';
 
@@ -29,7 +30,7 @@ afterAll(async () => {
 
 const stateOf = async (row: string) => (await rig.sql<{ state: string; cause: string | null }[]>`select state, cause from line where id = ${row}`)[0];
 const granted = (row: string) => eventually(async () => (await stateOf(row))?.state === 'granted');
-const hostRow = async () => (await rig.sql<{ epoch: string; ready: boolean }[]>`select epoch, ready from hosts where id = 'desk'`)[0]!;
+const hostRow = async () => (await rig.sql<{ epoch: string; ready: boolean }[]>`select epoch, ready from hosts where id = ${rig.host}`)[0]!;
 
 async function inMemory(): Promise<string[]> {
   const { models } = (await (await fetch(`${ollama.url}/api/ps`)).json()) as { models: { name: string }[] };
@@ -45,7 +46,7 @@ async function ask(model: string, keepAlive: number): Promise<void> {
 async function isServed(key: string): Promise<boolean> {
   const { pollers } = await rig.client.workflowService.describeTaskQueue({
     namespace: rig.namespace,
-    taskQueue: { name: modelQueue('desk', key) },
+    taskQueue: { name: modelQueue(rig.host, key) },
     taskQueueType: 2,
   });
   return (pollers ?? []).length > 0;
@@ -75,7 +76,7 @@ test('a model is not unloaded while a step runs on it [MODEL-06]', async () => {
   const next = await rig.waitFor(keyOf(two));
   await eventually(async () => (await rig.residency())[keyOf(one)] === 'draining');
   // An unload would come at once, or with a look 200 ms later; the drain has looked when its workflow says so twice.
-  const beats = async () => (await rig.client.workflow.getHandle(residencyWorkflowId('desk')).describe()).raw.pendingActivities?.[0]?.lastHeartbeatTime?.seconds?.toString();
+  const beats = async () => (await rig.client.workflow.getHandle(residencyWorkflowId(rig.host)).describe()).raw.pendingActivities?.[0]?.lastHeartbeatTime?.seconds?.toString();
   const before = await eventually(beats);
   await eventually(async () => (await beats()) !== before);
   expect(await inMemory()).toEqual([one]);
@@ -90,7 +91,7 @@ test('a model is not unloaded while a step runs on it [MODEL-06]', async () => {
 test('a load made outside is seen [MODEL-02]', async () => {
   await ask(other, 60);
   const seen = await eventually(async () => (await listModels(rig.sql)).find(({ name, loaded }) => name === other && loaded));
-  expect(seen).toMatchObject({ host: 'desk', residency: null, queueDepth: 0 });
+  expect(seen).toMatchObject({ host: rig.host, residency: null, queueDepth: 0 });
   expect(seen.memoryBytes).toBeGreaterThan(0);
   expect(seen.expiresAt).toBeInstanceOf(Date);
   await ask(other, 0);
@@ -121,14 +122,14 @@ test('an order of an old epoch or a closed order has no effect', async () => {
   const closed = (await rig.sql<{ id: string }[]>`select id from residency_orders where state = 'done' limit 1`)[0]!.id;
   const before = await rig.residency();
   for (const order of [
-    { id: crypto.randomUUID(), host: 'desk', hostEpoch: Number(epoch) - 1 },
-    { id: closed, host: 'desk', hostEpoch: Number(epoch) },
+    { id: crypto.randomUUID(), host: rig.host, hostEpoch: Number(epoch) - 1 },
+    { id: closed, host: rig.host, hostEpoch: Number(epoch) },
   ]) {
     const signal = { ...order, unload: [keyOf(one)], load: { key: keyOf(other), model: { name: other, numCtx: 512 } } };
     const handle = await rig.client.workflow.signalWithStart(changeResidencyType, {
-      workflowId: residencyWorkflowId('desk'),
+      workflowId: residencyWorkflowId(rig.host),
       taskQueue: workflowQueue,
-      args: [{ host: 'desk' }],
+      args: [{ host: rig.host }],
       signal: orderSignal,
       signalArgs: [signal],
     });
@@ -155,7 +156,14 @@ test('while the server is away steps wait, and go on soon after it is back [MODE
   await eventually(async () => !(await hostRow()).ready);
   expect((await listModels(rig.sql)).filter(({ loaded }) => loaded)).toEqual([]);
   const waiting = await rig.waitFor(keyOf(one));
-  await eventually(async () => (await rig.client.workflowService.getSystemInfo({})).serverVersion);
+  // An order that was given just before: it fails, and refuses nobody.
+  const { epoch } = await hostRow();
+  await rig.sql`
+    with given as (
+      insert into residency_orders (host, host_epoch, load_key, load_model, load_num_ctx, reason) values (${rig.host}, ${epoch}, ${keyOf(one)}, ${one}, 512, 'test') returning *)
+    insert into outbox (kind, workflow_id, payload) select 'residency', ${residencyWorkflowId(rig.host)}, jsonb_build_object('id', id, 'host', host, 'hostEpoch', host_epoch, 'unload', '[]'::jsonb,
+      'load', jsonb_build_object('key', load_key, 'model', jsonb_build_object('name', load_model, 'numCtx', load_num_ctx))) from given`;
+  await eventually(async () => (await rig.sql`select 1 from residency_orders where error ->> 'code' = 'backend_unavailable'`).count === 1);
   expect(await stateOf(waiting)).toMatchObject({ state: 'waiting' });
   await ollama.start();
   await granted(waiting);
@@ -167,7 +175,7 @@ test('a host that lost its lease takes a new epoch, and its old rows are void', 
   const row = await rig.waitFor(keyOf(one));
   await granted(row);
   const { epoch } = await hostRow();
-  await rig.sql`update hosts set lease_until = now() - interval '1 second' where id = 'desk'`;
+  await rig.sql`update hosts set lease_until = now() - interval '1 second' where id = ${rig.host}`;
   await eventually(async () => Number((await hostRow()).epoch) > Number(epoch) && (await hostRow()).ready);
   // The step waits again, and the model that is still in memory serves it under the new epoch.
   await eventually(async () => (await rig.sql`select 1 from line where id = ${row} and state = 'granted' and host_epoch > ${epoch}`).count === 1);
