@@ -43,20 +43,28 @@ function translate(schema: z.ZodType, issue: z.core.$ZodIssue, value: unknown): 
     const near = typeof found === 'string' ? suggestion(found, allowed) : '';
     return [{ path, key: null, expected: `one of ${allowed.join(', ')}`, got, text: found === undefined ? 'is missing' : `expected one of ${allowed.join(', ')}, got ${got}${near}`, allowed }];
   }
+  if (issue.code === 'invalid_union') {
+    // The form that fits but for something deeper is the one that was meant; its faults say more than "none of these".
+    const meant = issue.errors.find((errors) => errors.length > 0 && errors.every((error) => error.path.length > 0));
+    if (meant) return meant.flatMap((error) => translate(schema, { ...error, path: [...issue.path, ...error.path] }, value));
+  }
   const expected = expectation(issue);
   if (expected === issue.message && found !== undefined) return [{ path, key: null, expected, got, text: `${expected}; got ${got}` }];
   const text = found === undefined ? `is missing; expected ${expected}` : `expected ${expected}, got ${got}${booleanHint(issue, found)}`;
   return [{ path, key: null, expected, got, text }];
 }
 
+/** zod's names of types where ours differ. */
+const typeNames: Record<string, string | undefined> = { int: 'integer', record: 'object', nonoptional: 'a value' };
+
 function expectation(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'invalid_type':
-      return issue.expected === 'int' ? 'integer' : issue.expected === 'record' ? 'object' : issue.expected;
+      return typeNames[issue.expected] ?? issue.expected;
     case 'too_small':
-      return `${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${unit(issue.origin)}`;
+      return `${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${unit(issue.origin, issue.minimum)}`;
     case 'too_big':
-      return `${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${unit(issue.origin)}`;
+      return `${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${unit(issue.origin, issue.maximum)}`;
     case 'invalid_union': {
       const options = issue.errors.flatMap((errors) => errors.filter((error) => error.path.length === 0).map(expectation));
       return options.length > 0 ? [...new Set(options)].join(' or ') : 'one of the allowed forms';
@@ -73,9 +81,10 @@ function expectation(issue: z.core.$ZodIssue): string {
   }
 }
 
-function unit(origin: string): string {
-  if (origin === 'string') return ' characters';
-  if (origin === 'array' || origin === 'set') return ' items';
+function unit(origin: string, count: number | bigint): string {
+  const plural = Number(count) === 1 ? '' : 's';
+  if (origin === 'string') return ` character${plural}`;
+  if (origin === 'array' || origin === 'set') return ` item${plural}`;
   return '';
 }
 

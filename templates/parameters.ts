@@ -9,6 +9,8 @@ import { suggestion } from './nearest.js';
 export const parametersBytesMax = 512 * 1024;
 export const parameterDepthMax = 32;
 export const arrayItemsMax = 10_000;
+/** Unknown names that are told one by one; the rest is counted. */
+const unknownShownMax = 20;
 /** Time for one pattern on one value; a pattern such as `^(a+)+$` takes for ever on some. */
 const patternMsMax = 100;
 
@@ -46,8 +48,8 @@ export function checkParameters(declarations: readonly ParameterDeclaration[], g
   const faults: SubmissionFault[] = [];
   const fault = (name: string, expected: string, got: string) => faults.push({ path: `parameters.${name}`, expected, got, message: `parameter "${name}": expected ${expected}, got ${got}` });
   const known = declarations.map((declaration) => declaration.name);
-  for (const name of Object.keys(given)) {
-    if (known.includes(name)) continue;
+  const unknown = Object.keys(given).filter((name) => !known.includes(name));
+  for (const name of unknown.slice(0, unknownShownMax)) {
     const shown = name.slice(0, 100);
     faults.push({
       path: `parameters.${shown}`,
@@ -55,6 +57,10 @@ export function checkParameters(declarations: readonly ParameterDeclaration[], g
       got: shown,
       message: `unknown parameter ${JSON.stringify(shown)}${suggestion(shown, known)}; the template declares ${known.length === 0 ? 'none' : known.join(', ')}`,
     });
+  }
+  if (unknown.length > unknownShownMax) {
+    const more = unknown.length - unknownShownMax;
+    faults.push({ path: 'parameters', expected: 'declared parameters', got: `${more} more`, message: `${more} more unknown parameters` });
   }
   const values: [string, JsonValue][] = [];
   for (const declaration of declarations) {

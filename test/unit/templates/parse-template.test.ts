@@ -58,7 +58,7 @@ steps:
     test.yaml:22:36: step "ask_2": prompt: {% include %} is not available: a template stands for itself
     test.yaml:23:32: step "anything": key "{{topic}}": expressions may stand in values, not in keys
     test.yaml:23:56: step "anything": when: expected one expression, such as previous.exit_code == 0
-    test.yaml:24:5: step "anything_2": value: is missing; expected nonoptional
+    test.yaml:24:5: step "anything_2": value: is missing; expected a value
     test.yaml:24:56: step "anything_2": list: expected array, got number 3
     test.yaml:25:5: step "#8": type: is missing; expected string"
   `);
