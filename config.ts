@@ -53,7 +53,16 @@ const sandboxLevels = ['bwrap', 'uid', 'none'] as const;
 /** The file as it is written. Keys that nothing reads yet are refused, so that nobody relies on them. */
 const schema = z.strictObject({
   home: text.default('.orchestra'),
-  api: section({ host: text.default('127.0.0.1'), port: int(0, 65_535).default(8080), body_limit: bytes.default(10 * 1024 ** 2) }),
+  api: section({
+    host: text.default('127.0.0.1'),
+    // not set: 8080, or a free one when that is taken
+    port: int(0, 65_535).optional(),
+    body_limit: bytes.default(1024 ** 2),
+    request_timeout_seconds: int(1, 600).default(30),
+    // names of this server, beside the loopback's, that a browser may show its pages under; `*`: any
+    allowed_hosts: list(text).default([]),
+    public_docs: flag.default(true),
+  }),
   database: section({
     url: z.string().regex(/^postgres(ql)?:\/\//, 'expected postgres://...').optional(),
     host: text.optional(),
@@ -84,7 +93,7 @@ const schema = z.strictObject({
   concurrency: section({ max_workers: int(1, 1_000).default(10) }),
   host: section({ id: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'expected lower-case letters, digits, dots and dashes, at most 63').default('local') }),
   isolation: section({ sandbox: z.enum(['auto', 'require', 'off']).default('auto'), minimum: z.enum(sandboxLevels).default('none') }),
-  git: section({ allowed_schemes: list(z.enum(['https', 'http', 'ssh', 'git', 'file'])).default(['https', 'ssh']), allow_private_hosts: flag.default(false) }),
+  git: section({ allowed_schemes: list(z.enum(['https', 'http', 'ssh', 'git', 'file'])).default(['https', 'ssh']), allowed_hosts: list(text).default([]) }),
   files: section({ roots: list(text).optional() }),
   limits: section({
     output: bytes.default(1024 ** 2),
@@ -93,6 +102,7 @@ const schema = z.strictObject({
     files_max: int(1, 100_000).default(1_000),
     disk: bytes.default(1024 ** 3),
     memory: bytes.default(0),
+    timeout_seconds_max: int(1, 31_536_000).default(86_400),
   }),
   logging: section({
     level: z.preprocess((word) => (typeof word === 'string' ? word.toUpperCase() : word), z.enum(levels)).default('INFO'),
@@ -109,6 +119,7 @@ const schema = z.strictObject({
 const variables: Readonly<Record<string, readonly string[]>> = {
   ORCHESTRA_HOME: ['home'],
   API_HOST: ['api', 'host'],
+  ALLOWED_HOSTS: ['api', 'allowed_hosts'],
   PORT: ['api', 'port'],
   DATABASE_URL: ['database', 'url'],
   DB_HOST: ['database', 'host'],
@@ -129,9 +140,9 @@ const variables: Readonly<Record<string, readonly string[]>> = {
   MAX_WORKERS: ['concurrency', 'max_workers'],
   HOST_ID: ['host', 'id'],
   SANDBOX: ['isolation', 'sandbox'],
-  SANDBOX_MINIMUM: ['isolation', 'minimum'],
+  SANDBOX_MIN: ['isolation', 'minimum'],
   GIT_ALLOWED_SCHEMES: ['git', 'allowed_schemes'],
-  GIT_ALLOW_PRIVATE_HOSTS: ['git', 'allow_private_hosts'],
+  GIT_ALLOWED_HOSTS: ['git', 'allowed_hosts'],
   FILE_ROOTS: ['files', 'roots'],
   TEMPLATES_DIRECTORY: ['templates', 'directory'],
   LOG_LEVEL: ['logging', 'level'],
@@ -150,10 +161,10 @@ export function packageRoot(): string {
 
 /**
  * Reads `config/<environment>.yaml` and the environment, once per process.
- * @param env the process environment; ORCHESTRA_ENV names the file (default development)
+ * @param env default: the process's own. ORCHESTRA_ENV names the file (default development)
  * @throws {ConfigFault} with every fault at once
  */
-export function loadConfig(env: Environment, options: LoadOptions = {}) {
+export function loadConfig(env: Environment = process.env, options: LoadOptions = {}) {
   const cwd = options.cwd ?? process.cwd();
   const environment = env['ORCHESTRA_ENV'] || 'development';
   const faults: string[] = [];
@@ -171,7 +182,15 @@ export function loadConfig(env: Environment, options: LoadOptions = {}) {
     cacheDir: env['ORCHESTRA_CACHE'] ? at(env['ORCHESTRA_CACHE']) : join(env['XDG_CACHE_HOME'] || join(env['HOME'] || homedir(), '.cache'), 'ai-task-orchestra'),
     /** PATH, on which servers are looked for */
     path: env['PATH'] ?? '',
-    api: { host: file.api.host, port: file.api.port, bodyLimitBytes: file.api.body_limit },
+    api: {
+      host: file.api.host,
+      /** null: 8080, or a free one when that is taken */
+      port: file.api.port ?? null,
+      bodyLimitBytes: file.api.body_limit,
+      requestTimeoutMs: file.api.request_timeout_seconds * 1_000,
+      allowedHosts: file.api.allowed_hosts,
+      publicDocs: file.api.public_docs,
+    },
     database: { url: databaseUrl(file.database), poolSize: file.database.pool_size, maxOverflow: file.database.max_overflow },
     temporal: {
       address: file.temporal.address ?? null,
@@ -194,7 +213,7 @@ export function loadConfig(env: Environment, options: LoadOptions = {}) {
     engine: { slots: file.concurrency.max_workers },
     host: { id: file.host.id },
     isolation: { sandbox: file.isolation.sandbox, minimum: file.isolation.minimum },
-    git: { allowedSchemes: file.git.allowed_schemes, allowPrivateHosts: file.git.allow_private_hosts },
+    git: { allowedSchemes: file.git.allowed_schemes, /** may have private addresses */ allowedHosts: file.git.allowed_hosts },
     files: {
       /** where `read_files` may read */
       roots: (file.files.roots ?? [join(home, 'files')]).map(at),
@@ -210,6 +229,8 @@ export function loadConfig(env: Environment, options: LoadOptions = {}) {
       diskBytes: file.limits.disk,
       memoryBytes: file.limits.memory,
     },
+    /** longest time that a step or a task may ask for */
+    timeoutSecondsMax: file.limits.timeout_seconds_max,
     logging: {
       level: file.logging.level,
       format: file.logging.format,
@@ -306,4 +327,19 @@ function databaseUrl(database: { url?: string | undefined; host?: string | undef
   if (database.host === undefined) return null;
   const password = database.password === '' ? '' : `:${encodeURIComponent(database.password)}`;
   return `postgres://${encodeURIComponent(database.user)}${password}@${database.host}:${database.port}/${encodeURIComponent(database.name)}`;
+}
+
+/** The environment of a child process: ours, with some variables set otherwise. */
+export function childEnvironment(changes: Readonly<Record<string, string>> = {}): Record<string, string> {
+  return Object.fromEntries(Object.entries({ ...process.env, ...changes }).filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+
+/** The version in package.json. */
+export function packageVersion(): string {
+  return (JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')) as { version: string }).version;
+}
+
+/** Sets a variable that a library reads from the environment of this process. */
+export function setVariable(name: string, value: string): void {
+  process.env[name] = value;
 }

@@ -12,6 +12,8 @@ export interface ChildSpec {
   /** the whole environment; default: ours */
   readonly env?: Readonly<Record<string, string>>;
   readonly user?: { readonly uid: number; readonly gid: number } | null;
+  /** default `/`, since another user may not be allowed into ours */
+  readonly cwd?: string;
   readonly port: number | null;
   readonly version: string;
   /** whether it serves now; an error counts as no */
@@ -115,7 +117,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       started = spawn(spec.file, spec.args, {
         detached: true, // a Ctrl-C in our terminal is ours to handle
         stdio: ['ignore', log, log],
-        cwd: '/',
+        cwd: spec.cwd ?? '/',
         ...(spec.env === undefined ? {} : { env: spec.env }),
         ...(spec.user ?? {}),
       });

@@ -14,13 +14,16 @@ function connectionOptions({ address, tls, apiKey }: TemporalTarget): { address:
   return { address, tls: tls ?? apiKey !== undefined, ...(apiKey === undefined ? {} : { apiKey }) };
 }
 
+/** A client with a connection of its own, as {@link connectClient} makes it. */
+export type TemporalClient = Client & { readonly connection: Connection };
+
 /**
  * A client of the server; close it by `client.connection.close()`.
  * @throws when the server does not answer within 10 s
  */
-export async function connectClient(target: TemporalTarget): Promise<Client> {
+export async function connectClient(target: TemporalTarget): Promise<TemporalClient> {
   const connection = await Connection.connect({ ...connectionOptions(target), connectTimeout: 10_000 });
-  return new Client({ connection, namespace: target.namespace });
+  return new Client({ connection, namespace: target.namespace }) as TemporalClient;
 }
 
 /** The one connection that all workers of a process share; close it after the last of them. */

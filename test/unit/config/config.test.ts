@@ -25,13 +25,13 @@ test('an empty file and environment give the defaults of one machine', async () 
   expect(await load('')).toMatchObject({
     home: '/srv/app/.orchestra',
     cacheDir: '/home/me/.cache/ai-task-orchestra',
-    api: { host: '127.0.0.1', port: 8080 },
+    api: { host: '127.0.0.1', port: null },
     database: { url: null, poolSize: 20, maxOverflow: 30 },
     temporal: { address: null, namespace: 'orchestra', priorityLevels: 5 },
     models: { address: null, allowPull: true, numCtx: 4096, keepAliveMs: 600_000 },
     engine: { slots: 10 },
     host: { id: 'local' },
-    git: { allowedSchemes: ['https', 'ssh'], allowPrivateHosts: false },
+    git: { allowedSchemes: ['https', 'ssh'], allowedHosts: [] },
     files: { roots: ['/srv/app/.orchestra/files'] },
     security: { apiKeyHeader: 'X-API-Key' },
   });
@@ -79,7 +79,7 @@ test.each([
   ['0', false],
   ['no', false],
 ])('a flag written as %s in the environment is %s', async (word, value) => {
-  expect((await load('', { GIT_ALLOW_PRIVATE_HOSTS: word })).git.allowPrivateHosts).toBe(value);
+  expect((await load('', { MODEL_ALLOW_PULL: word })).models.allowPull).toBe(value);
 });
 
 test.each([

@@ -1,0 +1,65 @@
+import { join } from 'node:path';
+import { createApp } from '../api/app.js';
+import { listen } from '../api/server.js';
+import { steps } from '../activities/steps/index.js';
+import { packageRoot, packageVersion } from '../config.js';
+import { disconnect } from '../db/connect.js';
+import { createServices } from '../service/services.js';
+import { loadCatalogue } from '../templates/catalogue.js';
+import { lazyClient, openDatabase } from './parts.js';
+import { markReady } from './process-file.js';
+import { runMain, StartFault } from './run-main.js';
+
+/** How long a request waits for Temporal before the outbox gets the work. */
+const temporalTimeoutMs = 3_000;
+export const defaultApiPort = 8080;
+
+/** `orchestra api`: HTTP only; any number of them answer alike. */
+export async function runApi(): Promise<void> {
+  await runMain('api', async ({ config, log, stopping }) => {
+    const sql = await openDatabase(config, 'api', log, stopping);
+    const temporal = lazyClient(config);
+    const version = packageVersion();
+    const directories = [
+      { path: join(packageRoot(), 'templates'), source: 'built-in' as const },
+      ...(config.templates.directory === null ? [] : [{ path: config.templates.directory, source: 'local' as const }]),
+    ];
+    const catalogue = await loadCatalogue(directories, steps, log);
+    const deployment = { numCtx: config.models.numCtx, allowedRegistries: config.models.registries, timeoutSecondsMax: config.timeoutSecondsMax };
+    const services = createServices({
+      sql,
+      temporal: temporal.client,
+      log,
+      config: { priorityLevels: config.temporal.priorityLevels, temporalTimeoutMs, version },
+      catalogue: () => catalogue,
+      deployment,
+    });
+    const app = createApp({
+      services,
+      log,
+      config: {
+        apiKeyHeader: config.security.apiKeyHeader,
+        bodyBytesMax: config.api.bodyLimitBytes,
+        requestTimeoutMs: config.api.requestTimeoutMs,
+        allowedHosts: config.api.allowedHosts,
+        publicDocs: config.api.publicDocs,
+        temporalUi: config.temporal.uiAddress,
+        version,
+      },
+    });
+    const port = config.api.port ?? defaultApiPort;
+    const server = await listen(app, { hostname: config.api.host, port, log }).catch((error: NodeJS.ErrnoException) => {
+      throw error.code === 'EADDRINUSE' ? new StartFault(`Port ${port} is taken: set PORT to another one, or to 0 for any free one.`) : error;
+    });
+    await markReady(config.home, 'api', server.port);
+    log.info({ host: config.api.host, port: server.port }, 'the API serves');
+    return {
+      drain: () => server.close(Math.min(8_000, config.shutdown.graceMs)),
+      async stop() {
+        await server.close(0);
+        await temporal.close();
+        await disconnect(sql);
+      },
+    };
+  });
+}

@@ -1,0 +1,170 @@
+import { mkdir } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Client } from '@temporalio/client';
+import type { NativeConnection } from '@temporalio/worker';
+import type { Logger } from 'pino';
+import type { ModelBackend } from '../activities/backends/backend.js';
+import { createOllamaBackend, defaultOllamaTimeouts } from '../activities/backends/ollama.js';
+import { createGitClient } from '../activities/git/clone.js';
+import { createRunningSteps, type RunningSteps } from '../activities/running.js';
+import { probeSandbox } from '../activities/sandbox/probe-sandbox.js';
+import type { StepDeps } from '../activities/step-activities.js';
+import { steps } from '../activities/steps/index.js';
+import { createWorkspaces, type Workspaces } from '../activities/workspace.js';
+import { type Config, setVariable } from '../config.js';
+import { answered, connect, disconnect, type Sql, untilAvailable } from '../db/connect.js';
+import { createLine } from '../db/line.js';
+import { migrate } from '../db/migrate.js';
+import { createRenderer } from '../templates/render.js';
+import { connectClient, connectNative, type TemporalTarget } from '../temporal/client.js';
+import { ensureNamespace } from '../temporal/namespace.js';
+import { installRuntime } from '../temporal/runtime.js';
+import { StartFault } from './run-main.js';
+
+const defaultTemporalAddress = '127.0.0.1:7233';
+const defaultOllamaAddress = '127.0.0.1:11434';
+/** Where Temporal does not end polls with their worker, the SDK waits this long for one before it cuts it. */
+const pollInterruptMs = '5000';
+
+/** The address of the database. @throws {StartFault} when nobody has said where it is */
+export function databaseUrl(config: Config): string {
+  if (config.database.url !== null) return config.database.url;
+  throw new StartFault('No database is named: set DATABASE_URL, or start everything with `orchestra up`.');
+}
+
+/**
+ * Opens the database and brings it to the present schema; waits for a server that is not there yet, so that everything may start in any order.
+ * @param connectionsMax default: `pool_size` and `max_overflow` together; idle connections are closed
+ */
+export async function openDatabase(config: Config, name: string, log: Logger, stopping: AbortSignal): Promise<Sql> {
+  const url = databaseUrl(config);
+  const sql = connect(url, { applicationName: `orchestra-${name}`, connectionsMax: config.database.poolSize + config.database.maxOverflow });
+  try {
+    let told = false;
+    await untilAvailable(
+      async () => {
+        try {
+          await answered(sql`select 1`);
+        } catch (error) {
+          if (!told) log.warn({ err: error }, 'the database does not answer; waiting for it');
+          told = true;
+          throw error;
+        }
+      },
+      { patienceMs: Number.MAX_SAFE_INTEGER, signal: stopping },
+    );
+    await migrate(url, log);
+    return sql;
+  } catch (error) {
+    await disconnect(sql);
+    throw error;
+  }
+}
+
+export function temporalTarget(config: Config): TemporalTarget {
+  const { address, namespace, tls, apiKey } = config.temporal;
+  return { address: address ?? defaultTemporalAddress, namespace, ...(tls === undefined ? {} : { tls }), ...(apiKey === undefined ? {} : { apiKey }) };
+}
+
+/** Both ways to Temporal that a process with workers needs. */
+export interface TemporalParts {
+  readonly client: Client;
+  readonly connection: NativeConnection;
+  close(): Promise<void>;
+}
+
+/** Connects to Temporal, waiting for a server that is not there yet, and makes the namespace ready. Installs the runtime, so once per process. */
+export async function openTemporal(config: Config, log: Logger, stopping: AbortSignal): Promise<TemporalParts> {
+  const target = temporalTarget(config);
+  installRuntime(log);
+  const client = await untilConnected(() => connectClient(target), log, stopping);
+  try {
+    const facts = await ensureNamespace(client.connection, target.namespace);
+    log.info({ ...facts, address: target.address, namespace: target.namespace }, 'connected to Temporal');
+    if (!facts.cancelsPollsOnShutdown) {
+      log.warn('this Temporal server has frontend.enableCancelWorkerPollsOnShutdown off: a worker that stops may hold up steps for some seconds');
+      setVariable('TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS', pollInterruptMs);
+    }
+    const connection = await connectNative(target);
+    return {
+      client,
+      connection,
+      async close() {
+        await connection.close();
+        await client.connection.close();
+      },
+    };
+  } catch (error) {
+    await client.connection.close();
+    throw error;
+  }
+}
+
+async function untilConnected<T>(open: () => Promise<T>, log: Logger, stopping: AbortSignal): Promise<T> {
+  for (let waitMs = 250; ; waitMs = Math.min(5_000, waitMs * 2)) {
+    try {
+      return await open();
+    } catch (error) {
+      if (stopping.aborted) throw error;
+      log.warn({ err: error, waitMs }, 'Temporal does not answer; trying again');
+      await delay(waitMs, undefined, { signal: stopping });
+    }
+  }
+}
+
+/** The client of Temporal for those who do without it while it is away: connected at the first use, and again after a failure. */
+export function lazyClient(config: Config): { readonly client: () => Promise<Client>; close(): Promise<void> } {
+  let connecting: Promise<Client> | null = null;
+  return {
+    client() {
+      connecting ??= connectClient(temporalTarget(config)).catch((error: unknown) => {
+        connecting = null;
+        throw error;
+      });
+      return connecting;
+    },
+    async close() {
+      const client = await connecting?.catch(() => null);
+      await client?.connection.close();
+    },
+  };
+}
+
+/** What the steps of a process work with, beside its models and whose slots they take. */
+export interface StepParts {
+  readonly deps: Omit<StepDeps, 'models' | 'engine'>;
+  readonly models: ModelBackend;
+  readonly running: RunningSteps;
+  readonly workspaces: Workspaces;
+}
+
+export async function openStepParts(config: Config, sql: Sql, log: Logger): Promise<StepParts> {
+  for (const directory of [...config.files.roots, config.files.resultsRoot, config.files.workspacesRoot]) await mkdir(directory, { recursive: true });
+  const running = createRunningSteps();
+  const workspaces = createWorkspaces(config.files.workspacesRoot);
+  const models = createOllamaBackend({
+    address: config.models.address ?? defaultOllamaAddress,
+    registries: config.models.registries,
+    allowPull: config.models.allowPull,
+    timeouts: defaultOllamaTimeouts,
+    log,
+  });
+  return {
+    models,
+    running,
+    workspaces,
+    deps: {
+      line: createLine(sql),
+      steps,
+      renderer: createRenderer(),
+      running,
+      workspaces,
+      resultsRoot: config.files.resultsRoot,
+      fileRoots: config.files.roots,
+      limits: config.limits,
+      sandbox: await probeSandbox({ setting: config.isolation.sandbox, minimum: config.isolation.minimum, log }),
+      git: createGitClient({ allowedSchemes: config.git.allowedSchemes, allowedHosts: config.git.allowedHosts, log }),
+      log,
+    },
+  };
+}

@@ -1,0 +1,377 @@
+import { createHash } from 'node:crypto';
+import { chmod, mkdir, readFile, stat, watch, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { askOllamaVersion, ollamaCommand } from '../activities/backends/server/ollama-command.js';
+import { ollamaDefaultPort } from '../activities/backends/server/ollama-address.js';
+import { findOllama, findOllamaBinary, findOrBuildOllama } from '../activities/backends/server/provide-ollama.js';
+import { childEnvironment, type Config, packageRoot, packageVersion } from '../config.js';
+import { connect, disconnect } from '../db/connect.js';
+import { migrate } from '../db/migrate.js';
+import { clusterUrl, postgresCommand, PostgresUnavailable } from '../db/server/postgres-cluster.js';
+import { ensureDatabase, postgresAnswers, providePostgres } from '../db/server/provide-postgres.js';
+import { apiKeyUseCases } from '../service/api-keys.js';
+import { claimTemporalFile, provideTemporal, TemporalUnavailable } from '../temporal/server/provide-temporal.js';
+import { askServerVersion, freePort } from '../temporal/server/server-version.js';
+import { ownPriorityLevels, temporalCommand } from '../temporal/server/temporal-command.js';
+import { defaultApiPort } from './api.js';
+import { isLive, processStartTime, readProcessFile, readReadiness, removeProcessFile, writeProcessFile } from './process-file.js';
+import { type MainContext, runMain, StartFault } from './run-main.js';
+import { type ChildSpec, createSupervisor, type Supervisor } from './supervise.js';
+
+export interface UpOptions {
+  /** false: no Ollama is started or built; one that is named or runs already is used */
+  readonly ollama: boolean;
+  /** restart the mains when a source file changes */
+  readonly watch: boolean;
+  /** the file of the command line, which starts the mains */
+  readonly cli: string;
+}
+
+const mains = ['api', 'engine', 'host'] as const;
+const servers = ['ollama', 'temporal', 'postgres'] as const;
+const temporalPort = 7233;
+const temporalUiPort = 8233;
+/** The policy reckons with one resident model per host. */
+const maxLoadedModels = 1;
+
+/** `orchestra up`: everything that one machine needs, kept running until it is asked to end. */
+export async function runUp(options: UpOptions): Promise<void> {
+  await runMain('up', async (context) => {
+    const { config, log, stopping } = context;
+    const say = (line: string) => void process.stdout.write(`${line}\n`);
+    await claimHome(config.home);
+    const supervisor = createSupervisor({ home: config.home, say });
+    context.onCut(() => supervisor.cut());
+    try {
+      const { addresses, laterOllama } = await startAll(options, context, supervisor, say);
+      stopping.throwIfAborted();
+      say(readyBlock(config, addresses));
+      const background = new AbortController();
+      const building = laterOllama(AbortSignal.any([background.signal, stopping])).catch((error: unknown) => log.error({ err: error }, 'Ollama could not be started'));
+      const watching = options.watch ? restartOnChange(supervisor, say, background.signal, log) : Promise.resolve();
+      return {
+        // Children drain for as long as we would; the supervisor cuts those that take longer.
+        drain: () => supervisor.stop(...mains),
+        async stop() {
+          background.abort();
+          await Promise.all([building, watching]);
+          for (const name of [...mains, ...servers]) await supervisor.stop(name);
+          await removeProcessFile(config.home, 'up');
+        },
+        stopTimeoutMs: 120_000,
+      };
+    } catch (error) {
+      await supervisor.stop(...mains);
+      for (const name of servers) await supervisor.stop(name);
+      await removeProcessFile(config.home, 'up');
+      throw error;
+    }
+  });
+}
+
+/** One `up` per home. The folder may be passed by PostgreSQL's user, and listed by its owner only. */
+async function claimHome(home: string): Promise<void> {
+  await mkdir(home, { recursive: true });
+  await chmod(home, 0o711);
+  const other = await readProcessFile(home, 'up');
+  if (other !== null && other.pid !== process.pid && (await isLive(other))) {
+    throw new StartFault(`${home} is in use by process ${other.pid}: stop that one, or set ORCHESTRA_HOME to another folder.`);
+  }
+  const startTime = (await processStartTime(process.pid)) ?? '';
+  await writeProcessFile(home, 'up', { pid: process.pid, startTime, port: null, version: packageVersion() });
+}
+
+interface Addresses {
+  readonly api: string;
+  readonly temporalUi: string | null;
+  readonly adminKeyFile: string;
+}
+
+interface Started {
+  readonly addresses: Addresses;
+  /** builds and starts what may come after everything else is ready */
+  readonly laterOllama: (signal: AbortSignal) => Promise<void>;
+}
+
+type Say = (line: string) => void;
+
+async function startAll(options: UpOptions, { config, log, stopping }: MainContext, supervisor: Supervisor, say: Say): Promise<Started> {
+  const [database, temporal, ollama] = await allOrFirstFault([
+    startPostgres(config, supervisor, say),
+    startTemporal(config, supervisor, say),
+    startOllama(options, config, supervisor, say),
+  ]);
+  stopping.throwIfAborted();
+  await migrate(database, log);
+  const adminKeyFile = await adminKey(database, config.home, log);
+  stopping.throwIfAborted();
+
+  const port = await apiPort(config);
+  const env = {
+    ORCHESTRA_HOME: config.home,
+    ORCHESTRA_CACHE: config.cacheDir,
+    DATABASE_URL: database,
+    TEMPORAL_ADDRESS: temporal.address,
+    ...(temporal.uiAddress === null ? {} : { TEMPORAL_UI_ADDRESS: temporal.uiAddress }),
+    TEMPORAL_PRIORITY_LEVELS: String(temporal.priorityLevels),
+    OLLAMA_HOST: ollama.address,
+    PORT: String(port),
+  };
+  const version = await versionOf({ ...config, env });
+  const specOf = (name: (typeof mains)[number]): ChildSpec => ({
+    name,
+    file: process.execPath,
+    args: [...process.execArgv, options.cli, name],
+    env: childEnvironment(env),
+    cwd: process.cwd(), // loaders in execArgv may be named relative to it
+    port: name === 'api' ? port : null,
+    version,
+    ready: async (pid) => {
+      const readiness = await readReadiness(config.home, name);
+      if (readiness?.pid !== pid) return false;
+      return name !== 'api' || (await fetch(`${addressOf(config, port)}/readyz`, { signal: AbortSignal.timeout(5_000) })).ok;
+    },
+    readyTimeoutMs: 120_000,
+    stopSignal: 'SIGTERM',
+    stopTimeoutMs: config.shutdown.graceMs + 20_000,
+  });
+  await allOrFirstFault(mains.map(async (name) => supervisor.start(specOf(name))));
+  return { addresses: { api: addressOf(config, port), temporalUi: temporal.uiAddress, adminKeyFile }, laterOllama: ollama.later };
+}
+
+/** Like Promise.all, but lets every one of them settle first, so that what was started can be stopped. */
+async function allOrFirstFault<T extends readonly unknown[]>(parts: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
+  const whole = Promise.all(parts);
+  await Promise.allSettled(parts);
+  return (await whole) as unknown as T;
+}
+
+async function startPostgres(config: Config, supervisor: Supervisor, say: Say): Promise<string> {
+  const provided = await providePostgres({ url: config.database.url, home: config.home, say });
+  if (provided.kind === 'foreign') return provided.url;
+  const { cluster } = provided;
+  const port = await portOf(config.home, 'postgres', 0);
+  const { file, args, user } = postgresCommand(cluster, port);
+  const url = clusterUrl(cluster, port);
+  const spec: ChildSpec = {
+    name: 'postgres',
+    file,
+    args,
+    user,
+    port,
+    version: hashOf([file, ...args]),
+    ready: () => postgresAnswers(url),
+    readyTimeoutMs: 120_000, // after a power cut it first repeats its log
+    stopSignal: 'SIGINT', // PostgreSQL's fast shutdown; SIGTERM would wait for every client
+    stopTimeoutMs: 30_000,
+    cutSignal: 'SIGQUIT', // its immediate shutdown: the next start repeats the log, and no orphan holds the memory
+  };
+  await supervisor.start(spec).catch((error: unknown) => {
+    throw new PostgresUnavailable(`PostgreSQL does not start (${error instanceof Error ? error.message : String(error)}): mend that, or set DATABASE_URL to a running one.`, { cause: error });
+  });
+  return ensureDatabase(cluster, port);
+}
+
+interface TemporalPart {
+  readonly address: string;
+  readonly uiAddress: string | null;
+  readonly priorityLevels: number;
+}
+
+async function startTemporal(config: Config, supervisor: Supervisor, say: Say): Promise<TemporalPart> {
+  const { namespace, uiAddress, priorityLevels } = config.temporal;
+  const provided = await provideTemporal({ address: config.temporal.address, path: config.path, cacheDir: config.cacheDir, say });
+  if (provided.kind === 'foreign') return { address: provided.address, uiAddress, priorityLevels };
+  const directory = join(config.home, 'temporal');
+  const port = await portOf(config.home, 'temporal', temporalPort);
+  const uiPort = await uiPortOf(config.home, directory, port);
+  await claimTemporalFile(directory, provided.serverVersion);
+  const { file, args } = temporalCommand({ binary: provided.binary, directory, port, uiPort, namespaces: [] });
+  const address = `127.0.0.1:${port}`;
+  await supervisor
+    .start({
+      name: 'temporal',
+      file,
+      args,
+      port,
+      version: hashOf([provided.serverVersion, file, ...args]),
+      ready: async () => (await askServerVersion(address, 2_000)) === provided.serverVersion,
+      readyTimeoutMs: 60_000,
+      stopSignal: 'SIGTERM',
+      stopTimeoutMs: 15_000,
+    })
+    .catch((error: unknown) => {
+      throw new TemporalUnavailable(`Temporal does not start (${error instanceof Error ? error.message : String(error)}): mend that, or set TEMPORAL_ADDRESS to a running one.`, { cause: error });
+    });
+  return { address, uiAddress: `http://127.0.0.1:${uiPort}/namespaces/${namespace}/workflows`, priorityLevels: ownPriorityLevels };
+}
+
+/** The port of a server that an earlier start left alive, else the wanted one or a free one. */
+async function portOf(home: string, name: string, wanted: number): Promise<number> {
+  const file = await readProcessFile(home, name);
+  return file !== null && file.port !== null && (await isLive(file)) ? file.port : freePort(wanted);
+}
+
+/** The Web UI's port, kept beside the server's file so that a server that is adopted is named with its own. */
+async function uiPortOf(home: string, directory: string, port: number): Promise<number> {
+  const path = join(directory, 'web-ui.json');
+  const file = await readProcessFile(home, 'temporal');
+  if (file !== null && (await isLive(file))) {
+    try {
+      const kept = JSON.parse(await readFile(path, 'utf8')) as { port: number; uiPort: number };
+      if (kept.port === port) return kept.uiPort;
+    } catch {
+      // the arguments will differ, and the server is replaced
+    }
+  }
+  const uiPort = await freePort(temporalUiPort);
+  await mkdir(directory, { recursive: true });
+  await writeFile(path, JSON.stringify({ port, uiPort }));
+  return uiPort;
+}
+
+interface OllamaPart {
+  /** where it is, or will be */
+  readonly address: string;
+  readonly later: (signal: AbortSignal) => Promise<void>;
+}
+
+async function startOllama(options: UpOptions, config: Config, supervisor: Supervisor, say: Say): Promise<OllamaPart> {
+  const search = { address: config.models.address, path: config.path, cacheDir: config.cacheDir, say };
+  const nothingLater = async () => {};
+  // A server of ours that an earlier start left would otherwise be taken for somebody else's.
+  const left = await readProcessFile(config.home, 'ollama');
+  const ownLives = left !== null && (await isLive(left));
+  const port = await portOf(config.home, 'ollama', ollamaDefaultPort);
+  const run = async (binary: string) => {
+    const home = join(config.home, 'ollama');
+    const modelsDir = join(home, 'models');
+    await mkdir(modelsDir, { recursive: true });
+    const { file, args, env, url } = ollamaCommand(binary, { port, modelsDir, homeDir: home, maxLoadedModels, parallel: config.models.parallel }, childEnvironment());
+    await supervisor.start({
+      name: 'ollama',
+      file,
+      args,
+      env,
+      port,
+      version: hashOf([file, ...args, JSON.stringify(env)]),
+      ready: async () => (await askOllamaVersion(url)) !== null,
+      readyTimeoutMs: 60_000,
+      stopSignal: 'SIGTERM',
+      stopTimeoutMs: 15_000,
+    });
+    say(`Ollama: serves at ${url}`);
+  };
+  const ownAddress = `http://127.0.0.1:${port}`;
+  const found = ownLives && config.models.address === null ? await findOwn(search) : await findOllama(search);
+  if ('address' in found) return { address: found.address, later: nothingLater };
+  if (found.kind !== 'unavailable') {
+    if (!options.ollama) return { address: ownAddress, later: nothingLater };
+    // Without it everything else works, so a fault of it is no fault of the start.
+    await run(found.binary).catch((error: unknown) => say(`Ollama: ${error instanceof Error ? error.message : String(error)}; model steps wait`));
+    return { address: ownAddress, later: nothingLater };
+  }
+  say(`Ollama: ${found.reason}; model steps wait${options.ollama ? '' : ', since --no-ollama was given'}`);
+  if (config.models.address !== null || !options.ollama) {
+    say(`Ollama: ${found.remedy}`);
+    return { address: config.models.address ?? ownAddress, later: nothingLater };
+  }
+  return {
+    address: ownAddress,
+    async later(signal) {
+      const built = await findOrBuildOllama({ ...search, allowBuild: true, signal }).catch((error: unknown) => {
+        if (signal.aborted) return null;
+        throw error;
+      });
+      if (built === null || signal.aborted) return;
+      if (built.kind === 'unavailable') say(`Ollama: ${built.reason}; ${built.remedy}`);
+      else if ('binary' in built) await run(built.binary);
+      else say('Ollama: one was started meanwhile by somebody else; start again to use it');
+    },
+  };
+}
+
+/** The executable that our own living server was started from, without asking who answers on the usual port. */
+async function findOwn(search: { readonly path: string; readonly cacheDir: string; readonly say: Say }) {
+  return (await findOllamaBinary(search.path, search.cacheDir)) ?? findOllama({ ...search, address: null });
+}
+
+async function adminKey(database: string, home: string, log: Logger): Promise<string> {
+  const sql = connect(database, { applicationName: 'orchestra-up', connectionsMax: 1 });
+  try {
+    return await apiKeyUseCases({ sql, log }).ensureAdminKey(home);
+  } finally {
+    await disconnect(sql);
+  }
+}
+
+async function apiPort(config: Config): Promise<number> {
+  const live = await readProcessFile(config.home, 'api');
+  if (live !== null && live.port !== null && (await isLive(live)) && (config.api.port === null || config.api.port === 0 || config.api.port === live.port)) return live.port;
+  if (config.api.port === null) return freePort(defaultApiPort);
+  if (config.api.port === 0) return freePort();
+  if ((await freePort(config.api.port)) !== config.api.port) {
+    throw new StartFault(`Port ${config.api.port} is taken: set PORT to another one, or to 0 for any free one.`);
+  }
+  return config.api.port;
+}
+
+function addressOf(config: Config, port: number): string {
+  const everywhere = config.api.host === '0.0.0.0' || config.api.host === '::';
+  const host = everywhere ? '127.0.0.1' : config.api.host.includes(':') ? `[${config.api.host}]` : config.api.host;
+  return `http://${host}:${port}`;
+}
+
+/** Differs when the program, its configuration or the addresses it was given do: then a child that lives is not adopted. */
+async function versionOf(of: object): Promise<string> {
+  const built = await stat(join(packageRoot(), 'dist', '.tsbuildinfo')).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => 0,
+  );
+  return `${packageVersion()}-${hashOf([JSON.stringify(of), String(built)])}`;
+}
+
+function hashOf(parts: readonly string[]): string {
+  return createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 12);
+}
+
+function readyBlock(config: Config, addresses: Addresses): string {
+  const { api, temporalUi, adminKeyFile } = addresses;
+  const rows: readonly (readonly [string, string])[] = [
+    ['Dashboard and API', api],
+    ['API documentation', `${api}/docs`],
+    ['Temporal Web UI', temporalUi ?? 'where your Temporal server has it (TEMPORAL_UI_ADDRESS)'],
+    ["Administrator's key", adminKeyFile],
+    ['Logs', join(config.home, 'logs')],
+  ];
+  const body = '{"template":"ollama-inference","parameters":{"model":"llama3.2","prompt":"Say hello."}}';
+  return [
+    '',
+    `AI Task Orchestra ${packageVersion()} is ready.`,
+    ...rows.map(([name, value]) => `  ${name.padEnd(20)} ${value}`),
+    '  Submit a task:',
+    `    curl -s ${api}/api/v1/tasks -H "${config.security.apiKeyHeader}: $(cat '${adminKeyFile}')" -H 'Content-Type: application/json' -d '${body}'`,
+    '',
+  ].join('\n');
+}
+
+/** Starts the mains again when a source file of theirs changes; what they run goes back to the line. */
+async function restartOnChange(supervisor: Supervisor, say: Say, signal: AbortSignal, log: Logger): Promise<void> {
+  try {
+    for await (const { filename } of watch(packageRoot(), { recursive: true, signal })) {
+      if (filename === null || !isSource(filename)) continue;
+      await delay(300, undefined, { signal }); // an editor writes more than one file
+      say(`${filename} has changed: starting api, engine and host again`);
+      await Promise.all(mains.map((name) => supervisor.restart(name).catch((error: unknown) => say(`${name}: ${error instanceof Error ? error.message : String(error)}`))));
+    }
+  } catch (error) {
+    if (!signal.aborted) log.error({ err: error }, 'source files are no longer watched');
+  }
+}
+
+/** Whether a change of this path, relative to the package, is one of the program. */
+export function isSource(path: string): boolean {
+  return /^(activities|api|config|contract|dashboard|db|engine|host|mains|scheduling|service|templates|temporal|workflows)\/.*\.(ts|js|yaml|sql|eta|css)$|^(config|logging)\.ts$|^config\/.*\.yaml$/.test(path.replaceAll('\\', '/'));
+}
