@@ -11,7 +11,7 @@ $$;
 -- Ends live rows as void. Those that ran leave an execution record, so that every try that was claimed is on record.
 create function line_void(p_rows bigint[], p_cause text) returns integer language plpgsql as $$
 declare
-  r line%rowtype;
+  r record; -- not line%rowtype: PostgreSQL has a geometric type of that name
   v_execution uuid;
   v_count integer := 0;
 begin
@@ -212,7 +212,7 @@ $$;
 -- Writes a try's execution record and adds what it used to the task.
 create function line_record(p_row bigint, p_status text, p_type text, p_output jsonb, p_output_bytes integer, p_error jsonb, p_usage jsonb) returns uuid language plpgsql as $$
 declare
-  r line%rowtype;
+  r record;
   v_id uuid;
 begin
   select * into r from line where id = p_row;
@@ -236,7 +236,7 @@ end $$;
 
 create function line_finish(p_row bigint, p_token uuid, p_type text, p_output jsonb, p_output_bytes integer, p_usage jsonb, p_next_key text) returns jsonb language plpgsql as $$
 declare
-  r line%rowtype;
+  r record;
   v_execution uuid;
 begin
   perform 1 from tasks where id = (select task_id from line where id = p_row) for no key update;
@@ -255,7 +255,7 @@ end $$;
 
 create function line_fail(p_row bigint, p_token uuid, p_type text, p_status text, p_error jsonb, p_usage jsonb) returns boolean language plpgsql as $$
 declare
-  r line%rowtype;
+  r record;
   v_execution uuid;
 begin
   perform 1 from tasks where id = (select task_id from line where id = p_row) for no key update;

@@ -87,7 +87,7 @@ $$;
 create function decide_write(p_grants jsonb, p_orders jsonb) returns jsonb language plpgsql as $$
 declare
   g jsonb;
-  r line%rowtype;
+  r record; -- not line%rowtype: PostgreSQL has a geometric type of that name
   o residency_orders%rowtype;
   v_granted jsonb := '[]';
   v_ordered jsonb := '[]';
@@ -135,7 +135,7 @@ end $$;
 -- Gives granted rows back to the line. The hold goes too when nothing of the task has begun, so that a sick workflow holds up nobody.
 create function line_take_back(p_row bigint, p_not_before timestamptz, p_misses integer, p_cause text) returns void language plpgsql as $$
 declare
-  r line%rowtype;
+  r record;
 begin
   update line set state = 'waiting', grant_id = null, host = null, host_epoch = null, slot = null, granted_at = null, signals = 0, not_before = p_not_before, misses = p_misses
   where id = p_row returning * into r;
@@ -149,7 +149,7 @@ end $$;
 -- Unanswered grants: told again after 2 s and 6 s, back to the line after 15 s. Returns those to be told again.
 create function line_expire() returns jsonb language plpgsql as $$
 declare
-  r line%rowtype;
+  r record;
   v_again jsonb := '[]';
   v_age interval;
   v_taken_back boolean := false;
@@ -171,7 +171,7 @@ end $$;
 -- Rows, residency and orders of hosts and engines whose lease is past or that have begun anew. Returns what was lost, one entry each.
 create function line_lose_hosts() returns jsonb language plpgsql as $$
 declare
-  r line%rowtype;
+  r record;
   v_lost jsonb := '[]';
   v_host text;
   v_key text;

@@ -1,0 +1,117 @@
+import { randomUUID } from 'node:crypto';
+import type { Entered, Grant, RunIdentity } from '../../../contract/line.js';
+import type { Plan, PlanStep } from '../../../contract/plan.js';
+import { residencyKey } from '../../../contract/queues.js';
+import type { Sql } from '../../../db/connect.js';
+import { acquireHost, registerEngine, setHostReady } from '../../../db/leases.js';
+import { createLine } from '../../../db/line.js';
+import { lineOrderPolicy } from '../../../scheduling/line-order-policy.js';
+import { chain, planStep } from '../../support/plans.js';
+
+export const engine = 'engine-1';
+export const host = 'host-1';
+export const need = { name: 'llama3.2:latest', numCtx: 4096 };
+export const key = residencyKey(need);
+export const policy = lineOrderPolicy;
+
+export interface TaskFields {
+  readonly plan?: Plan;
+  readonly exact?: number;
+  readonly after?: readonly string[];
+  readonly agent?: string;
+  readonly user?: string;
+}
+
+/** Sets up tasks, engines and hosts of one database, and makes moves for them. */
+export function createWorld(sql: Sql) {
+  const line = createLine(sql);
+
+  async function task({ plan = chain(planStep('one')), exact = 50, after = [], agent, user = 'ada' }: TaskFields = {}): Promise<RunIdentity & { plan: Plan }> {
+    const taskId = randomUUID();
+    await sql.begin(async (tx) => {
+      await tx`
+        insert into tasks (id, name, type, priority, user_id, template, template_hash, plan, agent_assigned)
+        values (${taskId}, 'a task', 'test', ${exact}, ${user}, 'test', ${plan.templateHash}, ${tx.json(plan as never)}, ${agent ?? null})`;
+      for (const parent of after) await tx`insert into task_dependencies (parent_task_id, child_task_id) values (${parent}, ${taskId})`;
+    });
+    const runId = randomUUID();
+    return { taskId, attempt: 1, runId, firstRunId: runId, plan };
+  }
+
+  const stepOf = (plan: Plan, id?: string): PlanStep => {
+    const step = id === undefined ? plan.steps[0] : plan.steps.find((candidate) => candidate.id === id);
+    if (!step) throw new Error(`no step ${id}`);
+    return step;
+  };
+
+  return {
+    line,
+    task,
+    stepOf,
+    enter: (run: RunIdentity & { plan: Plan }, stepId?: string, stepAttempt = 1): Promise<Entered> => line.enter({ run: identity(run), step: stepOf(run.plan, stepId), stepAttempt }),
+
+    /** Enters, which has to be granted at once. */
+    async granted(run: RunIdentity & { plan: Plan }, stepId?: string): Promise<Grant> {
+      const entered = await line.enter({ run: identity(run), step: stepOf(run.plan, stepId), stepAttempt: 1 });
+      if (entered.state !== 'granted') throw new Error(`expected a grant, got ${JSON.stringify(entered)}`);
+      return entered.grant;
+    },
+
+    async claimed(run: RunIdentity & { plan: Plan }, stepId?: string) {
+      const claim = await line.claim(await this.granted(run, stepId), engine);
+      if (!claim) throw new Error('expected a claim');
+      return claim;
+    },
+
+    /** Runs all steps of a task, then closes it. */
+    async complete(run: RunIdentity & { plan: Plan }) {
+      for (const step of run.plan.steps) await line.finish(await this.claimed(run, step.id), { text: step.id }, {});
+      return line.close(identity(run), { status: 'completed', error: null });
+    },
+
+    engine: (slots: number, id = engine) => registerEngine(sql, { id, slots }),
+
+    /** A ready host of one slot a key, serving the keys. */
+    async host(options: { id?: string; parallel?: number; serving?: readonly string[] } = {}): Promise<number> {
+      const id = options.id ?? host;
+      const epoch = await acquireHost(sql, { host: id, address: 'http://127.0.0.1:1', parallel: options.parallel ?? 1 });
+      await setHostReady(sql, id, epoch, true, {});
+      for (const served of options.serving ?? []) {
+        await sql`insert into residency (host, host_epoch, key, model, num_ctx, state, order_id) values (${id}, ${epoch}, ${served}, 'm', 4096, 'serving', ${randomUUID()})`;
+      }
+      return epoch;
+    },
+
+    async row(id: string) {
+      const [row] = await sql`select * from line where id = ${id}`;
+      if (!row) throw new Error(`no row ${id}`);
+      return row;
+    },
+
+    async taskRow(id: string) {
+      const [row] = await sql`select * from tasks where id = ${id}`;
+      if (!row) throw new Error(`no task ${id}`);
+      return row;
+    },
+
+    events: async (id: string): Promise<string[]> => (await sql<{ kind: string }[]>`select kind from task_events where task_id = ${id} order by id`).map((row) => row.kind),
+
+    async empty() {
+      await sql`truncate tasks, hosts, engines, residency, residency_orders, residency_backoff, outbox, holds, orchestration_decisions cascade`;
+    },
+  };
+}
+
+/** What of a run the line is told. */
+export function identity({ taskId, attempt, runId, firstRunId }: RunIdentity): RunIdentity {
+  return { taskId, attempt, runId, firstRunId };
+}
+
+/** The same task after a reset in the Temporal Web UI: another run of the same chain. */
+export function resetRun<T extends RunIdentity>(run: T): T {
+  return { ...run, runId: randomUUID() };
+}
+
+export function modelStep(id: string, fields: Partial<PlanStep> = {}): PlanStep {
+  return planStep(id, { pool: 'model', model: need, ...fields });
+}
