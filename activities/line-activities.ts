@@ -19,12 +19,10 @@ export interface LineActivityDeps {
   readonly renderer: Renderer;
   readonly workspaces: Workspaces;
   readonly log: Logger;
-  /** the plan of a task, for `when` */
-  readonly planOf: (taskId: string) => Promise<Parameters<Renderer['condition']>[0]>;
 }
 
 /** Local activities of the workflow worker. An error that a repeat cannot mend is marked so; every other one is repeated by Temporal. */
-export function createLineActivities({ line, renderer, workspaces, log, planOf }: LineActivityDeps): LineActivities {
+export function createLineActivities({ line, renderer, workspaces, log }: LineActivityDeps): LineActivities {
   const named = <Args extends [RunIdentity | EnterRequest, ...unknown[]], Result>(move: string, run: (...args: Args) => Promise<Result>) => {
     return async (...args: Args): Promise<Result> => {
       try {
@@ -52,6 +50,7 @@ export function createLineActivities({ line, renderer, workspaces, log, planOf }
   };
 
   async function holds({ run, step }: EnterRequest): Promise<boolean> {
-    return renderer.condition(await planOf(run.taskId), step, await line.outputs(run, step));
+    const known = await line.context(run, step);
+    return known === null || renderer.condition(known.plan, step, known.outputs);
   }
 }

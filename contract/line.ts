@@ -101,8 +101,8 @@ export interface TaskEnd {
 export interface Line {
   /** Inserts the step's row, or returns it as it is; grants at once when nobody is passed over. `skipped` never comes from here. */
   enter(request: EnterRequest): Promise<Entered>;
-  /** Outputs of the completed steps of this attempt, for `when`. */
-  outputs(run: RunIdentity, step: PlanStep): Promise<StepOutputs>;
+  /** What `when` is rendered with: the plan, and the outputs of the completed steps of this attempt. Null: no such task. */
+  context(run: RunIdentity, step: PlanStep): Promise<{ readonly plan: Plan; readonly outputs: StepOutputs } | null>;
   /** granted -> running. `engine` is the id of the engine for a grant on `general`. Null: the grant is void. */
   claim(grant: Grant, engine: string | null): Promise<Claim | null>;
   /** running -> done, with the execution record. Null: the grant is void and the output discarded. */

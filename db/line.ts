@@ -19,10 +19,10 @@ export function createLine(sql: Sql): Line {
       return enteredOf(only(row).entered);
     },
 
-    async outputs(run, step) {
+    async context(run, step) {
       const [row] = await answered(sql<{ plan: Plan; outputs: StepOutput[] }[]>`
         select plan, line_outputs(id, ${run.attempt}, null, null) as outputs from tasks where id = ${run.taskId}`);
-      return row ? outputsFor(row.plan, step, row.outputs) : { steps: {}, previous: null };
+      return row ? { plan: row.plan, outputs: outputsFor(row.plan, step, row.outputs) } : null;
     },
 
     async claim(grant, engine) {

@@ -1,0 +1,223 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { Client, Connection } from '@temporalio/client';
+import { type Logger, pino } from 'pino';
+import { createOllamaBackend, defaultOllamaTimeouts } from '../../activities/backends/ollama.js';
+import { createLineActivities } from '../../activities/line-activities.js';
+import { createOrderActivities } from '../../activities/residency.js';
+import { createStepActivities } from '../../activities/step-activities.js';
+import type { StepDefinition } from '../../activities/steps/define-step.js';
+import { steps as productSteps } from '../../activities/steps/index.js';
+import { createApp } from '../../api/app.js';
+import { type Config, loadConfig, packageRoot } from '../../config.js';
+import type { TaskView } from '../../contract/schemas/task.js';
+import { connect, disconnect, type Sql } from '../../db/connect.js';
+import { createHostRows } from '../../db/host-rows.js';
+import { abandonOrder } from '../../db/residency.js';
+import { createEngine, type Engine } from '../../engine/engine.js';
+import { createHost, type Host } from '../../host/host.js';
+import { createListenHub } from '../../mains/listen-hub.js';
+import { openStepParts } from '../../mains/parts.js';
+import { createServices, type Services } from '../../service/services.js';
+import { loadCatalogue } from '../../templates/catalogue.js';
+import { connectClient, connectNative } from '../../temporal/client.js';
+import { ensureNamespace } from '../../temporal/namespace.js';
+import { createTestDatabase, eventually, ollamaAddress, takeNamespace, type TestDatabase, temporalAddress } from './servers.js';
+
+export interface InstallationOptions {
+  /** local templates, YAML by file name without its ending */
+  readonly templates?: Readonly<Record<string, string>>;
+  /** step types beside the product's */
+  readonly steps?: readonly StepDefinition[];
+  /** environment variables, as a person would set them */
+  readonly env?: Readonly<Record<string, string>>;
+  /** with a host, so that model steps run */
+  readonly models?: boolean;
+}
+
+export interface Answer<Body = any> {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: Body;
+}
+
+/** The whole product in this process, on the run's servers, with a database, a namespace and a home of its own. */
+export interface Installation {
+  readonly sql: Sql;
+  readonly database: TestDatabase;
+  readonly client: Client;
+  readonly config: Config;
+  readonly services: Services;
+  /** administrator's key */
+  readonly key: string;
+  readonly engine: Engine;
+  readonly host: Host | null;
+  /** Another engine beside the first; ends with the installation. */
+  addEngine(): Promise<Engine>;
+  request(method: string, url: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  submit(template: string, parameters: object, more?: object): Promise<TaskView>;
+  task(id: string): Promise<TaskView>;
+  /** Waits until a task is final. */
+  finished(id: string, timeoutMs?: number): Promise<TaskView>;
+  stop(): Promise<void>;
+}
+
+const isFinal = (task: TaskView) => ['completed', 'failed', 'cancelled'].includes(task.status);
+
+export async function startInstallation(options: InstallationOptions = {}): Promise<Installation> {
+  const home = await mkdtemp(path.join(tmpdir(), 'orchestra-'));
+  const templates = path.join(home, 'templates');
+  await mkdir(templates);
+  for (const [name, yaml] of Object.entries(options.templates ?? {})) await writeFile(path.join(templates, `${name}.yaml`), yaml);
+  const database = await createTestDatabase();
+  const namespace = takeNamespace();
+  const config = loadConfig({
+    PATH: process.env['PATH'],
+    HOME: process.env['HOME'],
+    ORCHESTRA_HOME: home,
+    DATABASE_URL: database.url,
+    TEMPORAL_ADDRESS: temporalAddress(),
+    TEMPORAL_NAMESPACE: namespace,
+    TEMPLATES_DIRECTORY: templates,
+    GIT_ALLOWED_SCHEMES: 'https,ssh,file',
+    ...(options.models ? { OLLAMA_HOST: ollamaAddress() } : {}),
+    ...options.env,
+  });
+  const log: Logger = pino({ level: process.env['TEST_LOG'] ?? 'silent' });
+  const sql = connect(database.url, { applicationName: 'test' });
+  const client = await connectClient({ address: temporalAddress(), namespace });
+  await ensureNamespace(client.connection as Connection, namespace);
+  const native = await connectNative({ address: temporalAddress(), namespace });
+  const registry = [...productSteps, ...(options.steps ?? [])];
+  const catalogue = await loadCatalogue(
+    [
+      { path: path.join(packageRoot(), 'templates'), source: 'built-in' },
+      { path: templates, source: 'local' },
+    ],
+    registry,
+    log,
+  );
+  const services = createServices({
+    sql,
+    temporal: async () => client,
+    log,
+    config: { priorityLevels: 60, temporalTimeoutMs: 2_000, version: 'test' },
+    catalogue: () => catalogue,
+    deployment: { numCtx: config.models.numCtx, allowedRegistries: config.models.registries, timeoutSecondsMax: config.timeoutSecondsMax },
+  });
+  const app = createApp({
+    services,
+    log,
+    config: { apiKeyHeader: 'X-API-Key', bodyBytesMax: config.api.bodyLimitBytes, requestTimeoutMs: 30_000, allowedHosts: [], publicDocs: true, temporalUi: null, version: 'test' },
+  });
+  const { key } = await services.createKey({ name: 'test', userId: 'admin', role: 'admin', expiresAt: null });
+  const stops: (() => Promise<void>)[] = [];
+  const engine = await addEngine();
+  const host = options.models ? await addHost() : null;
+
+  async function addEngine(): Promise<Engine> {
+    const parts = await openStepParts(config, sql, log);
+    const hub = createListenHub(database.url, ['line', 'outbox', 'cancel'], log);
+    const { line, renderer } = parts.deps;
+    const id = `engine-${randomUUID()}`;
+    const started = createEngine({
+      id,
+      slots: config.engine.slots,
+      sql,
+      listen: hub.listen,
+      client,
+      connection: native,
+      namespace,
+      priorityLevels: 60,
+      cacheDir: path.join(tmpdir(), 'orchestra-test-bundles'),
+      localActivities: {
+        ...createLineActivities({ line, renderer, workspaces: parts.workspaces, log }),
+        ...createOrderActivities({ abandon: (order, failure) => abandonOrder(sql, order, failure), log }),
+      },
+      stepActivities: createStepActivities({ ...parts.deps, steps: registry, models: parts.models, engine: id }),
+      running: parts.running,
+      workspaces: parts.workspaces,
+      log,
+    });
+    await started.start();
+    stops.unshift(async () => {
+      await started.stop();
+      await hub.close();
+    });
+    return started;
+  }
+
+  async function addHost(): Promise<Host> {
+    const parts = await openStepParts(config, sql, log);
+    const hub = createListenHub(database.url, ['line', 'residency', 'cancel'], log);
+    const models = createOllamaBackend({ address: ollamaAddress(), registries: config.models.registries, allowPull: config.models.allowPull, timeouts: defaultOllamaTimeouts, log });
+    const started = createHost({
+      host: 'local',
+      parallel: config.models.parallel,
+      connection: native,
+      namespace,
+      models,
+      running: parts.running,
+      stepActivities: (watched) => createStepActivities({ ...parts.deps, steps: registry, models: watched, engine: null }),
+      rows: createHostRows(sql, { host: 'local', address: models.address, parallel: config.models.parallel }),
+      listen: hub.listen,
+      log,
+    });
+    await started.start();
+    stops.unshift(async () => {
+      await started.stop();
+      await hub.close();
+    });
+    return started;
+  }
+
+  const request: Installation['request'] = async (method, url, body, headers = {}) => {
+    const answer = await app.request(url, {
+      method,
+      headers: { 'X-API-Key': key, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    });
+    const text = await answer.text();
+    return { status: answer.status, headers: answer.headers, body: (answer.headers.get('content-type') ?? '').includes('json') ? JSON.parse(text) : text };
+  };
+  const task: Installation['task'] = async (id) => (await request('GET', `/api/v1/tasks/${id}`)).body as TaskView;
+
+  return {
+    sql,
+    database,
+    client,
+    config,
+    services,
+    key,
+    engine,
+    host,
+    addEngine,
+    request,
+    task,
+    async submit(template, parameters, more = {}) {
+      const answer = await request('POST', '/api/v1/tasks', { template, parameters, ...more });
+      if (answer.status !== 201) throw new Error(`${answer.status} ${JSON.stringify(answer.body)}`);
+      return answer.body as TaskView;
+    },
+    finished(id, timeoutMs = 30_000) {
+      return eventually(
+        async () => {
+          const seen = await task(id);
+          if (!isFinal(seen)) throw new Error(`task ${id} is ${seen.status} (${seen.status_detail})`);
+          return seen;
+        },
+        { timeoutMs },
+      );
+    },
+    async stop() {
+      for (const stop of stops) await stop();
+      await native.close();
+      await client.connection.close();
+      await disconnect(sql);
+      await database.drop();
+      await rm(home, { recursive: true, force: true });
+    },
+  };
+}
