@@ -4,7 +4,7 @@ import { lstat, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bwrapArguments } from './bwrap-arguments.js';
 import { prlimitArguments } from './prlimit-arguments.js';
-import { processesMarked, processTree, signalProcess } from './process-tree.js';
+import { processesMarked, processTree, signalProcess, tasksOfUser } from './process-tree.js';
 import { runFenced } from './run-fenced.js';
 import type { RunRequest, RunResult } from './sandbox.js';
 import { dropArguments, takeSandboxUser } from './sandbox-user.js';
@@ -98,22 +98,14 @@ export async function runAsUid(request: RunRequest): Promise<RunResult> {
 /** Runs as the worker's own user with limits alone. */
 export async function runUnfenced(request: RunRequest): Promise<RunResult> {
   const marker = `${runMarker}=${randomUUID()}`;
+  const tasksBefore = await tasksOfUser(process.getuid?.() ?? 0);
   let watchdog: ChildProcess | undefined;
   try {
     return await runFenced(
       {
         level: 'none',
         file: 'prlimit',
-        // The limit on processes counts all of the user's, the worker's threads among them, so it cannot be set here.
-        args: [
-          ...prlimitArguments(request).filter((limit) => !limit.startsWith('--nproc')),
-          '--',
-          'env',
-          '-i',
-          marker,
-          ...environmentOf(request),
-          ...request.argv,
-        ],
+        args: [...prlimitArguments(request, tasksBefore), '--', 'env', '-i', marker, ...environmentOf(request), ...request.argv],
         cwd: join(request.workspace, request.cwd),
         env: { ...fenceEnv(fencePath), [runMarker]: marker.slice(runMarker.length + 1) },
         started: (pid) => {
@@ -131,16 +123,24 @@ export async function runUnfenced(request: RunRequest): Promise<RunResult> {
   }
 }
 
-/** Until nothing is found: what is killed may have started something since it was seen. */
+/** Most rounds of looking for processes; each finds fewer, since what was found cannot start more. */
+const roundsMax = 50;
+
+/** The group goes at one instant. What left it is stopped first, so that nothing can start another process while it is looked for, and then killed. */
 async function killMarked(pid: number, marker: string): Promise<void> {
+  signalProcess(-pid, 'SIGKILL');
   const groups = new Set([pid]);
-  for (let round = 0; round < 50; round += 1) {
-    const tree = (await processTree(pid)).map((seen) => seen.pid);
-    const left = [...new Set([...tree, ...(await processesMarked(marker, groups))])].filter((one) => one !== process.pid);
-    const alive = round === 0 ? left : left.filter((one) => one !== pid);
-    if (alive.length === 0) return;
-    for (const one of alive) signalProcess(one, 'SIGKILL');
+  const stopped = new Set<number>();
+  for (let round = 0; round < roundsMax; round += 1) {
+    const tree = (await processTree(pid)).map((seen) => seen.pid).filter((one) => one !== pid);
+    const fresh = [...tree, ...(await processesMarked(marker, groups))].filter((one) => !stopped.has(one) && one !== process.pid);
+    if (fresh.length === 0) break;
+    for (const one of fresh) {
+      signalProcess(one, 'SIGSTOP');
+      stopped.add(one);
+    }
   }
+  for (const one of stopped) signalProcess(one, 'SIGKILL');
 }
 
 /**

@@ -14,14 +14,17 @@ const filesOpenMax = 1024;
 /** Runtimes such as Node reserve far more address space than they use; what is used is measured while the run goes on. */
 const reservedBytes = 2 * 1024 ** 3;
 
-/** Arguments of `prlimit` before the program, so that the limits bind it and all it starts. */
-export function prlimitArguments(limits: ProcessLimits, cpus = availableParallelism()): string[] {
+/**
+ * Arguments of `prlimit` before the program, so that the limits bind it and all it starts.
+ * @param tasksBefore processes and threads that the run's user has already, since the kernel counts them together
+ */
+export function prlimitArguments(limits: ProcessLimits, tasksBefore = 0, cpus = availableParallelism()): string[] {
   const cpuSeconds = Math.ceil(limits.timeoutMs / 1000) * cpus + 1;
   return [
     `--cpu=${cpuSeconds}`,
     `--fsize=${limits.diskBytes}`,
     `--nofile=${filesOpenMax}`,
-    `--nproc=${processesMax}`,
+    `--nproc=${tasksBefore + processesMax}`,
     ...(limits.memoryBytes > 0 ? [`--as=${limits.memoryBytes + reservedBytes}`] : []),
     '--core=0',
   ];

@@ -1,4 +1,4 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 
 /** One process of a run, as /proc shows it. */
 export interface ProcessSeen {
@@ -16,9 +16,9 @@ export async function processTree(rootPid: number): Promise<ProcessSeen[]> {
   const seen: ProcessSeen[] = [];
   const pending = [rootPid];
   for (let pid = pending.pop(); pid !== undefined; pid = pending.pop()) {
-    const stat = await statOf(pid);
-    if (!stat) continue;
-    seen.push(stat);
+    const one = await statOf(pid);
+    if (!one) continue;
+    seen.push(one);
     const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
     for (const thread of threads) {
       const children = await readFile(`/proc/${pid}/task/${thread}/children`, 'utf8').catch(() => '');
@@ -39,6 +39,16 @@ export async function processesMarked(marker: string, groups: ReadonlySet<number
     if (groups.has(Number(fields[2])) || groups.has(Number(fields[3])) || environment.includes(marker)) found.push(pid);
   }
   return found;
+}
+
+/** How many processes and threads a user has; the kernel counts both against RLIMIT_NPROC. */
+export async function tasksOfUser(uid: number): Promise<number> {
+  let tasks = 0;
+  for (const pid of (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name))) {
+    const owner = await stat(`/proc/${pid}`).catch(() => undefined);
+    if (owner?.uid === uid) tasks += Number((await statFields(Number(pid)))?.[17] ?? 0);
+  }
+  return tasks;
 }
 
 /** Sends a signal; a process that is gone already is no error. */
