@@ -40,11 +40,13 @@ export function parseModelName(text: string, registries: readonly string[]): Par
   const registry = (parts.pop() ?? ownLibrary).toLowerCase();
 
   if (/(^|[:-])cloud$/i.test(tag)) return { problem: `model "${text}" would run in the cloud; prompts never leave this machine` };
-  if (!modelOrTag.test(model) || model.length > partCharsMax) return { problem: `"${model}" is not a model name: at most ${partCharsMax} letters, digits, ".", "_", "-"` };
+  if (!modelOrTag.test(model) || model.length > partCharsMax)
+    return { problem: `"${model}" is not a model name: at most ${partCharsMax} letters, digits, ".", "_", "-"` };
   if (!modelOrTag.test(tag) || tag.length > partCharsMax) return { problem: `"${tag}" is not a tag: at most ${partCharsMax} letters, digits, ".", "_", "-"` };
   // Ollama reads `:local` as a source, not as a tag, so such a name would never appear in its lists.
   if (/^local$/i.test(tag)) return { problem: `"${tag}" cannot be a tag, since Ollama gives it another meaning` };
-  if (!namespace.test(space) || space.length > partCharsMax) return { problem: `"${space}" is not a namespace: at most ${partCharsMax} letters, digits, "_", "-"` };
+  if (!namespace.test(space) || space.length > partCharsMax)
+    return { problem: `"${space}" is not a namespace: at most ${partCharsMax} letters, digits, "_", "-"` };
   if (!host.test(registry)) return { problem: `"${registry}" is not a registry host` };
   if (!registries.includes(registry)) return { problem: `registry "${registry}" is not allowed; allowed are ${registries.join(', ')}` };
 
@@ -66,6 +68,9 @@ export function loopbackRegistry(name: string): string | undefined {
 }
 
 function comparable(name: string): string {
-  const short = name.toLowerCase().replace(`${ownLibrary}/`, '').replace(/^library\//, '');
+  const short = name
+    .toLowerCase()
+    .replace(`${ownLibrary}/`, '')
+    .replace(/^library\//, '');
   return short.slice(short.lastIndexOf('/') + 1).includes(':') ? short : `${short}:latest`;
 }

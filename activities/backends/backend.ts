@@ -88,4 +88,3 @@ export interface ModelBackend {
   /** One inference, streamed. Never loads with other options than `model` says and never touches the lease. */
   generate(request: GenerateRequest): Promise<GenerateResult>;
 }
-

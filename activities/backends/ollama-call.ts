@@ -42,11 +42,14 @@ export async function callOllama<Result>(call: Call, work: (client: Ollama, aliv
   // Node's own fetch ends every call that has no headers after 300 s, and a model may load longer than that. No pooling: a connection
   // that idled through a restart of the server would fail the next call.
   const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0, pipelining: 0, connect: { timeout: 10_000 } });
-  const deadline = new AbortController();
+  // Not AbortSignal.any: a signal that lives as long as the process would keep a trace of every call.
+  const ending = new AbortController();
+  const passOn = () => ending.abort(call.signal.reason);
+  call.signal.addEventListener('abort', passOn, { once: true });
   const expireAfter = (which: keyof typeof silences, afterMs: number) =>
     setTimeout(() => {
       const message = `Ollama${call.model === null ? '' : `, model ${call.model}`}: ${silences[which]} ${afterMs / 1000} s`;
-      deadline.abort(new StepFailure(call.timeoutCode ?? failureCodes.timeout, message, { retryable: true, details: { deadline: which, afterMs } }));
+      ending.abort(new StepFailure(call.timeoutCode ?? failureCodes.timeout, message, { retryable: true, details: { deadline: which, afterMs } }));
     }, afterMs);
   const total = expireAfter('total', totalMs);
   let quiet = expireAfter('first', firstMs);
@@ -54,10 +57,9 @@ export async function callOllama<Result>(call: Call, work: (client: Ollama, aliv
     clearTimeout(quiet);
     quiet = expireAfter('idle', idleMs);
   };
-  const signal = AbortSignal.any([call.signal, deadline.signal]);
+  const { signal } = ending;
   const request = async (url: string, init: Parameters<typeof undiciFetch>[1]) => {
-    const both = init?.signal ? AbortSignal.any([signal, init.signal]) : signal;
-    const response = await undiciFetch(url, { ...init, dispatcher: agent, signal: both, redirect: 'error' });
+    const response = await undiciFetch(url, { ...init, dispatcher: agent, signal, redirect: 'error' });
     if (!response.ok) throw new OllamaAnswer(response.status, await errorText(response));
     return response;
   };
@@ -71,14 +73,14 @@ export async function callOllama<Result>(call: Call, work: (client: Ollama, aliv
     // A connection that hangs in a read is not always ended by its signal at once, so the wait itself ends with the signal too.
     return await Promise.race([work(client, alive), aborted(signal)]);
   } catch (error) {
-    call.signal.throwIfAborted();
-    if (deadline.signal.aborted) throw deadline.signal.reason;
+    signal.throwIfAborted();
     if (error instanceof StepFailure) throw error;
     if (error instanceof OllamaAnswer) throw failureOfAnswer(call.kind, error, call.model);
     throw failureOfConnection(call.address.url, error);
   } finally {
     clearTimeout(total);
     clearTimeout(quiet);
+    call.signal.removeEventListener('abort', passOn);
     await agent.destroy();
   }
 }

@@ -41,7 +41,11 @@ const rules: readonly Rule[] = [
   { calls: ['pull'], text: /file does not exist|not found|404/i, code: failureCodes.modelNotFound, retryable: false },
   { calls: ['pull'], status: 400, code: failureCodes.modelPullFailed, retryable: false },
   { calls: ['pull'], code: failureCodes.modelPullFailed, retryable: true },
-  { text: /requires more system memory|out of memory|bad_alloc|cudaMalloc failed|failed to allocate|insufficient (system )?memory|unable to allocate|unable to load full model|due to resource limitations/i, code: failureCodes.modelOutOfMemory, retryable: false },
+  {
+    text: /requires more system memory|out of memory|bad_alloc|cudaMalloc failed|failed to allocate|insufficient (system )?memory|unable to allocate|unable to load full model|due to resource limitations/i,
+    code: failureCodes.modelOutOfMemory,
+    retryable: false,
+  },
   { text: /timed out waiting for llama runner/i, code: failureCodes.modelLoadTimeout, retryable: true },
   { text: /input length exceeds the context length|exceeds maximum context length/i, code: failureCodes.limitExceeded, retryable: false },
   { text: /unknown model architecture|unsupported model|invalid file magic|is no longer compatible/i, code: backendFailed, retryable: false },
@@ -49,15 +53,23 @@ const rules: readonly Rule[] = [
   { text: /model .* not found|try pulling it first/i, code: failureCodes.modelNotFound, retryable: false },
   { status: 400, code: failureCodes.invalidInput, retryable: false },
   { status: 403, code: backendFailed, retryable: false },
-  { text: /runner process (has terminated|no longer running)|error was encountered while running the model|unexpected EOF|connection re(set|fused)/i, code: backendFailed, retryable: true },
+  {
+    text: /runner process (has terminated|no longer running)|error was encountered while running the model|unexpected EOF|connection re(set|fused)/i,
+    code: backendFailed,
+    retryable: true,
+  },
 ];
 
 /** Sentences for texts that say nothing to a reader. */
-const plainWords: readonly (readonly [RegExp, string])[] = [[/did not receive done/i, 'the answer ended before it was complete; Ollama does this when a model repeats one token over and over']];
+const plainWords: readonly (readonly [RegExp, string])[] = [
+  [/did not receive done/i, 'the answer ended before it was complete; Ollama does this when a model repeats one token over and over'],
+];
 
 /** The named failure for an answer of Ollama. What no rule knows is `backend_failed` and may be tried again. */
 export function failureOfAnswer(call: OllamaCall, answer: OllamaAnswer, model: string | null): StepFailure {
-  const rule = rules.find((each) => (each.calls?.includes(call) ?? true) && (each.status ?? answer.status) === answer.status && (each.text?.test(answer.message) ?? true));
+  const rule = rules.find(
+    (each) => (each.calls?.includes(call) ?? true) && (each.status ?? answer.status) === answer.status && (each.text?.test(answer.message) ?? true),
+  );
   const subject = model === null ? 'Ollama' : `Ollama, model ${model}`;
   return new StepFailure(rule?.code ?? backendFailed, `${subject}: ${plainWords.find(([text]) => text.test(answer.message))?.[1] ?? oneLine(answer.message)}`, {
     retryable: rule?.retryable ?? true,

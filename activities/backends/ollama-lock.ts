@@ -50,7 +50,9 @@ export async function lockOllama(address: string, cacheDir: string, home: string
       if (found === text) return lockOf(file, text);
       const holder = found === null ? null : parseHolder(found);
       if (holder !== null && (await lives(holder))) {
-        throw new OllamaInUse(`the Ollama at ${url} is used by another installation (${holder.home}, process ${holder.pid}); stop that one, or give this one its own with OLLAMA_HOST`);
+        throw new OllamaInUse(
+          `the Ollama at ${url} is used by another installation (${holder.home}, process ${holder.pid}); stop that one, or give this one its own with OLLAMA_HOST`,
+        );
       }
       if (found !== null) await removeIf(file, found);
     }

@@ -86,7 +86,12 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
   };
 
   /** Ollama's answer to an empty prompt: it loads, keeps, or with 0 releases the model, and generates nothing. */
-  const keepAlive = (model: string, keepAliveSeconds: number, requestOptions: object | undefined, call: { kind: 'load' | 'unload'; limitMs: number; signal: AbortSignal }) =>
+  const keepAlive = (
+    model: string,
+    keepAliveSeconds: number,
+    requestOptions: object | undefined,
+    call: { kind: 'load' | 'unload'; limitMs: number; signal: AbortSignal },
+  ) =>
     callOllama(
       {
         kind: call.kind,
@@ -97,7 +102,13 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
         timeoutCode: call.kind === 'load' ? failureCodes.modelLoadTimeout : failureCodes.backendUnavailable,
       },
       async (client, alive) => {
-        const stream = await client.generate({ model, prompt: '', stream: true, keep_alive: keepAliveSeconds, ...(requestOptions === undefined ? {} : { options: requestOptions }) });
+        const stream = await client.generate({
+          model,
+          prompt: '',
+          stream: true,
+          keep_alive: keepAliveSeconds,
+          ...(requestOptions === undefined ? {} : { options: requestOptions }),
+        });
         await eachLine(stream, alive, () => {});
       },
     );
@@ -124,7 +135,11 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
 
     async pull(name, signal, onProgress) {
       const model = allowed(name);
-      if (!allowPull) throw new StepFailure(failureCodes.modelNotFound, `model ${model} is not installed, and this installation may not pull models`, { retryable: false, details: { model } });
+      if (!allowPull)
+        throw new StepFailure(failureCodes.modelNotFound, `model ${model} is not installed, and this installation may not pull models`, {
+          retryable: false,
+          details: { model },
+        });
       try {
         await pullOnce(model, signal, onProgress);
       } catch (error) {
@@ -165,7 +180,11 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
       } catch (error) {
         signal.throwIfAborted();
         if (!limit.aborted) throw error;
-        throw new StepFailure(backendFailed, `Ollama did not unload ${name} within ${timeouts.unloadMs / 1000} s`, { retryable: true, details: { model: name }, cause: error });
+        throw new StepFailure(backendFailed, `Ollama did not unload ${name} within ${timeouts.unloadMs / 1000} s`, {
+          retryable: true,
+          details: { model: name },
+          cause: error,
+        });
       }
     },
 
@@ -175,7 +194,14 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
   async function pullOnce(model: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<void> {
     const layers = new Map<string, ProgressResponse>();
     await callOllama(
-      { kind: 'pull', model, address, signal, deadlines: { firstMs: timeouts.pullIdleMs, idleMs: timeouts.pullIdleMs, totalMs: timeouts.pullTotalMs }, timeoutCode: failureCodes.modelPullFailed },
+      {
+        kind: 'pull',
+        model,
+        address,
+        signal,
+        deadlines: { firstMs: timeouts.pullIdleMs, idleMs: timeouts.pullIdleMs, totalMs: timeouts.pullTotalMs },
+        timeoutCode: failureCodes.modelPullFailed,
+      },
       async (client, alive) => {
         let completedBefore = -1;
         let statusBefore = '';
@@ -186,12 +212,16 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
           statusBefore = progress.status;
         };
         const stream = await client.pull({ model, stream: true, insecure: loopbackRegistry(model) !== undefined });
-        await eachLine(stream, () => {}, (line) => {
-          if (line.digest !== undefined) layers.set(line.digest, line);
-          const progress = { status: line.status, completedBytes: sum(layers, 'completed'), totalBytes: sum(layers, 'total') };
-          moved(progress);
-          onProgress(progress);
-        });
+        await eachLine(
+          stream,
+          () => {},
+          (line) => {
+            if (line.digest !== undefined) layers.set(line.digest, line);
+            const progress = { status: line.status, completedBytes: sum(layers, 'completed'), totalBytes: sum(layers, 'total') };
+            moved(progress);
+            onProgress(progress);
+          },
+        );
       },
     );
   }
@@ -201,7 +231,13 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
     // An empty prompt would load the model and answer nothing.
     if (request.prompt === '') throw new StepFailure(failureCodes.invalidInput, 'a prompt may not be empty', { retryable: false });
     return callOllama(
-      { kind: 'generate', model, address, signal: request.signal, deadlines: { firstMs: timeouts.firstTokenMs, idleMs: timeouts.idleMs, totalMs: timeouts.totalMs } },
+      {
+        kind: 'generate',
+        model,
+        address,
+        signal: request.signal,
+        deadlines: { firstMs: timeouts.firstTokenMs, idleMs: timeouts.idleMs, totalMs: timeouts.totalMs },
+      },
       async (client, alive) => {
         const pieces: string[] = [];
         let bytes = 0;
@@ -211,7 +247,10 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
           const piece = line.response ?? '';
           bytes += Buffer.byteLength(piece);
           if (bytes > request.outputBytesMax) {
-            throw new StepFailure(failureCodes.limitExceeded, `model ${model} gave more than ${request.outputBytesMax} bytes`, { retryable: false, details: { model, outputBytesMax: request.outputBytesMax } });
+            throw new StepFailure(failureCodes.limitExceeded, `model ${model} gave more than ${request.outputBytesMax} bytes`, {
+              retryable: false,
+              details: { model, outputBytesMax: request.outputBytesMax },
+            });
           }
           if (piece !== '') {
             pieces.push(piece);
@@ -242,7 +281,12 @@ function bodyOf(model: string, request: GenerateRequest): Body {
     shift: false,
     ...(request.system === undefined ? {} : { system: request.system }),
     ...(request.format === undefined ? {} : { format: request.format }),
-    options: { ...sampling, ...(stop === undefined ? {} : { stop: [...stop] }), num_ctx: request.model.numCtx, num_predict: sampling.num_predict ?? request.model.numCtx },
+    options: {
+      ...sampling,
+      ...(stop === undefined ? {} : { stop: [...stop] }),
+      num_ctx: request.model.numCtx,
+      num_predict: sampling.num_predict ?? request.model.numCtx,
+    },
   };
 }
 
@@ -260,7 +304,10 @@ interface Ended {
 function resultOf(model: string, text: string, end: Ended | undefined): GenerateResult {
   const finish = end?.done_reason;
   if (finish !== 'stop' && finish !== 'length') {
-    throw new StepFailure(backendFailed, `Ollama ended the answer of ${model} without saying that it is complete`, { retryable: true, details: { model, reason: finish ?? null } });
+    throw new StepFailure(backendFailed, `Ollama ended the answer of ${model} without saying that it is complete`, {
+      retryable: true,
+      details: { model, reason: finish ?? null },
+    });
   }
   return {
     text: storable(text),

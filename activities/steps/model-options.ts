@@ -34,7 +34,12 @@ export const Prompt = z
  * the model again, `raw` and `images` are not supported. `num_ctx` decides with which context the model is loaded.
  */
 export const ModelOptions = z.strictObject({
-  num_ctx: z.int().min(256).max(1_048_576).optional().describe(`Context length in tokens; default ${defaultNumCtx}. Steps with different values load the model anew.`),
+  num_ctx: z
+    .int()
+    .min(256)
+    .max(1_048_576)
+    .optional()
+    .describe(`Context length in tokens; default ${defaultNumCtx}. Steps with different values load the model anew.`),
   num_predict: z.int().min(1).max(131_072).optional().describe('Most tokens of the answer; default: as many as fit the context'),
   temperature: z.number().min(0).max(2).optional(),
   top_p: z.number().min(0).max(1).optional(),
@@ -52,7 +57,10 @@ export type ModelOptions = z.output<typeof ModelOptions>;
 const formatCharsMax = 65_536;
 
 export const AnswerFormat = z
-  .union([z.literal('json'), JsonObjectSchema.refine((schema) => JSON.stringify(schema).length <= formatCharsMax, `a JSON Schema may have at most ${formatCharsMax} characters`)])
+  .union([
+    z.literal('json'),
+    JsonObjectSchema.refine((schema) => JSON.stringify(schema).length <= formatCharsMax, `a JSON Schema may have at most ${formatCharsMax} characters`),
+  ])
   .describe('`json` or a JSON Schema that the answer has to follow');
 
 /** What a step's input needs in memory. The plan of a task is made with this too, so that the step finds what was loaded for it. */
@@ -118,7 +126,11 @@ export function answerJson(result: GenerateResult): JsonValue {
     return JSON.parse(result.text) as JsonValue;
   } catch (cause) {
     const why = result.finish === 'length' ? 'it was cut off by its token limit' : 'it does not parse';
-    throw new StepFailure(invalidModelAnswer, `the model's answer is not JSON: ${why}`, { retryable: true, details: { finish: result.finish, output_tokens: result.outputTokens }, cause });
+    throw new StepFailure(invalidModelAnswer, `the model's answer is not JSON: ${why}`, {
+      retryable: true,
+      details: { finish: result.finish, output_tokens: result.outputTokens },
+      cause,
+    });
   }
 }
 
@@ -126,7 +138,12 @@ export function answerJson(result: GenerateResult): JsonValue {
 export const invalidModelAnswer = 'invalid_model_answer';
 
 /** Failure codes of a model step that another attempt cannot change. */
-export const modelStepNonRetryable: readonly string[] = [failureCodes.invalidInput, failureCodes.modelNotFound, failureCodes.modelDigestMismatch, failureCodes.limitExceeded];
+export const modelStepNonRetryable: readonly string[] = [
+  failureCodes.invalidInput,
+  failureCodes.modelNotFound,
+  failureCodes.modelDigestMismatch,
+  failureCodes.limitExceeded,
+];
 
 function usageOf(result: GenerateResult): Usage {
   const metrics: JsonObject = {

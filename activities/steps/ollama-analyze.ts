@@ -72,7 +72,10 @@ function promptOf(instruction: string, file: File): string {
   if (file.content.includes('\0')) throw invalid(`${file.path} contains the character NUL`);
   // The fence tells the model what is data; whatever a file says, its analysis is text and starts nothing.
   const prompt = `${instruction}\n\nFile: ${file.path}\n<<<FILE\n${file.content}\nFILE`;
-  if (prompt.length > promptCharsMax) throw new StepFailure(failureCodes.limitExceeded, `${file.path} makes a prompt of ${prompt.length} characters, at most ${promptCharsMax} are possible`, { retryable: false });
+  if (prompt.length > promptCharsMax)
+    throw new StepFailure(failureCodes.limitExceeded, `${file.path} makes a prompt of ${prompt.length} characters, at most ${promptCharsMax} are possible`, {
+      retryable: false,
+    });
   return prompt;
 }
 

@@ -1,6 +1,17 @@
 import { z } from 'zod';
 import { defineStep } from './define-step.js';
-import { AnswerFormat, answerJson, infer, ModelName, ModelOptions, modelNeedOf, modelStepNonRetryable, Prompt, promptCharsMax, recordModel } from './model-options.js';
+import {
+  AnswerFormat,
+  answerJson,
+  infer,
+  ModelName,
+  ModelOptions,
+  modelNeedOf,
+  modelStepNonRetryable,
+  Prompt,
+  promptCharsMax,
+  recordModel,
+} from './model-options.js';
 
 const MINUTE_MS = 60_000;
 

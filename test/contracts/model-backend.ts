@@ -52,7 +52,14 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
     const never = () => new AbortController().signal;
     const first = (): ModelNeed => ({ name: subject.models[0], numCtx });
     const ask = (more: Partial<GenerateRequest> = {}): Promise<Awaited<ReturnType<ModelBackend['generate']>>> =>
-      subject.backend.generate({ model: first(), prompt: 'count with me', options: { num_predict: 8, seed: 1, temperature: 1.5 }, outputBytesMax: 100_000, signal: never(), ...more });
+      subject.backend.generate({
+        model: first(),
+        prompt: 'count with me',
+        options: { num_predict: 8, seed: 1, temperature: 1.5 },
+        outputBytesMax: 100_000,
+        signal: never(),
+        ...more,
+      });
     const failure = async (promise: Promise<unknown>): Promise<StepFailure> => {
       const error = await promise.then(
         () => undefined,
@@ -116,7 +123,7 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
       });
       running.catch(() => {});
       await eventually(() => sawWork);
-      expect(await subject.busy()).toBe(true);
+      await eventually(() => subject.busy());
       controller.abort(reason);
       await expect(running).rejects.toBe(reason);
       await eventually(async () => !(await subject.busy()), { timeoutMs: 5_000 });
@@ -176,7 +183,11 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
 
     test.each(['evil.example/x/y', 'x:cloud', '../../x'])('the name %s is refused before any request [bad-40]', async (bad) => {
       const need = { name: bad, numCtx };
-      for (const refused of [() => ask({ model: need }), () => subject.backend.load(need, leaseMs, never()), () => subject.backend.pull(bad, never(), () => {})]) {
+      for (const refused of [
+        () => ask({ model: need }),
+        () => subject.backend.load(need, leaseMs, never()),
+        () => subject.backend.pull(bad, never(), () => {}),
+      ]) {
         expect(await failure(refused())).toMatchObject({ code: failureCodes.invalidInput, retryable: false });
       }
     });
@@ -190,12 +201,20 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
     });
 
     test('an answer larger than the limit ends the inference', async () => {
-      expect(await failure(ask({ outputBytesMax: 3, options: { num_predict: 200, seed: 1, temperature: 1.5 } }))).toMatchObject({ code: failureCodes.limitExceeded, retryable: false });
+      expect(await failure(ask({ outputBytesMax: 3, options: { num_predict: 200, seed: 1, temperature: 1.5 } }))).toMatchObject({
+        code: failureCodes.limitExceeded,
+        retryable: false,
+      });
     });
 
     test('a server that is away is unavailable, may be tried again, and is used as soon as it is back [MODEL-14]', async () => {
       await subject.harm.away();
-      for (const refused of [() => ask(), () => subject.backend.version(never()), () => subject.backend.installed(never()), () => subject.backend.load(first(), leaseMs, never())]) {
+      for (const refused of [
+        () => ask(),
+        () => subject.backend.version(never()),
+        () => subject.backend.installed(never()),
+        () => subject.backend.load(first(), leaseMs, never()),
+      ]) {
         expect(await failure(refused())).toMatchObject({ code: failureCodes.backendUnavailable, retryable: true });
       }
       await subject.harm.heal();

@@ -114,7 +114,8 @@ function pass(from: Socket, to: Socket, direction: Direction, fault: Fault | und
       setTimeout(() => write(from, to, chunk), fault.delayMs);
       return;
     }
-    const limited = fault !== undefined && (fault.kind === 'cut' || fault.kind === 'stall' || fault.kind === 'inject') && fault.direction === direction ? fault : undefined;
+    const limited =
+      fault !== undefined && (fault.kind === 'cut' || fault.kind === 'stall' || fault.kind === 'inject') && fault.direction === direction ? fault : undefined;
     if (limited === undefined || passed + chunk.length < limited.afterBytes) {
       passed += chunk.length;
       write(from, to, chunk);

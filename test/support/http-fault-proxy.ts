@@ -57,7 +57,11 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
       response.writeHead(fault.status, { 'content-type': fault.contentType ?? 'application/json' }).end(fault.body);
       return;
     }
-    const forwarded = httpRequest(new URL(path, target), { method: request.method ?? 'GET', headers: { ...request.headers, host: new URL(target).host }, agent: false });
+    const forwarded = httpRequest(new URL(path, target), {
+      method: request.method ?? 'GET',
+      headers: { ...request.headers, host: new URL(target).host },
+      agent: false,
+    });
     underWay += 1;
     forwarded.once('close', () => {
       underWay -= 1;
@@ -97,7 +101,11 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
   };
 }
 
-async function passLines(answer: IncomingMessage, response: ServerResponse, fault: Exclude<HttpFault, { kind: 'answer' | 'drop-reply' }> | undefined): Promise<void> {
+async function passLines(
+  answer: IncomingMessage,
+  response: ServerResponse,
+  fault: Exclude<HttpFault, { kind: 'answer' | 'drop-reply' }> | undefined,
+): Promise<void> {
   if (fault === undefined) {
     answer.pipe(response);
     return;

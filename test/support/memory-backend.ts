@@ -47,7 +47,14 @@ export function createMemoryBackend(models: readonly string[]): MemoryBackend {
     const name = installedName(need.name);
     const before = loadedModels.get(name);
     if (before?.contextLength !== need.numCtx) loads += 1;
-    const now = { name, digest: digestOf(name), memoryBytes: bytesPerModel, vramBytes: 0, contextLength: need.numCtx, expiresAtMs: expiresAtMs ?? before?.expiresAtMs ?? null };
+    const now = {
+      name,
+      digest: digestOf(name),
+      memoryBytes: bytesPerModel,
+      vramBytes: 0,
+      contextLength: need.numCtx,
+      expiresAtMs: expiresAtMs ?? before?.expiresAtMs ?? null,
+    };
     loadedModels.set(name, now);
     return now;
   };
@@ -122,7 +129,16 @@ export function createMemoryBackend(models: readonly string[]): MemoryBackend {
       request.onText?.(piece);
     }
     const outputMs = pieces.length;
-    return { text: pieces.join(''), finish: words === undefined ? 'length' : 'stop', promptTokens, outputTokens: pieces.length, totalMs: loadMs + 1 + outputMs, loadMs, promptMs: 1, outputMs };
+    return {
+      text: pieces.join(''),
+      finish: words === undefined ? 'length' : 'stop',
+      promptTokens,
+      outputTokens: pieces.length,
+      totalMs: loadMs + 1 + outputMs,
+      loadMs,
+      promptMs: 1,
+      outputMs,
+    };
   }
 
   function harmed(harm: MemoryHarm): StepFailure {

@@ -93,9 +93,23 @@ export async function startModelRegistry(): Promise<ModelRegistry> {
     host,
     publish(model, shape = tinyShape) {
       const layer = { mediaType: 'application/vnd.ollama.image.model', ...add(tinyModelBytes(shape), true) };
-      const config = { model_format: 'gguf', model_family: 'llama', model_families: ['llama'], model_type: '0.1M', file_type: 'F16', architecture: 'amd64', os: 'linux', rootfs: { type: 'layers', diff_ids: [layer.digest] } };
+      const config = {
+        model_format: 'gguf',
+        model_family: 'llama',
+        model_families: ['llama'],
+        model_type: '0.1M',
+        file_type: 'F16',
+        architecture: 'amd64',
+        os: 'linux',
+        rootfs: { type: 'layers', diff_ids: [layer.digest] },
+      };
       const mediaType = 'application/vnd.docker.distribution.manifest.v2+json';
-      const manifest = { schemaVersion: 2, mediaType, config: { mediaType: 'application/vnd.docker.container.image.v1+json', ...add(Buffer.from(JSON.stringify(config)), false) }, layers: [layer] };
+      const manifest = {
+        schemaVersion: 2,
+        mediaType,
+        config: { mediaType: 'application/vnd.docker.container.image.v1+json', ...add(Buffer.from(JSON.stringify(config)), false) },
+        layers: [layer],
+      };
       manifests.set(`test/${model}:latest`, JSON.stringify(manifest));
       return `${host}/test/${model}:latest`;
     },

@@ -35,7 +35,17 @@ export function cachedOllama(cacheDir: string): string {
  * @param moduleDir where go.mod, go.sum and headers.go are
  * @throws {Error} with one sentence that says what is missing, or with the compiler's last lines
  */
-export async function buildOllama({ moduleDir, cacheDir, say, signal }: { moduleDir: string; cacheDir: string; say: Say; signal: AbortSignal }): Promise<string> {
+export async function buildOllama({
+  moduleDir,
+  cacheDir,
+  say,
+  signal,
+}: {
+  moduleDir: string;
+  cacheDir: string;
+  say: Say;
+  signal: AbortSignal;
+}): Promise<string> {
   await installHeaders(say, signal);
   // The same place each time: the paths of headers are part of the keys of Go's build cache, and a second try then takes seconds.
   const buildDir = path.join(cacheDir, 'build', `ollama-${ollamaVersion}`);
@@ -52,7 +62,13 @@ export async function buildOllama({ moduleDir, cacheDir, say, signal }: { module
     say(`Ollama: building ${ollamaVersion} with Go, which takes 5 to 10 minutes once`);
     // Without the flag it reports version 0.0.0.
     const version = `-X github.com/ollama/ollama/version.Version=${ollamaVersion}`;
-    await go(['install', '-ldflags', version, 'github.com/ollama/ollama'], buildDir, { GOBIN: bin, CGO_ENABLED: '1', CGO_CPPFLAGS: `-I${includes}` }, say, signal);
+    await go(
+      ['install', '-ldflags', version, 'github.com/ollama/ollama'],
+      buildDir,
+      { GOBIN: bin, CGO_ENABLED: '1', CGO_CPPFLAGS: `-I${includes}` },
+      say,
+      signal,
+    );
     const target = cachedOllama(cacheDir);
     await mkdir(path.dirname(target), { recursive: true });
     // By rename: another start that looks now finds either nothing or the whole file.

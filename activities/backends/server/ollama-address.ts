@@ -24,7 +24,10 @@ export function parseOllamaAddress(text: string): OllamaAddress {
   const host = url.hostname === '0.0.0.0' || url.hostname === '[::]' ? '127.0.0.1' : url.hostname;
   const schemePort = url.protocol === 'https:' ? '443' : '80';
   const port = url.port || (hasScheme || saysPort80(trimmed) ? schemePort : String(ollamaDefaultPort));
-  const credentials = url.username === '' ? {} : { authorization: `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString('base64')}` };
+  const credentials =
+    url.username === ''
+      ? {}
+      : { authorization: `Basic ${Buffer.from(`${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`).toString('base64')}` };
   return { url: `${url.protocol}//${host}:${port}${url.pathname.replace(/\/+$/, '')}`, ...credentials };
 }
 

@@ -31,7 +31,25 @@ export interface OllamaCommand {
 }
 
 /** Variables of the surroundings that a server of ours may see: what finds programs and GPUs, and nothing that could be a secret. */
-const passedOn = ['PATH', 'LD_LIBRARY_PATH', 'TMPDIR', 'TZ', 'CUDA_VISIBLE_DEVICES', 'ROCR_VISIBLE_DEVICES', 'HIP_VISIBLE_DEVICES', 'GGML_VK_VISIBLE_DEVICES', 'HSA_OVERRIDE_GFX_VERSION', 'HTTPS_PROXY', 'HTTP_PROXY', 'NO_PROXY', 'https_proxy', 'http_proxy', 'no_proxy', 'SSL_CERT_FILE', 'SSL_CERT_DIR'];
+const passedOn = [
+  'PATH',
+  'LD_LIBRARY_PATH',
+  'TMPDIR',
+  'TZ',
+  'CUDA_VISIBLE_DEVICES',
+  'ROCR_VISIBLE_DEVICES',
+  'HIP_VISIBLE_DEVICES',
+  'GGML_VK_VISIBLE_DEVICES',
+  'HSA_OVERRIDE_GFX_VERSION',
+  'HTTPS_PROXY',
+  'HTTP_PROXY',
+  'NO_PROXY',
+  'https_proxy',
+  'http_proxy',
+  'no_proxy',
+  'SSL_CERT_FILE',
+  'SSL_CERT_DIR',
+];
 
 /** How our own Ollama is started: on loopback, without its cloud, with as many models in memory as the engine reckons with. */
 export function ollamaCommand(file: string, settings: OllamaSettings, surroundings: Readonly<Record<string, string | undefined>>): OllamaCommand {
@@ -60,7 +78,11 @@ export function ollamaCommand(file: string, settings: OllamaSettings, surroundin
 export async function askOllamaVersion(address: string, timeoutMs = 2_000): Promise<string | null> {
   try {
     const { url, authorization } = parseOllamaAddress(address);
-    const response = await fetch(`${url}/api/version`, { signal: AbortSignal.timeout(timeoutMs), redirect: 'error', ...(authorization === undefined ? {} : { headers: { authorization } }) });
+    const response = await fetch(`${url}/api/version`, {
+      signal: AbortSignal.timeout(timeoutMs),
+      redirect: 'error',
+      ...(authorization === undefined ? {} : { headers: { authorization } }),
+    });
     const body: unknown = await response.json();
     return response.ok && typeof body === 'object' && body !== null && 'version' in body && typeof body.version === 'string' ? body.version : null;
   } catch {
@@ -85,6 +107,7 @@ export async function ollamaReady(url: string, ended: () => string | undefined, 
 export function ollamaVersionWarning(version: string): string | null {
   // A server built from source without a version says 0.0.0.
   if (version === '0.0.0') return null;
-  if (compareVersions(version, ollamaVersionMin) < 0) return `Ollama ${version} is older than ${ollamaVersionMin}, the oldest that is supported; install ${ollamaVersion} or later`;
+  if (compareVersions(version, ollamaVersionMin) < 0)
+    return `Ollama ${version} is older than ${ollamaVersionMin}, the oldest that is supported; install ${ollamaVersion} or later`;
   return null;
 }

@@ -41,14 +41,20 @@ export async function findOllama(options: Omit<ProvideOllamaOptions, 'allowBuild
   if (address !== null) {
     const { url } = parseOllamaAddress(address);
     const version = await askOllamaVersion(address, 10_000);
-    if (version === null) return { kind: 'unavailable', reason: `no Ollama answers at ${url} (OLLAMA_HOST)`, remedy: 'start it, or unset OLLAMA_HOST to have one found or started' };
+    if (version === null)
+      return {
+        kind: 'unavailable',
+        reason: `no Ollama answers at ${url} (OLLAMA_HOST)`,
+        remedy: 'start it, or unset OLLAMA_HOST to have one found or started',
+      };
     return answering('given', url, version, 'OLLAMA_HOST names it', say);
   }
   const usual = `http://127.0.0.1:${ollamaDefaultPort}`;
   const running = await askOllamaVersion(usual);
   if (running !== null) return answering('running', usual, running, 'it runs there', say);
   const binary = await findOllamaBinary(options.path, cacheDir);
-  if (binary === null) return { kind: 'unavailable', reason: `Ollama does not run on port ${ollamaDefaultPort}, is not on the PATH and not in ${cacheDir}`, remedy };
+  if (binary === null)
+    return { kind: 'unavailable', reason: `Ollama does not run on port ${ollamaDefaultPort}, is not on the PATH and not in ${cacheDir}`, remedy };
   say(`Ollama: ${binary.binary}, ${binary.kind === 'path' ? 'since it is on the PATH' : 'which an earlier start has built'}`);
   return binary;
 }

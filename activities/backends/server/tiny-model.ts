@@ -29,7 +29,7 @@ export const tinyShape: TinyModelShape = { width: 64, blocks: 2, feedForward: 12
 export const slowToLoadShape: TinyModelShape = { ...tinyShape, width: 1024, blocks: 16, feedForward: 2816 };
 
 const control = ['<unk>', '<s>', '</s>'];
-const letters = ['\u2581', ...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'];
+const letters = ['\u2581', ...Array.from('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ')];
 const vocabulary = [...control, ...Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`), ...letters];
 export const tinyVocabulary = vocabulary.length;
 
@@ -91,12 +91,20 @@ export async function createTinyModel(address: string, name: string, shape: Tiny
   const abort = signal === undefined ? {} : { signal };
   const known = await fetch(`${url}/api/blobs/${digest}`, { method: 'HEAD', headers, ...abort });
   if (known.status !== 200) {
-    const stored = await fetch(`${url}/api/blobs/${digest}`, { method: 'POST', headers, body: Readable.from(tinyModelChunks(shape)), duplex: 'half', ...abort });
+    const stored = await fetch(`${url}/api/blobs/${digest}`, {
+      method: 'POST',
+      headers,
+      body: Readable.from(tinyModelChunks(shape)),
+      duplex: 'half',
+      ...abort,
+    });
     if (!stored.ok) throw new Error(`Ollama refused the generated model's file: ${await stored.text()}`);
   }
   const client = new Ollama({ host: url, headers });
   const template = '{{ if .System }}{{ .System }}\n{{ end }}{{ .Prompt }}';
-  const stream = await client.create({ model: name, files: { 'model.gguf': digest }, template, stream: true } as Parameters<typeof client.create>[0] & { stream: true });
+  const stream = await client.create({ model: name, files: { 'model.gguf': digest }, template, stream: true } as Parameters<typeof client.create>[0] & {
+    stream: true;
+  });
   for await (const _line of stream) signal?.throwIfAborted();
 }
 
@@ -124,7 +132,9 @@ function bytesOf(tensor: Tensor): number {
 
 function headerOf(shape: TinyModelShape, tensors: readonly Tensor[]): Buffer {
   const heads = shape.width / headWidth;
-  const types = vocabulary.map((_, index) => (index === 0 ? tokenType.unknown : index < control.length ? tokenType.control : index < control.length + 256 ? tokenType.byte : tokenType.normal));
+  const types = vocabulary.map((_, index) =>
+    index === 0 ? tokenType.unknown : index < control.length ? tokenType.control : index < control.length + 256 ? tokenType.byte : tokenType.normal,
+  );
   const metadata = [
     text('general.architecture', 'llama'),
     text('general.name', `generated ${shape.width}x${shape.blocks} seed ${shape.seed}`),
@@ -140,7 +150,11 @@ function headerOf(shape: TinyModelShape, tensors: readonly Tensor[]): Buffer {
     number('llama.vocab_size', tinyVocabulary),
     text('tokenizer.ggml.model', 'llama'),
     array('tokenizer.ggml.tokens', valueType.string, vocabulary.map(string)),
-    array('tokenizer.ggml.scores', valueType.float32, vocabulary.map((_, index) => floatBytes(index < control.length + 256 ? 0 : -index))),
+    array(
+      'tokenizer.ggml.scores',
+      valueType.float32,
+      vocabulary.map((_, index) => floatBytes(index < control.length + 256 ? 0 : -index)),
+    ),
     array('tokenizer.ggml.token_type', valueType.int32, types.map(uint32)),
     number('tokenizer.ggml.bos_token_id', 1),
     number('tokenizer.ggml.eos_token_id', 2),
@@ -148,7 +162,13 @@ function headerOf(shape: TinyModelShape, tensors: readonly Tensor[]): Buffer {
   ];
   let offset = 0;
   const infos = tensors.map((tensor) => {
-    const info = Buffer.concat([string(tensor.name), uint32(tensor.dimensions.length), ...tensor.dimensions.map(uint64), uint32(tensorType[tensor.type]), uint64(offset)]);
+    const info = Buffer.concat([
+      string(tensor.name),
+      uint32(tensor.dimensions.length),
+      ...tensor.dimensions.map(uint64),
+      uint32(tensorType[tensor.type]),
+      uint64(offset),
+    ]);
     offset += Math.ceil(bytesOf(tensor) / alignment) * alignment;
     return info;
   });

@@ -13,9 +13,9 @@ beforeEach(async () => {
   // Answers each piece with its double.
   server = createServer((socket) => {
     socket.on('error', () => {});
-    socket.on('data', (chunk) => {
+    socket.on('data', (chunk: Buffer) => {
       received += chunk.toString();
-      socket.write(`${chunk}${chunk}`);
+      socket.write(Buffer.concat([chunk, chunk]));
     });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -29,7 +29,10 @@ afterEach(async () => {
 function client() {
   const socket: Socket = connect(proxy.port, proxy.host);
   const seen = { text: '', closed: false };
-  socket.on('data', (chunk) => (seen.text += chunk.toString())).on('close', () => (seen.closed = true)).on('error', () => {});
+  socket
+    .on('data', (chunk) => (seen.text += chunk.toString()))
+    .on('close', () => (seen.closed = true))
+    .on('error', () => {});
   return { socket, seen };
 }
 

@@ -18,7 +18,13 @@ const never = new AbortController().signal;
 beforeAll(async () => {
   server = await startOwnOllama();
   await createTinyModel(server.url, model, { ...tinyShape, endless: true, seed: 41 });
-  models = createOllamaBackend({ address: server.url, registries: defaultRegistries, allowPull: false, timeouts: defaultOllamaTimeouts, log: pino({ level: 'silent' }) });
+  models = createOllamaBackend({
+    address: server.url,
+    registries: defaultRegistries,
+    allowPull: false,
+    timeouts: defaultOllamaTimeouts,
+    log: pino({ level: 'silent' }),
+  });
 });
 afterAll(() => server.stop());
 
@@ -44,13 +50,18 @@ test('a model answers with text, counts, digest and memory [TPL-06] [TPL-11] [MO
 });
 
 test('a system text is part of what the model reads', async () => {
-  const ask = async (system?: string) => (await ollamaGenerate.run({ model, prompt: 'hello', ...(system === undefined ? {} : { system }), options: { num_predict: 2 } }, stepContext().context)).prompt_tokens;
+  const ask = async (system?: string) =>
+    (await ollamaGenerate.run({ model, prompt: 'hello', ...(system === undefined ? {} : { system }), options: { num_predict: 2 } }, stepContext().context))
+      .prompt_tokens;
   expect(await ask('a longer instruction')).toBeGreaterThan(await ask());
 });
 
 test('a JSON Schema is followed, and the answer comes parsed', async () => {
   const format = { type: 'object', properties: { colour: { enum: ['red', 'blue'] } }, required: ['colour'], additionalProperties: false };
-  const output = await ollamaGenerate.run({ model, prompt: 'which colour?', format, options: { num_predict: 500, temperature: 0.5, seed: 1 } }, stepContext().context);
+  const output = await ollamaGenerate.run(
+    { model, prompt: 'which colour?', format, options: { num_predict: 500, temperature: 0.5, seed: 1 } },
+    stepContext().context,
+  );
   expect(output.json).toEqual({ colour: expect.stringMatching(/^(red|blue)$/) });
 });
 

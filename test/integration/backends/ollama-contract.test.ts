@@ -41,7 +41,8 @@ describeModelBackend('ollama', async () => {
       cut: (afterPieces) => http.fault('/api/generate', { kind: 'cut', afterLines: afterPieces }),
       error: (afterPieces, message) => http.fault('/api/generate', { kind: 'line', afterLines: afterPieces, line: JSON.stringify({ error: message }) }),
       end: (afterPieces) => http.fault('/api/generate', { kind: 'line', afterLines: afterPieces, line: '{"response":"x","done":false}' }),
-      full: () => http.fault('/api/generate', { kind: 'answer', status: 503, body: '{"error":"server busy, please try again.  maximum pending requests exceeded"}' }),
+      full: () =>
+        http.fault('/api/generate', { kind: 'answer', status: 503, body: '{"error":"server busy, please try again.  maximum pending requests exceeded"}' }),
       async heal() {
         tcp.heal();
         http.heal();

@@ -24,7 +24,13 @@ beforeEach(async () => {
 });
 
 function backend(timeouts: Partial<typeof defaultOllamaTimeouts> = {}) {
-  return createOllamaBackend({ address: server.url, registries: defaultRegistries, allowPull: false, timeouts: { ...defaultOllamaTimeouts, ...timeouts }, log: pino({ level: 'silent' }) });
+  return createOllamaBackend({
+    address: server.url,
+    registries: defaultRegistries,
+    allowPull: false,
+    timeouts: { ...defaultOllamaTimeouts, ...timeouts },
+    log: pino({ level: 'silent' }),
+  });
 }
 
 /** An inference that goes on for seconds; `started` settles with its first piece of text. */
@@ -35,7 +41,15 @@ function longAnswer(timeouts: Partial<typeof defaultOllamaTimeouts> = {}, more: 
   });
   const controller = new AbortController();
   const end = backend(timeouts)
-    .generate({ model: one, prompt: 'hello', options: { num_predict: 100_000, temperature: 1.5, seed: 1 }, outputBytesMax: 10_000_000, signal: controller.signal, onText: () => started(), ...more })
+    .generate({
+      model: one,
+      prompt: 'hello',
+      options: { num_predict: 100_000, temperature: 1.5, seed: 1 },
+      outputBytesMax: 10_000_000,
+      signal: controller.signal,
+      onText: () => started(),
+      ...more,
+    })
     .then(
       () => new Error('it was completed'),
       (error: unknown) => error,
@@ -98,7 +112,14 @@ test('a full queue is busy, which may be tried again [fault-26]', async () => {
   // One request for another model blocks the scheduler, one fills the queue of one, so some of the rest find it full.
   const controller = new AbortController();
   const waiting = Array.from({ length: 6 }, () => backend().load(two, 1000, controller.signal));
-  const refused = await Promise.any(waiting.map((each) => each.then(() => Promise.reject(new Error('was served')), (error: unknown) => error)));
+  const refused = await Promise.any(
+    waiting.map((each) =>
+      each.then(
+        () => Promise.reject(new Error('was served')),
+        (error: unknown) => error,
+      ),
+    ),
+  );
   expect(refused).toMatchObject({ code: 'backend_busy', retryable: true });
   running.abort();
   controller.abort();
@@ -110,13 +131,19 @@ test('a model that needs more memory than there is says so, and is not tried aga
   // Its context alone takes a terabyte: keys and values of 2 bytes, width 256, 64 blocks, for each of 16 million tokens.
   const contextLength = 16_777_216;
   await createTinyModel(server.url, wide, { ...tinyShape, width: 256, blocks: 64, feedForward: 64, contextLength, seed: 33 });
-  await expect(backend().load({ name: wide, numCtx: contextLength }, 1000, never)).rejects.toMatchObject({ code: failureCodes.modelOutOfMemory, retryable: false });
+  await expect(backend().load({ name: wide, numCtx: contextLength }, 1000, never)).rejects.toMatchObject({
+    code: failureCodes.modelOutOfMemory,
+    retryable: false,
+  });
 });
 
 test('a load that takes longer than its limit is ended by name [MODEL-13]', async () => {
   const [runner] = await holdRunner();
   try {
-    await expect(backend({ loadMs: 500 }).load({ ...one, numCtx: 2048 }, 1000, never)).rejects.toMatchObject({ code: failureCodes.modelLoadTimeout, retryable: true });
+    await expect(backend({ loadMs: 500 }).load({ ...one, numCtx: 2048 }, 1000, never)).rejects.toMatchObject({
+      code: failureCodes.modelLoadTimeout,
+      retryable: true,
+    });
   } finally {
     process.kill(runner ?? 0, 'SIGCONT');
   }

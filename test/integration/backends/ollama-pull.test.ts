@@ -22,7 +22,14 @@ afterAll(async () => {
 });
 
 function backend(more: { allowPull?: boolean; registries?: readonly string[] } = {}) {
-  return createOllamaBackend({ address: server.url, registries: [...defaultRegistries, registry.host], allowPull: true, timeouts: defaultOllamaTimeouts, log: pino({ level: 'silent' }), ...more });
+  return createOllamaBackend({
+    address: server.url,
+    registries: [...defaultRegistries, registry.host],
+    allowPull: true,
+    timeouts: defaultOllamaTimeouts,
+    log: pino({ level: 'silent' }),
+    ...more,
+  });
 }
 
 async function isInstalled(name: string): Promise<boolean> {
@@ -38,7 +45,13 @@ test('a pulled model answers, and its progress ends with all its bytes [MODEL-04
   expect(last?.completedBytes).toBe(last?.totalBytes);
   expect(last?.totalBytes).toBeGreaterThan(200_000);
   expect(seen.map((each) => each.completedBytes)).toEqual(seen.map((each) => each.completedBytes).toSorted((a, b) => a - b));
-  const answer = await backend().generate({ model: { name, numCtx: 1024 }, prompt: 'hello', options: { num_predict: 3, seed: 1 }, outputBytesMax: 1000, signal: never });
+  const answer = await backend().generate({
+    model: { name, numCtx: 1024 },
+    prompt: 'hello',
+    options: { num_predict: 3, seed: 1 },
+    outputBytesMax: 1000,
+    signal: never,
+  });
   expect(answer.outputTokens).toBeGreaterThan(0);
 });
 
@@ -70,7 +83,10 @@ test('a model that the registry does not have is not found, for good [MODEL-13]'
 test('a registry that does not answer is a failed pull, which may be tried again [MODEL-13]', async () => {
   const gone = await startModelRegistry();
   await gone.close();
-  await expect(backend({ registries: [gone.host] }).pull(`${gone.host}/test/tiny`, never, () => {})).rejects.toMatchObject({ code: failureCodes.modelPullFailed, retryable: true });
+  await expect(backend({ registries: [gone.host] }).pull(`${gone.host}/test/tiny`, never, () => {})).rejects.toMatchObject({
+    code: failureCodes.modelPullFailed,
+    retryable: true,
+  });
 });
 
 test('where pulling is switched off, nothing is asked of the registry [bad-41]', async () => {
@@ -81,7 +97,10 @@ test('where pulling is switched off, nothing is asked of the registry [bad-41]',
 
 test('a registry that is not listed is not asked [bad-40]', async () => {
   const name = registry.publish('unlisted');
-  await expect(backend({ registries: defaultRegistries }).pull(name, never, () => {})).rejects.toMatchObject({ code: failureCodes.invalidInput, retryable: false });
+  await expect(backend({ registries: defaultRegistries }).pull(name, never, () => {})).rejects.toMatchObject({
+    code: failureCodes.invalidInput,
+    retryable: false,
+  });
   expect(registry.manifests('unlisted')).toBe(0);
 });
 

@@ -13,9 +13,14 @@ function contextWith(models: ModelBackend, previous: StepContext['previous'] = n
   const records: Usage[] = [];
   const context = {
     signal: new AbortController().signal,
-    taskId: '', attempt: 1, stepId: 'step', stepAttempt: 1,
+    taskId: '',
+    attempt: 1,
+    stepId: 'step',
+    stepAttempt: 1,
     previous,
-    workspace: '/', resultsRoot: '/', fileRoots: [],
+    workspace: '/',
+    resultsRoot: '/',
+    fileRoots: [],
     limits: { outputBytes, fileBytes: 0, filesBytes: 0, filesMax: 0, diskBytes: 0, memoryBytes: 0, timeoutMs: 1000 },
     models,
     progress() {},
@@ -59,7 +64,26 @@ describe('ollama_generate [TPL-11]', () => {
   });
 
   test('every option within its bounds is accepted', () => {
-    expect(accepts({ system: 'be brief', format: { type: 'object' }, options: { num_ctx: 8192, num_predict: 100, temperature: 0, top_p: 1, top_k: 40, min_p: 0.1, seed: 7, stop: ['x'], repeat_penalty: 1.1, repeat_last_n: 64, presence_penalty: -1, frequency_penalty: 1 } })).toBe(true);
+    expect(
+      accepts({
+        system: 'be brief',
+        format: { type: 'object' },
+        options: {
+          num_ctx: 8192,
+          num_predict: 100,
+          temperature: 0,
+          top_p: 1,
+          top_k: 40,
+          min_p: 0.1,
+          seed: 7,
+          stop: ['x'],
+          repeat_penalty: 1.1,
+          repeat_last_n: 64,
+          presence_penalty: -1,
+          frequency_penalty: 1,
+        },
+      }),
+    ).toBe(true);
     expect(accepts({ system: null, model: 'hf.co/org/repo:Q4_K_M' })).toBe(true);
   });
 
@@ -73,7 +97,15 @@ describe('ollama_generate [TPL-11]', () => {
       {
         modelName: model,
         inferenceTimeSeconds: expect.any(Number),
-        metrics: { inferences: 1, prompt_tokens: 3, output_tokens: 4, total_duration_ms: expect.any(Number), load_duration_ms: 5, prompt_eval_duration_ms: 1, eval_duration_ms: 4 },
+        metrics: {
+          inferences: 1,
+          prompt_tokens: 3,
+          output_tokens: 4,
+          total_duration_ms: expect.any(Number),
+          load_duration_ms: 5,
+          prompt_eval_duration_ms: 1,
+          eval_duration_ms: 4,
+        },
       },
       { modelDigest: loaded?.digest, memoryUsedGb: 0.001 },
     ]);
@@ -82,8 +114,15 @@ describe('ollama_generate [TPL-11]', () => {
   test('an answer with a format is parsed, and one that is no JSON is a failure worth another attempt', async () => {
     const { context } = contextWith(createMemoryBackend([model]));
     expect(await ollamaGenerate.run({ model, prompt: 'p', format: 'json' }, context)).toMatchObject({ json: { ok: true } });
-    const broken = { ...createMemoryBackend([model]), generate: async () => ({ text: '{"ok":', finish: 'length' as const, promptTokens: 1, outputTokens: 1, totalMs: 1, loadMs: 0, promptMs: 0, outputMs: 1 }) };
-    await expect(ollamaGenerate.run({ model, prompt: 'p', format: 'json' }, contextWith(broken).context)).rejects.toMatchObject({ code: 'invalid_model_answer', retryable: true, message: expect.stringContaining('cut off') });
+    const broken = {
+      ...createMemoryBackend([model]),
+      generate: async () => ({ text: '{"ok":', finish: 'length' as const, promptTokens: 1, outputTokens: 1, totalMs: 1, loadMs: 0, promptMs: 0, outputMs: 1 }),
+    };
+    await expect(ollamaGenerate.run({ model, prompt: 'p', format: 'json' }, contextWith(broken).context)).rejects.toMatchObject({
+      code: 'invalid_model_answer',
+      retryable: true,
+      message: expect.stringContaining('cut off'),
+    });
   });
 
   test("the step's limit bounds the answer", async () => {

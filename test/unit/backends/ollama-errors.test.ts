@@ -9,11 +9,23 @@ describe('every error of Ollama has a name, and says whether to try again [MODEL
     ['load', 404, 'model "x" not found, try pulling it first', 'model_not_found', false],
     ['load', 500, 'model requires more system memory (9.3 GiB) than is available (3.1 GiB)', 'model_out_of_memory', false],
     ['load', 500, 'llama runner process has terminated: cudaMalloc failed: out of memory', 'model_out_of_memory', false],
-    ['load', 500, 'model failed to load, this may be due to resource limitations or an internal error, check ollama server logs for details', 'model_out_of_memory', false],
+    [
+      'load',
+      500,
+      'model failed to load, this may be due to resource limitations or an internal error, check ollama server logs for details',
+      'model_out_of_memory',
+      false,
+    ],
     ['load', 500, 'timed out waiting for llama runner to start - progress 0.50 - ', 'model_load_timeout', true],
     ['load', 500, 'llama runner process has terminated: signal: killed', 'backend_failed', true],
     ['load', 500, 'unable to load model: unknown model architecture: foo', 'backend_failed', false],
-    ['generate', 500, 'model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, check ollama server logs for details', 'backend_failed', true],
+    [
+      'generate',
+      500,
+      'model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, check ollama server logs for details',
+      'backend_failed',
+      true,
+    ],
     ['generate', 200, 'an error was encountered while running the model: unexpected EOF', 'backend_failed', true],
     ['generate', 200, 'the input length exceeds the context length', 'limit_exceeded', false],
     ['generate', 400, 'the input length exceeds the context length', 'limit_exceeded', false],
@@ -40,5 +52,9 @@ test('a message names the model, is one line and bounded, whatever the server se
 
 test('a lost connection says why in the words of the system, not of fetch', () => {
   const refused = new TypeError('fetch failed', { cause: new AggregateError([new Error('connect ECONNREFUSED 127.0.0.1:1')]) });
-  expect(failureOfConnection('http://127.0.0.1:1', refused)).toMatchObject({ code: 'backend_unavailable', retryable: true, message: expect.stringContaining('ECONNREFUSED') });
+  expect(failureOfConnection('http://127.0.0.1:1', refused)).toMatchObject({
+    code: 'backend_unavailable',
+    retryable: true,
+    message: expect.stringContaining('ECONNREFUSED'),
+  });
 });

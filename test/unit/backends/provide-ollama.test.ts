@@ -39,7 +39,11 @@ describe('which Ollama is taken', () => {
     const server = await answering('{"version":"0.12.0"}');
     try {
       const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-      expect(await findOllama({ address, path: '', cacheDir: dir, say: (line) => said.push(line) })).toEqual({ kind: 'given', address: `http://${address}`, version: '0.12.0' });
+      expect(await findOllama({ address, path: '', cacheDir: dir, say: (line) => said.push(line) })).toEqual({
+        kind: 'given',
+        address: `http://${address}`,
+        version: '0.12.0',
+      });
       expect(said.join('\n')).toContain(ollamaVersionMin);
     } finally {
       server.close();
@@ -64,9 +68,23 @@ test('versions older than we support are warned about, an unknown one of a sourc
 
 test('our own server listens on loopback, has no cloud and sees no secret', () => {
   const settings = { port: 5000, modelsDir: '/home/x/models', homeDir: '/home/x', maxLoadedModels: 2, parallel: 3 };
-  const { env, args } = ollamaCommand('/bin/ollama', settings, { PATH: '/bin', OLLAMA_API_KEY: 'secret', DATABASE_URL: 'postgres://u:secret@h/d', HOME: '/root', OLLAMA_HOST: '0.0.0.0' });
+  const { env, args } = ollamaCommand('/bin/ollama', settings, {
+    PATH: '/bin',
+    OLLAMA_API_KEY: 'secret',
+    DATABASE_URL: 'postgres://u:secret@h/d',
+    HOME: '/root',
+    OLLAMA_HOST: '0.0.0.0',
+  });
   expect(args).toEqual(['serve']);
-  expect(env).toEqual({ PATH: '/bin', HOME: '/home/x', OLLAMA_HOST: 'http://127.0.0.1:5000', OLLAMA_MODELS: '/home/x/models', OLLAMA_NO_CLOUD: '1', OLLAMA_MAX_LOADED_MODELS: '2', OLLAMA_NUM_PARALLEL: '3' });
+  expect(env).toEqual({
+    PATH: '/bin',
+    HOME: '/home/x',
+    OLLAMA_HOST: 'http://127.0.0.1:5000',
+    OLLAMA_MODELS: '/home/x/models',
+    OLLAMA_NO_CLOUD: '1',
+    OLLAMA_MAX_LOADED_MODELS: '2',
+    OLLAMA_NUM_PARALLEL: '3',
+  });
 });
 
 test('a port that is taken is not taken twice', async () => {
