@@ -102,7 +102,7 @@ function inSandbox<T>(use: (environment: Environment) => T): T {
     if (own) throw new TemplateError(own[1] ?? message, Number(own[2]));
     // A trap, or a result that JavaScript cannot hold: the instance may be corrupt, so the next rendering gets a new one.
     runtime = undefined;
-    throw new TemplateError('rendering takes more memory than a template may use');
+    throw new TemplateError('it needs more memory or nesting than a template may use');
   }
 }
 

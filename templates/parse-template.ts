@@ -43,6 +43,8 @@ export interface Template {
 
 export type ParsedTemplate = { readonly template: Template } | { readonly faults: readonly TemplateFault[] };
 
+/** Faults that are told of one file. */
+const faultsMax = 100;
 const settingNames = Object.keys(stepSettings);
 
 /**
@@ -61,7 +63,7 @@ export function parseTemplate(file: string, text: string, registry: StepRegistry
   const ids = stepIds(steps);
   faults.push(...parameterFaults(yaml), ...stepFaults(yaml, steps, ids, registry));
   const result = TemplateFile.safeParse(value);
-  if (faults.length > 0 || !result.success) return { faults: inOrder(unique(faults)) };
+  if (faults.length > 0 || !result.success) return { faults: bounded(inOrder(unique(faults))) };
 
   const { name, description, parameters, retry } = result.data;
   return {
@@ -157,10 +159,12 @@ function parameterFaults(yaml: Yaml): TemplateFault[] {
     seen.add(name);
     const declaration = ParameterDeclaration.safeParse(raw);
     if (!declaration.success) continue;
-    for (const { key, text } of declarationFaults(declaration.data)) {
+    const own = declarationFaults(declaration.data);
+    for (const { key, text } of own) {
       const at = ['parameters', index, key];
       faults.push(templateFault(yaml.at(at), `parameter "${name}": ${text}`, { path: at }));
     }
+    if (own.some((fault) => fault.endless)) break;
   }
   return faults;
 }
@@ -224,6 +228,11 @@ function keyFaults(yaml: Yaml, index: number, id: string, value: JsonValue, path
     const own = key.includes('{{') ? [templateFault(yaml.atKey(full, key), `key ${JSON.stringify(key)}: expressions may stand in values, not in keys`, { step: id, path: full })] : [];
     return [...own, ...keyFaults(yaml, index, id, item, [...path, key])];
   });
+}
+
+function bounded(faults: readonly TemplateFault[]): readonly TemplateFault[] {
+  const next = faults[faultsMax];
+  return next ? [...faults.slice(0, faultsMax), templateFault(next, `and ${faults.length - faultsMax} more faults`)] : faults;
 }
 
 function unique(faults: readonly TemplateFault[]): TemplateFault[] {

@@ -179,3 +179,19 @@ steps:
 test('a string that the checker cannot read is left to the renderer', () => {
   expect(messages('name: x\nsteps:\n  - { type: read, files: "{% raw %}{{ not_a_name }}{% endraw %}" }')).toEqual([]);
 });
+
+const step = 'name: x\nsteps:\n  - type: ask\n    model: m\n    prompt: ';
+test.each([
+  ['nested conditions', `${step}"{{ 1${' if a else 1'.repeat(5000)} }}"`],
+  ['a long sum', `${step}"{{ 1${'+1'.repeat(30_000)} }}"`],
+  ['a long chain of filters', `${step}"{{ 1${'|f'.repeat(20_000)} }}"`],
+  ['open brackets', `${step}"${'{{ '.repeat(20_000)}"`],
+  ['parentheses', `${step}"{{ ${'('.repeat(30_000)} }}"`],
+  ['blanks', `${step}"{{ ${' '.repeat(60_000)}a }}"`],
+  ['six thousand names', `${step}"${Array.from({ length: 6000 }, (_, index) => `{{a${index}}}`).join('')}"`],
+  ['patterns that never end', `name: x\nparameters:\n${`  - { name: a, type: string, pattern: "^(a+)+$", default: "${'a'.repeat(40)}b" }\n`.repeat(100)}steps:\n  - { type: read, files: a }`],
+])('a hostile file gets a bounded answer, never an exception [bad-22]: %s', (_what, text) => {
+  const told = messages(text);
+  expect(told.length).toBeLessThanOrEqual(101);
+  for (const message of told) expect(message).toMatch(/^test\.yaml:\d+:\d+: /);
+});

@@ -39,17 +39,21 @@ describe('renders as Jinja2 does [TPL-15]', () => {
   });
 });
 
-const json = fc.jsonValue({ noUnicodeString: false } as fc.JsonSharedConstraints).filter((value) => !/\\ud[89a-f]/i.test(JSON.stringify(value)) && !JSON.stringify(value).includes('__proto__')) as fc.Arbitrary<JsonValue>;
+/** JSON as PostgreSQL takes it: no half characters, no `__proto__`; through text, since JSON has no -0. */
+const json = fc
+  .jsonValue()
+  .map((value) => JSON.stringify(value))
+  .filter((text) => !/\\ud[89a-f]/i.test(text) && !text.includes('__proto__'))
+  .map((text) => JSON.parse(text) as JsonValue);
 
 test('a value that is one expression keeps its type and its content [TPL-16]', () => {
   fc.assert(
     fc.property(json, (x) => {
-      const same = JSON.parse(JSON.stringify(x)) as JsonValue;
-      expect(renderString('{{x}}', { x })).toEqual(same);
-      expect(renderString('{{ x }}\n', { x })).toEqual(same);
-      expect(renderString('{{- o.x -}}', { o: { x } })).toEqual(same);
-      expect(renderString('{{ [x][0] }}', { x })).toEqual(same);
-      expect(renderString("{{ x|default('none', false) }}", { x })).toEqual(same);
+      expect(renderString('{{x}}', { x })).toEqual(x);
+      expect(renderString('{{ x }}\n', { x })).toEqual(x);
+      expect(renderString('{{- o.x -}}', { o: { x } })).toEqual(x);
+      expect(renderString('{{ [x][0] }}', { x })).toEqual(x);
+      expect(renderString("{{ x|default('none', false) }}", { x })).toEqual(x);
     }),
     { numRuns: 200 },
   );
