@@ -24,7 +24,7 @@ export interface PollVerdict {
 }
 
 export interface PollLimits {
-  readonly renewEveryMs: number;
+  readonly keepAliveEveryMs: number;
   /** a key that goes again within this time after its reload is given up */
   readonly settleMs: number;
 }
@@ -38,13 +38,13 @@ export function judgePoll(
   loaded: readonly LoadedModel[],
   memory: ReadonlyMap<ResidencyKey, LoadMemory>,
   nowMs: number,
-  { renewEveryMs, settleMs }: PollLimits,
+  { keepAliveEveryMs, settleMs }: PollLimits,
 ): PollVerdict {
   const verdict: { [Kind in keyof PollVerdict]: ResidencyRow[] } = { reload: [], giveUp: [], renew: [] };
   for (const row of serving) {
     const known = memory.get(row.key);
     if (loaded.some((model) => sameModel(model.name, row.model.name) && sameContext(model, known))) {
-      if (!known || nowMs - known.leasedAtMs >= renewEveryMs) verdict.renew.push(row);
+      if (!known || nowMs - known.leasedAtMs >= keepAliveEveryMs) verdict.renew.push(row);
     } else if (known?.reloadedAtMs != null && nowMs - known.reloadedAtMs < settleMs) verdict.giveUp.push(row);
     else verdict.reload.push(row);
   }

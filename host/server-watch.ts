@@ -30,7 +30,7 @@ export interface WatchTimes extends PollLimits {
   readonly retryEveryMs: number;
 }
 
-export const watchTimes: WatchTimes = { pollEveryMs: 5_000, pollPauseMs: 2_000, retryEveryMs: 1_000, renewEveryMs: 240_000, settleMs: 30_000 };
+export const watchTimes: WatchTimes = { pollEveryMs: 5_000, pollPauseMs: 2_000, retryEveryMs: 1_000, keepAliveEveryMs: 240_000, settleMs: 30_000 };
 
 export interface ServerWatchDeps {
   readonly host: string;

@@ -52,6 +52,16 @@ async function isServed(key: string): Promise<boolean> {
   return (pollers ?? []).length > 0;
 }
 
+test('a living host renews its lease under the same epoch', async () => {
+  const lease = async () => (await rig.sql<{ epoch: string; until: string }[]>`select epoch, lease_until::text as until from hosts where id = ${rig.host}`)[0]!;
+  const first = await lease();
+  const second = await eventually(async () => {
+    const now = await lease();
+    return now.until !== first.until && now;
+  });
+  expect(second.epoch).toBe(first.epoch);
+});
+
 test('a waiting step brings its model and the worker of its queue, and the next model takes both away [MODEL-05] [MODEL-08]', async () => {
   const first = await rig.waitFor(keyOf(one));
   await granted(first);

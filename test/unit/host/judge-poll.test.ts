@@ -3,7 +3,7 @@ import type { LoadedModel } from '../../../activities/backends/backend.js';
 import type { ResidencyRow } from '../../../contract/residency.js';
 import { judgePoll, type LoadMemory } from '../../../host/judge-poll.js';
 
-const limits = { renewEveryMs: 240_000, settleMs: 30_000 };
+const limits = { keepAliveEveryMs: 240_000, settleMs: 30_000 };
 const nowMs = 1_000_000;
 const row: ResidencyRow = { host: 'desk', hostEpoch: 1, key: 'a:1~ctx2048', model: { name: 'a:1', numCtx: 2048 }, state: 'serving', sinceMs: 0 };
 const loaded: LoadedModel = { name: 'a:1', digest: 'd', memoryBytes: 1, vramBytes: 0, contextLength: 2048, expiresAtMs: null };

@@ -1,0 +1,49 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { ModelBackend } from '../../../activities/backends/backend.js';
+import { tinyShape } from '../../../activities/backends/server/tiny-model.js';
+import { listModels } from '../../../db/models.js';
+import { backendOf } from '../../support/host-parts.js';
+import { type HostRig, keyOf, startHostRig } from '../../support/host-rig.js';
+import { type ModelRegistry, startModelRegistry } from '../../support/model-registry.js';
+import { type OwnOllama, startOwnOllama } from '../../support/own-ollama.js';
+import { eventually } from '../../support/servers.js';
+
+let rig: HostRig;
+let ollama: OwnOllama;
+let registry: ModelRegistry;
+const pulls: string[] = [];
+
+beforeAll(async () => {
+  [rig, ollama, registry] = await Promise.all([startHostRig(), startOwnOllama(), startModelRegistry()]);
+  const backend = backendOf(ollama.url, registry.host);
+  const counted: ModelBackend = {
+    ...backend,
+    pull: (name, signal, onProgress) => {
+      pulls.push(name);
+      return backend.pull(name, signal, onProgress);
+    },
+  };
+  await rig.startHost({ models: counted });
+}, 120_000);
+
+afterAll(async () => {
+  await rig?.stop();
+  await ollama?.stop();
+  await registry?.close();
+});
+
+test('ten waiting steps bring one pull, and each task is told how far it is [MODEL-04]', async () => {
+  const name = registry.publish('ten', { ...tinyShape, seed: 40 });
+  const downloads = registry.hold();
+  const rows = await Promise.all(Array.from({ length: 10 }, () => rig.waitFor(keyOf(name))));
+  const pulling = await eventually(async () => (await listModels(rig.sql)).find((model) => model.name === name && 'pull' in model.details));
+  expect(pulling).toMatchObject({ loaded: false, residency: 'loading', queueDepth: 10 });
+  downloads.go();
+
+  await eventually(async () => (await rig.sql`select 1 from line where id = ${rows[0]!} and state = 'granted'`).count === 1);
+  expect(pulls).toEqual([name]);
+  expect(registry.manifests('ten')).toBe(1);
+  const told = await rig.sql<{ tasks: string }[]>`select count(distinct task_id) as tasks from task_events where kind = 'model_pull'`;
+  expect(told[0]?.tasks).toBe('10');
+  await eventually(async () => (await listModels(rig.sql)).find((model) => model.name === name && model.loaded && !('pull' in model.details)));
+});
