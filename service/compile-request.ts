@@ -3,23 +3,31 @@ import { ProblemError } from '../contract/problems.js';
 import type { CreateTaskRequest } from '../contract/schemas/task.js';
 import type { Catalogue } from '../templates/catalogue.js';
 import { type CompileOptions, compileTask, planBytesMax } from '../templates/compile.js';
+import { repositoryFaults } from './check-repositories.js';
 
 /** The templates of this moment; asked anew for each task, since they may be loaded again. */
 export type CatalogueNow = () => Catalogue;
+
+/** What the deployment says about steps. */
+export type Deployment = CompileOptions['deployment'] & {
+  /** schemes of repository addresses, lower case */
+  readonly gitSchemes: readonly string[];
+};
 
 /**
  * The plan of a request.
  * @throws {ProblemError} template_not_found, payload_too_large, invalid_parameters with every fault
  */
-export function compileRequest(catalogue: Catalogue, deployment: CompileOptions['deployment'], request: CreateTaskRequest): Plan {
+export function compileRequest(catalogue: Catalogue, deployment: Deployment, request: CreateTaskRequest): Plan {
   const entry = catalogue.get(request.template);
   if (entry === undefined) throw templateNotFound(catalogue, request.template);
   if (Buffer.byteLength(JSON.stringify(request.parameters)) > planBytesMax) {
     throw new ProblemError('payload_too_large', `Parameters may have at most ${planBytesMax} bytes.`);
   }
   const compiled = compileTask(entry.template, request.parameters, { deployment, retry: request.retry, limits: request.limits });
-  if ('plan' in compiled) return compiled.plan;
-  throw new ProblemError('invalid_parameters', compiled.faults[0]?.message ?? 'The parameters do not fit the template.', { errors: compiled.faults });
+  const faults = 'plan' in compiled ? repositoryFaults(compiled.plan, deployment.gitSchemes) : compiled.faults;
+  if ('plan' in compiled && faults.length === 0) return compiled.plan;
+  throw new ProblemError('invalid_parameters', faults[0]?.message ?? 'The parameters do not fit the template.', { errors: faults });
 }
 
 function templateNotFound(catalogue: Catalogue, name: string): ProblemError {

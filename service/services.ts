@@ -1,9 +1,8 @@
 import type { TaskStatus } from '../contract/status.js';
-import type { CompileOptions } from '../templates/compile.js';
 import { countTasks } from '../db/tasks.js';
 import { type ApiKeyUseCases, apiKeyUseCases } from './api-keys.js';
 import { cancelTaskUseCase } from './cancel-task.js';
-import { type CatalogueNow, compileRequest } from './compile-request.js';
+import { type CatalogueNow, compileRequest, type Deployment } from './compile-request.js';
 import { createTaskUseCase } from './create-task.js';
 import type { ServiceDeps } from './deps.js';
 import { getTaskUseCase } from './get-task.js';
@@ -28,8 +27,7 @@ export interface Services extends ApiKeyUseCases, HealthUseCases {
 
 export interface ServicesDeps extends ServiceDeps {
   readonly catalogue: CatalogueNow;
-  /** what the deployment says about steps: context length, registries, longest time */
-  readonly deployment: CompileOptions['deployment'];
+  readonly deployment: Deployment;
 }
 
 /** Builds the use cases; opens nothing and starts nothing. */

@@ -59,7 +59,7 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
     log: silent,
     config: { priorityLevels: 60, temporalTimeoutMs: 5_000, version: '0.0.0-test' },
     catalogue: () => catalogue,
-    deployment: { numCtx: 4096, allowedRegistries: defaultRegistries, timeoutSecondsMax: 3600 },
+    deployment: { numCtx: 4096, allowedRegistries: defaultRegistries, timeoutSecondsMax: 3600, gitSchemes: ['https', 'ssh'] },
     ...overrides.deps,
   };
   const services = createServices(deps);

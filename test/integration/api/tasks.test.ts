@@ -115,6 +115,8 @@ describe('create', () => {
     ['git-script-execution', { repo_url: '--upload-pack=touch /tmp/x', script_path: 'run.sh', output_path: 'o.json' }, 31],
     ['git-script-execution', { repo_url: 'ext::sh -c id', script_path: 'run.sh', output_path: 'o.json' }, 32],
     ['git-script-execution', { repo_url: 'ssh://-oProxyCommand=id/x', script_path: 'run.sh', output_path: 'o.json' }, 32],
+    ['git-script-execution', { repo_url: 'file:///etc', script_path: 'run.sh', output_path: 'o.json' }, 32],
+    ['git-script-execution', { repo_url: '/etc', script_path: 'run.sh', output_path: 'o.json' }, 32],
     ['ollama-inference', { model: '../../x', prompt: 'p' }, 40],
     ['ollama-inference', { model: 'a b', prompt: 'p' }, 40],
     ['ollama-inference', { model: 'm'.repeat(500), prompt: 'p' }, 40],
@@ -124,7 +126,7 @@ describe('create', () => {
     ['ollama-inference', { model: 'llama3.2', prompt: '' }, 43],
     ['git-script-execution', { repo_url: 'https://example.com/r.git', script_path: 'run.sh', output_path: '../../etc/cron.d/x' }, 46],
     ['git-script-execution', { repo_url: 'https://example.com/r.git', script_path: 'run.sh', output_path: '/etc/passwd' }, 46],
-  ])('%s with %j is refused when it is submitted [bad-%i]', async (template, parameters) => {
+  ])('%s with %j is refused when it is submitted [bad-%i]', async (template, parameters, _row) => {
     const before = await countTasks();
     const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', { template, parameters });
     expect(answer.status).toBe(422);
