@@ -48,7 +48,11 @@ export async function loadCatalogue(directories: readonly TemplateDirectory[], r
       const parsed = await parseFile(file, registry);
       const first = 'template' in parsed ? entries.get(parsed.template.name) : undefined;
       if ('faults' in parsed) broken.push({ file, faults: parsed.faults });
-      else if (first) broken.push({ file, faults: [templateFault(parsed.template.yaml.at(['name']), `name "${parsed.template.name}" is taken by ${first.template.file}`, { path: ['name'] })] });
+      else if (first)
+        broken.push({
+          file,
+          faults: [templateFault(parsed.template.yaml.at(['name']), `name "${parsed.template.name}" is taken by ${first.template.file}`, { path: ['name'] })],
+        });
       else entries.set(parsed.template.name, { template: parsed.template, source });
     }
   }

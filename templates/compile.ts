@@ -182,13 +182,15 @@ class StepCompiler {
     input['model'] = model.name;
     const { options } = input;
     if (!Object.hasOwn(this.step.definition.input.shape, 'options')) return;
-    if (options === undefined || (typeof options === 'object' && options !== null && !Array.isArray(options))) input['options'] = { ...options, num_ctx: model.numCtx };
+    if (options === undefined || (typeof options === 'object' && options !== null && !Array.isArray(options)))
+      input['options'] = { ...options, num_ctx: model.numCtx };
   }
 
   private startToCloseMs(): number {
     const { timeoutSecondsMax } = this.options.deployment;
     const own = this.step.timeoutSeconds;
-    if (own !== undefined && own > timeoutSecondsMax) this.fault(['timeout_seconds'], `at most ${timeoutSecondsMax}`, String(own), `expected at most ${timeoutSecondsMax}, got ${own}`);
+    if (own !== undefined && own > timeoutSecondsMax)
+      this.fault(['timeout_seconds'], `at most ${timeoutSecondsMax}`, String(own), `expected at most ${timeoutSecondsMax}, got ${own}`);
     const taskSeconds = this.options.limits?.timeout_seconds ?? timeoutSecondsMax;
     return Math.round(Math.min(own === undefined ? this.step.definition.policy.startToCloseMs : own * 1000, taskSeconds * 1000));
   }

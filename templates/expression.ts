@@ -16,8 +16,45 @@ export interface Analysis {
 
 /** Names that every expression has; neither parameters nor steps may be called so. */
 export const builtInNames: ReadonlySet<string> = new Set([
-  'true', 'false', 'none', 'True', 'False', 'None', 'range', 'dict', 'namespace', 'cycler', 'joiner', 'loop', 'self', 'super', 'caller', 'varargs', 'kwargs',
-  'and', 'or', 'not', 'in', 'is', 'if', 'else', 'elif', 'for', 'set', 'macro', 'call', 'filter', 'block', 'extends', 'include', 'import', 'from', 'with', 'raw', 'recursive', 'undefined',
+  'true',
+  'false',
+  'none',
+  'True',
+  'False',
+  'None',
+  'range',
+  'dict',
+  'namespace',
+  'cycler',
+  'joiner',
+  'loop',
+  'self',
+  'super',
+  'caller',
+  'varargs',
+  'kwargs',
+  'and',
+  'or',
+  'not',
+  'in',
+  'is',
+  'if',
+  'else',
+  'elif',
+  'for',
+  'set',
+  'macro',
+  'call',
+  'filter',
+  'block',
+  'extends',
+  'include',
+  'import',
+  'from',
+  'with',
+  'raw',
+  'recursive',
+  'undefined',
 ]);
 
 /** Whether a string is to be rendered at all; any other string is taken as it stands. */
@@ -65,10 +102,42 @@ export function analyse(source: string): Analysis | null {
   return found;
 }
 
-/** The parser's tree, as far as it is read here; its package exports no types for it. */
-interface AstNode {
+type AstField =
+  | 'argument'
+  | 'assignee'
+  | 'call'
+  | 'callee'
+  | 'condition'
+  | 'falseExpr'
+  | 'filter'
+  | 'iterable'
+  | 'key'
+  | 'left'
+  | 'lhs'
+  | 'loopvar'
+  | 'name'
+  | 'object'
+  | 'operand'
+  | 'property'
+  | 'right'
+  | 'start'
+  | 'step'
+  | 'stop'
+  | 'test'
+  | 'trueExpr';
+
+/** The parser's tree, as far as it is read here; its package exports no types for it. Which fields a node has follows from its type. */
+interface AstNode extends Readonly<Record<AstField, AstNode>> {
   readonly type: string;
-  readonly [field: string]: any;
+  readonly body: readonly AstNode[];
+  readonly alternate: readonly AstNode[];
+  readonly defaultBlock: readonly AstNode[];
+  readonly args: readonly AstNode[];
+  readonly callerArgs: readonly AstNode[] | null;
+  readonly computed: boolean;
+  readonly operator: { readonly value: string };
+  /** a name, a literal, or the parts of a composed one */
+  readonly value: unknown;
 }
 
 interface Found {
@@ -112,12 +181,12 @@ function walk(node: AstNode | null | undefined, scope: Scope, found: Found): voi
       walkAll(node.defaultBlock, inner(scope), found);
       return;
     case 'Set':
-      walk(node.value, scope, found);
+      walk(node.value as AstNode | null, scope, found);
       walkAll(node.body, scope, found);
       scope.names = new Set([...scope.names, ...boundNames(node.assignee)]);
       return;
     case 'Macro':
-      scope.names = new Set([...scope.names, node.name.value]);
+      scope.names = new Set([...scope.names, nameOf(node.name)]);
       walkAll(node.body, inner(scope, ...node.args.flatMap(boundNames)), found);
       return;
     case 'CallStatement':
@@ -129,7 +198,7 @@ function walk(node: AstNode | null | undefined, scope: Scope, found: Found): voi
       walkFilter(node, scope, found);
       return;
     case 'TestExpression': {
-      const test = node.test.type === 'CallExpression' ? node.test.callee.value : node.test.value;
+      const test = nameOf(node.test);
       found.tests.add(test);
       walk(node.operand, test === 'defined' || test === 'undefined' ? perhaps(scope) : scope, found);
       return;
@@ -156,7 +225,7 @@ function walk(node: AstNode | null | undefined, scope: Scope, found: Found): voi
       walkAll(node.args, scope, found);
       return;
     case 'KeywordArgumentExpression':
-      walk(node.value, scope, found);
+      walk(node.value as AstNode, scope, found);
       return;
     case 'UnaryExpression':
     case 'SpreadExpression':
@@ -168,7 +237,7 @@ function walk(node: AstNode | null | undefined, scope: Scope, found: Found): voi
       return;
     case 'ArrayLiteral':
     case 'TupleLiteral':
-      walkAll(node.value, scope, found);
+      walkAll(node.value as AstNode[], scope, found);
       return;
     case 'ObjectLiteral':
       for (const [key, value] of node.value as Map<AstNode, AstNode>) walkAll([key, value], scope, found);
@@ -179,12 +248,11 @@ function walk(node: AstNode | null | undefined, scope: Scope, found: Found): voi
 }
 
 function walkFilter(node: AstNode, scope: Scope, found: Found): void {
-  const called = node.filter.type === 'CallExpression';
-  const name: string = called ? node.filter.callee.value : node.filter.value;
+  const name = nameOf(node.filter);
   found.filters.add(name);
   if (node.type === 'FilterStatement') walkAll(node.body, scope, found);
   else walk(node.operand, name === 'default' || name === 'd' ? perhaps(scope) : scope, found);
-  if (called) walkAll(node.filter.args, scope, found);
+  if (node.filter.type === 'CallExpression') walkAll(node.filter.args, scope, found);
 }
 
 function walkPath(node: AstNode, scope: Scope, found: Found): void {
@@ -193,8 +261,7 @@ function walkPath(node: AstNode, scope: Scope, found: Found): void {
   let dynamic = false;
   while (at.type === 'MemberExpression') {
     const property: AstNode = at.property;
-    if (!at.computed) path.unshift(property.value);
-    else if (property.type === 'StringLiteral' || property.type === 'IntegerLiteral') path.unshift(property.value);
+    if (!at.computed || property.type === 'StringLiteral' || property.type === 'IntegerLiteral') path.unshift(property.value as string | number);
     else {
       // What follows a computed key is not fixed; the path ends before it.
       walk(property, scope, found);
@@ -207,13 +274,19 @@ function walkPath(node: AstNode, scope: Scope, found: Found): void {
     walk(at, scope, found);
     return;
   }
-  if (scope.names.has(at.value)) return;
+  const root = nameOf(at);
+  if (scope.names.has(root)) return;
   // Of `steps[name].text` nothing below `steps` is known, yet `steps` itself has to be there.
-  found.references.push({ path: dynamic ? [at.value] : [at.value, ...path], required: scope.required });
+  found.references.push({ path: dynamic ? [root] : [root, ...path], required: scope.required });
+}
+
+/** What an identifier, or the call of one, is called. */
+function nameOf(node: AstNode): string {
+  return String(node.type === 'CallExpression' ? node.callee.value : node.value);
 }
 
 function boundNames(node: AstNode): string[] {
-  if (node.type === 'Identifier') return [node.value];
+  if (node.type === 'Identifier') return [nameOf(node)];
   if (node.type === 'TupleLiteral') return (node.value as AstNode[]).flatMap(boundNames);
   if (node.type === 'KeywordArgumentExpression') return boundNames(node.key);
   return [];

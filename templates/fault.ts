@@ -33,11 +33,7 @@ export function pathText(path: YamlPath): string {
   return path.map((part, index) => (typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`)).join('');
 }
 
-export function templateFault(
-  at: Position,
-  text: string,
-  details: { step?: string | null; path?: YamlPath; allowed?: readonly string[] } = {},
-): TemplateFault {
+export function templateFault(at: Position, text: string, details: { step?: string | null; path?: YamlPath; allowed?: readonly string[] } = {}): TemplateFault {
   const step = details.step ?? null;
   const { file, line, column } = at;
   const message = `${file}:${line}:${column}: ${step === null ? '' : `step "${step}": `}${text}`;

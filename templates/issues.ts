@@ -41,7 +41,16 @@ function translate(schema: z.ZodType, issue: z.core.$ZodIssue, value: unknown): 
   if (issue.code === 'invalid_value') {
     const allowed = issue.values.map(String);
     const near = typeof found === 'string' ? suggestion(found, allowed) : '';
-    return [{ path, key: null, expected: `one of ${allowed.join(', ')}`, got, text: found === undefined ? 'is missing' : `expected one of ${allowed.join(', ')}, got ${got}${near}`, allowed }];
+    return [
+      {
+        path,
+        key: null,
+        expected: `one of ${allowed.join(', ')}`,
+        got,
+        text: found === undefined ? 'is missing' : `expected one of ${allowed.join(', ')}, got ${got}${near}`,
+        allowed,
+      },
+    ];
   }
   if (issue.code === 'invalid_union') {
     // The form that fits but for something deeper is the one that was meant; its faults say more than "none of these".
@@ -105,7 +114,10 @@ export function describeValue(value: unknown): string {
 }
 
 function valueAt(value: unknown, path: readonly (string | number)[]): unknown {
-  return path.reduce<unknown>((at, part) => (typeof at === 'object' && at !== null && Object.hasOwn(at, part) ? (at as Record<string | number, unknown>)[part] : undefined), value);
+  return path.reduce<unknown>(
+    (at, part) => (typeof at === 'object' && at !== null && Object.hasOwn(at, part) ? (at as Record<string | number, unknown>)[part] : undefined),
+    value,
+  );
 }
 
 function keysAt(schema: z.ZodType, path: readonly (string | number)[]): string[] {
@@ -122,6 +134,7 @@ function below(schema: z.ZodType, part: string | number): z.ZodType | undefined 
 }
 
 function unwrap(schema: z.ZodType): z.ZodType {
-  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable || schema instanceof z.ZodPrefault) return unwrap(schema.def.innerType as z.ZodType);
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable || schema instanceof z.ZodPrefault)
+    return unwrap(schema.def.innerType as z.ZodType);
   return schema;
 }

@@ -25,7 +25,8 @@ export interface DeclarationFault {
 export function declarationFaults(declaration: ParameterDeclaration): DeclarationFault[] {
   const faults: DeclarationFault[] = [];
   const { type, min, max, pattern } = declaration;
-  if (declaration.required && declaration.default !== undefined) faults.push({ key: 'default', text: 'a required parameter has no default; leave one of them out' });
+  if (declaration.required && declaration.default !== undefined)
+    faults.push({ key: 'default', text: 'a required parameter has no default; leave one of them out' });
   if (min !== undefined && max !== undefined && min > max) faults.push({ key: 'min', text: `min ${min} is larger than max ${max}` });
   for (const key of ['min', 'max'] as const) {
     if (declaration[key] !== undefined && (type === 'boolean' || type === 'object')) faults.push({ key, text: `${key} has no meaning for type ${type}` });
@@ -50,10 +51,13 @@ export function declarationFaults(declaration: ParameterDeclaration): Declaratio
  */
 export function checkParameters(declarations: readonly ParameterDeclaration[], given: unknown): { values: JsonObject } | { faults: SubmissionFault[] } {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
-    return { faults: [{ path: 'parameters', expected: 'object', got: describeValue(given), message: `parameters: expected object, got ${describeValue(given)}` }] };
+    return {
+      faults: [{ path: 'parameters', expected: 'object', got: describeValue(given), message: `parameters: expected object, got ${describeValue(given)}` }],
+    };
   }
   const faults: SubmissionFault[] = [];
-  const fault = (name: string, expected: string, got: string) => faults.push({ path: `parameters.${name}`, expected, got, message: `parameter "${name}": expected ${expected}, got ${got}` });
+  const fault = (name: string, expected: string, got: string) =>
+    faults.push({ path: `parameters.${name}`, expected, got, message: `parameter "${name}": expected ${expected}, got ${got}` });
   const known = declarations.map((declaration) => declaration.name);
   const unknown = Object.keys(given).filter((name) => !known.includes(name));
   for (const name of unknown.slice(0, unknownShownMax)) {

@@ -155,7 +155,8 @@ function parameterFaults(yaml: Yaml): TemplateFault[] {
     const path = ['parameters', index, 'name'];
     if (typeof name !== 'string') continue;
     if (seen.has(name)) faults.push(templateFault(yaml.at(path), `parameter "${name}" is declared twice`, { path }));
-    if (builtInNames.has(name) || name === 'steps' || name === 'previous') faults.push(templateFault(yaml.at(path), `"${name}" has a meaning of its own in expressions; name the parameter otherwise`, { path }));
+    if (builtInNames.has(name) || name === 'steps' || name === 'previous')
+      faults.push(templateFault(yaml.at(path), `"${name}" has a meaning of its own in expressions; name the parameter otherwise`, { path }));
     seen.add(name);
     const declaration = ParameterDeclaration.safeParse(raw);
     if (!declaration.success) continue;
@@ -192,7 +193,17 @@ function stepFaults(yaml: Yaml, steps: readonly JsonObject[], ids: readonly stri
 
     const input = Object.fromEntries(Object.entries(step).filter(([key]) => !settingNames.includes(key)));
     const strings = expressionsIn(input);
-    if (definition) faults.push(...inputFaults(yaml, index, id, definition, input, strings.map((string) => string.path)));
+    if (definition)
+      faults.push(
+        ...inputFaults(
+          yaml,
+          index,
+          id,
+          definition,
+          input,
+          strings.map((string) => string.path),
+        ),
+      );
     faults.push(...keyFaults(yaml, index, id, input));
     for (const { path, source } of strings) {
       const fixed = definition?.policy.pool === 'model' && (path[0] === 'model' || (path[0] === 'options' && (path.length === 1 || path[1] === 'num_ctx')));
@@ -215,7 +226,10 @@ function inputFaults(yaml: Yaml, index: number, id: string, definition: StepDefi
     // At the top level of a step its settings may stand beside the fields of its type.
     const allowed = issue.key !== null && issue.path.length === 0 ? [...fieldNames(definition.input), ...settingNames] : issue.allowed;
     const place = issue.path.length === 0 ? `for ${definition.type}` : `in ${pathWords(path)}`;
-    const text = issue.key !== null && allowed ? `unknown key ${JSON.stringify(issue.key)}${suggestion(issue.key, allowed)}; allowed ${place}: ${allowed.join(', ')}` : `${pathWords(path)}: ${issue.text}`;
+    const text =
+      issue.key !== null && allowed
+        ? `unknown key ${JSON.stringify(issue.key)}${suggestion(issue.key, allowed)}; allowed ${place}: ${allowed.join(', ')}`
+        : `${pathWords(path)}: ${issue.text}`;
     return templateFault(at, text, { step: id, path, ...(allowed && { allowed }) });
   });
 }
@@ -225,7 +239,9 @@ function keyFaults(yaml: Yaml, index: number, id: string, value: JsonValue, path
   if (!isObject(value)) return [];
   return Object.entries(value).flatMap(([key, item]) => {
     const full = ['steps', index, ...path];
-    const own = key.includes('{{') ? [templateFault(yaml.atKey(full, key), `key ${JSON.stringify(key)}: expressions may stand in values, not in keys`, { step: id, path: full })] : [];
+    const own = key.includes('{{')
+      ? [templateFault(yaml.atKey(full, key), `key ${JSON.stringify(key)}: expressions may stand in values, not in keys`, { step: id, path: full })]
+      : [];
     return [...own, ...keyFaults(yaml, index, id, item, [...path, key])];
   });
 }

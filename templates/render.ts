@@ -19,13 +19,19 @@ export function renderString(source: string, context: JsonObject): JsonValue | u
   if (missing !== null) throw new TemplateError(`"${missing}" has no value; use the filter default or the test "is defined" where it may be absent`);
   if (whole === null) return renderText(source, narrowed(analysis, context));
   // A plain name needs no evaluation, which would sort the keys of objects; models are given JSON Schemas whose order means something.
-  const value = /^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$/.test(whole) && !builtInNames.has(whole) ? valueAt(whole.split('.'), context) : evaluate(whole, narrowed(analysis, context));
+  const value =
+    /^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$/.test(whole) && !builtInNames.has(whole)
+      ? valueAt(whole.split('.'), context)
+      : evaluate(whole, narrowed(analysis, context));
   if (value === undefined) throw new TemplateError(`{{ ${whole} }} has no value`);
   return value;
 }
 
 function valueAt(path: readonly string[], context: JsonObject): JsonValue | undefined {
-  return path.reduce<JsonValue | undefined>((at, part) => (typeof at === 'object' && at !== null && !Array.isArray(at) && Object.hasOwn(at, part) ? at[part] : undefined), context);
+  return path.reduce<JsonValue | undefined>(
+    (at, part) => (typeof at === 'object' && at !== null && !Array.isArray(at) && Object.hasOwn(at, part) ? at[part] : undefined),
+    context,
+  );
 }
 
 /**

@@ -16,7 +16,10 @@ export function templateSchema(registry: StepRegistry): JsonObject {
     title: 'AI Task Orchestra template',
     properties: {
       ...properties,
-      steps: { ...steps, items: { type: 'object', required: ['type'], properties: { type: { enum: registry.map(({ type }) => type) } }, allOf: registry.map(conditional) } },
+      steps: {
+        ...steps,
+        items: { type: 'object', required: ['type'], properties: { type: { enum: registry.map(({ type }) => type) } }, allOf: registry.map(conditional) },
+      },
     },
   };
 }
@@ -33,7 +36,6 @@ function conditional({ type, summary, input }: StepRegistry[number]): JsonValue 
   const own = Object.entries((fields['properties'] ?? {}) as JsonObject).map(([name, schema]) => [name, orExpression(schema)]);
   return {
     if: { properties: { type: { const: type } } },
-    // biome-ignore lint/suspicious/noThenProperty: `then` is the keyword of JSON Schema
     then: {
       description: summary,
       properties: { ...settings, ...Object.fromEntries(own), type: { const: type, description: summary } },

@@ -35,7 +35,9 @@ export function withoutPaths(value: JsonObject, paths: readonly YamlPath[]): Jso
  */
 export function checkInput(schema: z.ZodObject, input: JsonObject, unknown: readonly YamlPath[]): Issue[] {
   const strict = schema.def.catchall ? schema : schema.strict();
-  return check(strict, withoutPaths(input, unknown)).filter((issue) => issue.key !== null || !unknown.some((path) => isPrefix(path, issue.path) || isPrefix(issue.path, path)));
+  return check(strict, withoutPaths(input, unknown)).filter(
+    (issue) => issue.key !== null || !unknown.some((path) => isPrefix(path, issue.path) || isPrefix(issue.path, path)),
+  );
 }
 
 function isPrefix(short: YamlPath, long: YamlPath): boolean {

@@ -1,4 +1,19 @@
-import { Alias, CST, isAlias, isCollection, isMap, isPair, isScalar, isSeq, Lexer, LineCounter, parseAllDocuments, visit, type Document, type Node } from 'yaml';
+import {
+  Alias,
+  CST,
+  isAlias,
+  isCollection,
+  isMap,
+  isPair,
+  isScalar,
+  isSeq,
+  Lexer,
+  LineCounter,
+  parseAllDocuments,
+  visit,
+  type Document,
+  type Node,
+} from 'yaml';
 import type { JsonObject, JsonValue } from '../contract/json.js';
 import { templateFault, type Position, type TemplateFault, type YamlPath } from './fault.js';
 
@@ -46,7 +61,9 @@ export function parseYaml(file: string, text: string): YamlResult {
   }
   const second = documents[1];
   if (second) return { faults: [templateFault(position(second.range[0]), 'a second YAML document; a file holds exactly one template')] };
-  const faults = [...document.errors, ...document.warnings].map((error) => templateFault(position(error.pos[0]), `${sentence(error.message)}${quoteHint(text, error.pos[0])}`));
+  const faults = [...document.errors, ...document.warnings].map((error) =>
+    templateFault(position(error.pos[0]), `${sentence(error.message)}${quoteHint(text, error.pos[0])}`),
+  );
   faults.push(...nodeFaults(document, position));
   if (faults.length > 0) return { faults: inOrder(faults) };
 
@@ -141,7 +158,8 @@ function nodeFaults(document: Document, position: (offset: number) => Position):
       if (key === 'key') return;
       const number = typeof node.value === 'number';
       if (number && !Number.isFinite(node.value)) add(node, `${node.source ?? 'this'} is not a number that JSON has`);
-      if (number && Number.isInteger(node.value) && !Number.isSafeInteger(node.value)) add(node, `${node.source ?? 'this number'} is too large to be exact; put it in quotes`);
+      if (number && Number.isInteger(node.value) && !Number.isSafeInteger(node.value))
+        add(node, `${node.source ?? 'this number'} is too large to be exact; put it in quotes`);
     },
   });
   return faults;
@@ -161,7 +179,9 @@ function toJson(document: Document, source: unknown, budget: { left: number }): 
   const node = resolved(document, source);
   if (isMap(node)) {
     // fromEntries defines own properties, so no key can reach a prototype.
-    return Object.fromEntries(node.items.map((pair) => [String(isScalar(pair.key) ? pair.key.value : pair.key), toJson(document, pair.value, budget)])) as JsonObject;
+    return Object.fromEntries(
+      node.items.map((pair) => [String(isScalar(pair.key) ? pair.key.value : pair.key), toJson(document, pair.value, budget)]),
+    ) as JsonObject;
   }
   if (isSeq(node)) return node.items.map((item) => toJson(document, item, budget));
   if (isScalar(node)) return node.value as JsonValue;
@@ -173,7 +193,8 @@ function reader(file: string, text: string, document: Document, contents: Node, 
     let node: unknown = contents;
     for (const part of path) {
       const parent = resolved(document, node);
-      const next = isMap(parent) && typeof part === 'string' ? pairOf(parent, part)?.value : isSeq(parent) && typeof part === 'number' ? parent.items[part] : undefined;
+      const next =
+        isMap(parent) && typeof part === 'string' ? pairOf(parent, part)?.value : isSeq(parent) && typeof part === 'number' ? parent.items[part] : undefined;
       if (next === undefined || next === null) return node;
       node = next;
     }

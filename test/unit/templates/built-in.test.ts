@@ -28,7 +28,15 @@ async function directoryOf(files: Record<string, string>): Promise<string> {
 test('the built-in templates are those of the requirements, and each gives a plan [TPL-05] [TPL-06] [TPL-07]', async () => {
   const catalogue = await loadCatalogue([{ path: builtIn, source: 'built-in' }], steps, log);
   expect(catalogue.broken).toEqual([]);
-  expect(catalogue.list().map(({ template }) => [template.name, template.parameters.map(({ name, type, required }) => `${name}: ${type}${required ? '' : '?'}`), template.steps.map((step) => step.definition.type)])).toEqual([
+  expect(
+    catalogue
+      .list()
+      .map(({ template }) => [
+        template.name,
+        template.parameters.map(({ name, type, required }) => `${name}: ${type}${required ? '' : '?'}`),
+        template.steps.map((step) => step.definition.type),
+      ]),
+  ).toEqual([
     ['file-processing', ['input_files: array', 'analysis_model: string', 'output_format: string'], ['read_files', 'ollama_analyze', 'format_output']],
     ['git-script-execution', ['repo_url: string', 'script_path: string', 'output_path: string'], ['git_clone', 'execute_script', 'store_result']],
     ['ollama-inference', ['model: string', 'prompt: string', 'system_prompt: string?'], ['ollama_generate']],
@@ -46,7 +54,9 @@ test('the built-in templates are those of the requirements, and each gives a pla
     { path: 'out/result.json' },
   ]);
   expect(inputs('ollama-inference', { model: 'llama3.1:8b', prompt: 'Hi' })).toEqual([{ model: 'llama3.1:8b', prompt: 'Hi', options: { num_ctx: 4096 } }]);
-  expect(faultsOf(template('file-processing'), { input_files: ['a'], analysis_model: 'm', output_format: 'pdf' }).map((fault) => fault.message)).toMatchInlineSnapshot(`
+  expect(
+    faultsOf(template('file-processing'), { input_files: ['a'], analysis_model: 'm', output_format: 'pdf' }).map((fault) => fault.message),
+  ).toMatchInlineSnapshot(`
     [
       "file-processing.yaml:11:36: step "format_output", field "format" (parameter "output_format"): expected one of json, markdown, text, csv, got string "pdf"",
     ]
@@ -66,18 +76,37 @@ test('schema.json is what the step registry gives; `npx vitest run -u test/unit/
 
 test('every built-in template tells the editor where its schema is', async () => {
   const catalogue = await loadCatalogue([{ path: builtIn, source: 'built-in' }], steps, log);
-  for (const { template } of catalogue.list()) expect(readFileSync(join(builtIn, template.file), 'utf8').split('\n')[0]).toBe('# yaml-language-server: $schema=./schema.json');
+  for (const { template } of catalogue.list())
+    expect(readFileSync(join(builtIn, template.file), 'utf8').split('\n')[0]).toBe('# yaml-language-server: $schema=./schema.json');
 });
 
 test('a broken file is reported and leaves the others usable [TPL-01]', async () => {
   const good = (name: string) => `name: ${name}\nsteps:\n  - { type: read, files: a }\n`;
-  const first = await directoryOf({ 'good.yaml': good('good'), 'broken.yaml': 'name: [\n', 'other.yaml': `${good('other')}extra: 1\n`, 'notes.txt': 'x', 'good.test.yaml': 'x: 1', 'brackets.yaml': '['.repeat(2000) });
+  const first = await directoryOf({
+    'good.yaml': good('good'),
+    'broken.yaml': 'name: [\n',
+    'other.yaml': `${good('other')}extra: 1\n`,
+    'notes.txt': 'x',
+    'good.test.yaml': 'x: 1',
+    'brackets.yaml': '['.repeat(2000),
+  });
   await mkdir(join(first, 'folder.yaml'));
   const second = await directoryOf({ 'again.yaml': good('good'), 'mine.yml': good('mine') });
   const lines: { msg: string; file: string }[] = [];
   const listening = pino({ level: 'error' }, { write: (line: string) => void lines.push(JSON.parse(line)) });
-  const catalogue = await loadCatalogue([{ path: first, source: 'built-in' }, { path: second, source: 'local' }, { path: join(first, 'absent'), source: 'local' }], testSteps, listening);
-  expect(catalogue.list().map(({ template, source }) => [template.name, source])).toEqual([['good', 'built-in'], ['mine', 'local']]);
+  const catalogue = await loadCatalogue(
+    [
+      { path: first, source: 'built-in' },
+      { path: second, source: 'local' },
+      { path: join(first, 'absent'), source: 'local' },
+    ],
+    testSteps,
+    listening,
+  );
+  expect(catalogue.list().map(({ template, source }) => [template.name, source])).toEqual([
+    ['good', 'built-in'],
+    ['mine', 'local'],
+  ]);
   expect(catalogue.broken.map(({ faults }) => faults[0]?.message.replaceAll(first, ''))).toMatchInlineSnapshot(`
     [
       "brackets.yaml:1:64: nested more than 64 levels deep",
@@ -92,7 +121,8 @@ test('a broken file is reported and leaves the others usable [TPL-01]', async ()
 
 test('an unknown name, whatever it looks like, is not there and may have a near one [bad-11]', async () => {
   const catalogue = await loadCatalogue([{ path: builtIn, source: 'built-in' }], steps, log);
-  for (const name of ['nope', 'Ollama-Inference', '../ollama-inference', '__proto__', 'constructor', 'x'.repeat(1000), '']) expect(catalogue.get(name)).toBeUndefined();
+  for (const name of ['nope', 'Ollama-Inference', '../ollama-inference', '__proto__', 'constructor', 'x'.repeat(1000), ''])
+    expect(catalogue.get(name)).toBeUndefined();
   expect(catalogue.suggest('olama-inference')).toBe('ollama-inference');
   expect(catalogue.suggest('Ollama-Inference')).toBe('ollama-inference');
   expect(catalogue.suggest('x'.repeat(1000))).toBeUndefined();

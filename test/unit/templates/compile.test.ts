@@ -190,9 +190,17 @@ test('an output that is not there fails the step with its name and field', () =>
   const renderer = createRenderer();
   const skipped: StepOutputs = { steps: { read: {}, ask: {} }, previous: null };
   expect(() => renderer.input(plan, plan.steps[1]!, skipped)).toThrow(
-    expect.objectContaining({ name: 'StepFailure', code: 'template_error', retryable: false, details: { step: 'ask', field: 'prompt' }, message: expect.stringContaining('"steps.read.text" has no value') }),
+    expect.objectContaining({
+      name: 'StepFailure',
+      code: 'template_error',
+      retryable: false,
+      details: { step: 'ask', field: 'prompt' },
+      message: expect.stringContaining('"steps.read.text" has no value'),
+    }),
   );
-  expect(() => renderer.condition(plan, plan.steps[2]!, skipped)).toThrow(expect.objectContaining({ code: 'template_error', details: { step: 'anything', field: 'when' } }));
+  expect(() => renderer.condition(plan, plan.steps[2]!, skipped)).toThrow(
+    expect.objectContaining({ code: 'template_error', details: { step: 'anything', field: 'when' } }),
+  );
 });
 
 test('every wrong parameter is told, with what was expected and given [TASK-02] [TPL-18] [bad-12]', () => {
@@ -472,14 +480,19 @@ test('every wrong parameter is told, with what was expected and given [TASK-02] 
 });
 
 test('a pattern is kept to, and one that never ends is cut off', () => {
-  const template = parsed('name: x\nparameters:\n  - { name: a, type: string, pattern: "^(a+)+$", required: true }\nsteps:\n  - { type: read, files: "{{a}}" }');
+  const template = parsed(
+    'name: x\nparameters:\n  - { name: a, type: string, pattern: "^(a+)+$", required: true }\nsteps:\n  - { type: read, files: "{{a}}" }',
+  );
   expect(faultsOf(template, { a: 'aaa' })).toEqual([]);
   expect(faultsOf(template, { a: 'b' })[0]?.expected).toBe('text that matches ^(a+)+$');
   expect(faultsOf(template, { a: `${'a'.repeat(50)}b` })[0]?.got).toContain('takes too long');
 });
 
 test('an absent parameter inside of text is an error unless the template provides for it [TPL-15]', () => {
-  const text = (prompt: string) => parsed(`name: x\nparameters:\n  - { name: p, type: string }\nsteps:\n  - { type: read, files: a }\n  - { type: ask, model: m, prompt: ${JSON.stringify(prompt)} }`);
+  const text = (prompt: string) =>
+    parsed(
+      `name: x\nparameters:\n  - { name: p, type: string }\nsteps:\n  - { type: read, files: a }\n  - { type: ask, model: m, prompt: ${JSON.stringify(prompt)} }`,
+    );
   expect(faultsOf(text('Say {{ p }}'), {}).map((fault) => fault.message)).toMatchInlineSnapshot(`
     [
       "test.yaml:6:36: step "ask", field "prompt" (parameter "p"): "p" has no value; use the filter default or the test "is defined" where it may be absent",
@@ -516,7 +529,7 @@ steps:
   });
 });
 
-test('a time limit is the step\'s, at most the task\'s, and never beyond the deployment\'s [TASK-16]', () => {
+test("a time limit is the step's, at most the task's, and never beyond the deployment's [TASK-16]", () => {
   const template = parsed('name: x\nsteps:\n  - { type: read, files: a }\n  - { type: read, files: a, timeout_seconds: 90 }');
   const limits = (options: Parameters<typeof planOf>[2]) => planOf(template, {}, options).steps.map((step) => step.startToCloseMs);
   expect(limits({})).toEqual([60_000, 90_000]);
@@ -531,11 +544,15 @@ test('a time limit is the step\'s, at most the task\'s, and never beyond the dep
 
 test('the title is what a person looks for in the Temporal Web UI, and short', () => {
   expect(planOf(chain, given).steps.map((step) => step.title)).toEqual(['step 1/3 read', 'step 2/3 ask llama3.1:latest', 'step 3/3 anything']);
-  const long = planOf(parsed('name: x\nparameters:\n  - { name: m, type: string, required: true }\nsteps:\n  - { type: ask, model: "{{m}}", prompt: p }'), { m: `hf.co/${'o'.repeat(79)}/${'m'.repeat(79)}:Q4` });
+  const long = planOf(parsed('name: x\nparameters:\n  - { name: m, type: string, required: true }\nsteps:\n  - { type: ask, model: "{{m}}", prompt: p }'), {
+    m: `hf.co/${'o'.repeat(79)}/${'m'.repeat(79)}:Q4`,
+  });
   expect(Buffer.byteLength(long.steps[0]?.title ?? '')).toBeLessThanOrEqual(200);
 });
 
 test('a parameter that stands in many steps cannot make a plan that Temporal refuses [bad-12]', () => {
-  const repeat = parsed(`name: x\nparameters:\n  - { name: p, type: string, required: true }\nsteps:\n${'  - { type: ask, model: m, prompt: "{{p}}" }\n'.repeat(5)}`);
+  const repeat = parsed(
+    `name: x\nparameters:\n  - { name: p, type: string, required: true }\nsteps:\n${'  - { type: ask, model: m, prompt: "{{p}}" }\n'.repeat(5)}`,
+  );
   expect(faultsOf(repeat, { p: 'x'.repeat(400_000) })[0]?.expected).toContain('at most 1500000 bytes');
 });

@@ -76,7 +76,10 @@ test.each([
   ['previous in the first step', 'name: x\nsteps:\n  - { type: read, files: "{{ previous.text }}" }'],
   ['an output that a step has not', 'name: x\nsteps:\n  - { type: read, files: a }\n  - { type: read, files: "{{ previous.txt }}" }'],
   ['a model from an output', 'name: x\nsteps:\n  - { type: read, files: a }\n  - { type: ask, prompt: p, model: "{{ steps.read.text }}" }'],
-  ['a context length from an output', 'name: x\nsteps:\n  - { type: read, files: a }\n  - { type: ask, prompt: p, model: m, options: { num_ctx: "{{ previous.count }}" } }'],
+  [
+    'a context length from an output',
+    'name: x\nsteps:\n  - { type: read, files: a }\n  - { type: ask, prompt: p, model: m, options: { num_ctx: "{{ previous.count }}" } }',
+  ],
   ['a default of the wrong type', `name: x\nparameters:\n  - { name: a, type: integer, default: 1.5 }\n${steps}`],
   ['a default outside of enum', `name: x\nparameters:\n  - { name: a, type: string, enum: [b, c], default: d }\n${steps}`],
   ['required with a default', `name: x\nparameters:\n  - { name: a, type: string, required: true, default: d }\n${steps}`],
@@ -90,7 +93,9 @@ test.each([
 });
 
 test('steps without an id get their type, then a number, and never one that an author chose [TASK-14]', () => {
-  const template = parsed('name: x\nsteps:\n  - { type: read, files: a }\n  - { type: read, files: a }\n  - { type: read, id: read_3, files: a }\n  - { type: read, files: a }\n  - { type: ask, model: m, prompt: p }');
+  const template = parsed(
+    'name: x\nsteps:\n  - { type: read, files: a }\n  - { type: read, files: a }\n  - { type: read, id: read_3, files: a }\n  - { type: read, files: a }\n  - { type: ask, model: m, prompt: p }',
+  );
   expect(template.steps.map((step) => step.id)).toEqual(['read', 'read_2', 'read_3', 'read_4', 'ask']);
 });
 
@@ -189,7 +194,10 @@ test.each([
   ['parentheses', `${step}"{{ ${'('.repeat(30_000)} }}"`],
   ['blanks', `${step}"{{ ${' '.repeat(60_000)}a }}"`],
   ['six thousand names', `${step}"${Array.from({ length: 6000 }, (_, index) => `{{a${index}}}`).join('')}"`],
-  ['patterns that never end', `name: x\nparameters:\n${`  - { name: a, type: string, pattern: "^(a+)+$", default: "${'a'.repeat(40)}b" }\n`.repeat(100)}steps:\n  - { type: read, files: a }`],
+  [
+    'patterns that never end',
+    `name: x\nparameters:\n${`  - { name: a, type: string, pattern: "^(a+)+$", default: "${'a'.repeat(40)}b" }\n`.repeat(100)}steps:\n  - { type: read, files: a }`,
+  ],
 ])('a hostile file gets a bounded answer, never an exception [bad-22]: %s', (_what, text) => {
   const told = messages(text);
   expect(told.length).toBeLessThanOrEqual(101);

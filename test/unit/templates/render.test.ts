@@ -64,7 +64,21 @@ test('the order of an object is kept', () => {
 });
 
 test('a parameter is text whatever it looks like, and is rendered once [bad-24]', () => {
-  const hostile = fc.constantFrom('{{ secret }}', '{% raw %}', '{# x', '}}', '"\n- a: b\n', '!!js/function x', '&a *a', "'", '${x}', '<%= process.env %>', '\\u0041', '\r\n', '%}');
+  const hostile = fc.constantFrom(
+    '{{ secret }}',
+    '{% raw %}',
+    '{# x',
+    '}}',
+    '"\n- a: b\n',
+    '!!js/function x',
+    '&a *a',
+    "'",
+    '${x}',
+    '<%= process.env %>',
+    '\\u0041',
+    '\r\n',
+    '%}',
+  );
   fc.assert(
     fc.property(fc.array(fc.oneof(hostile, fc.string()), { maxLength: 6 }), (parts) => {
       const x = parts.join('');
@@ -83,9 +97,9 @@ const attacks = [
   '{{ x.__class__.__mro__ }}!',
   "{{ ''.__class__.__base__.__subclasses__() }}!",
   "{{ x|attr('constructor') }}!",
-  "{{ self.__init__.__globals__ }}!",
+  '{{ self.__init__.__globals__ }}!',
   "{{ cycler.__init__.__globals__.os.popen('id').read() }}!",
-  "{{ lipsum.__globals__ }}!",
+  '{{ lipsum.__globals__ }}!',
   "{% include '/etc/passwd' %}",
   "{% extends '/etc/passwd' %}",
   "{% import 'os' as os %}",
@@ -119,7 +133,19 @@ test('an absent name is named, also where MiniJinja would pass over it', () => {
       return (error as Error).message;
     }
   };
-  expect(['a {{ p }}', '{{ p|upper }}', '{{ p ~ "x" }}', '{{ not p }}', '{{ [p] }}', '{{ o.q.r }}', '{% if p %}{% endif %}', '{{ p if p is defined }}', '{{ p }}'].map((source) => [source, message(source)])).toMatchInlineSnapshot(`
+  expect(
+    [
+      'a {{ p }}',
+      '{{ p|upper }}',
+      '{{ p ~ "x" }}',
+      '{{ not p }}',
+      '{{ [p] }}',
+      '{{ o.q.r }}',
+      '{% if p %}{% endif %}',
+      '{{ p if p is defined }}',
+      '{{ p }}',
+    ].map((source) => [source, message(source)]),
+  ).toMatchInlineSnapshot(`
     [
       [
         "a {{ p }}",
