@@ -30,6 +30,8 @@ const graceMs = 500;
 const watchMs = 200;
 const diskWatchMs = 1000;
 const filesMax = 200_000;
+/** Characters of each stream that a failure carries: it is stored with the task and shown in lists. */
+const detailCharsMax = 16_000;
 const timerMsMax = 2 ** 31 - 1;
 
 type LimitName = 'timeout_seconds' | 'output_bytes' | 'memory_gb' | 'disk_gb';
@@ -57,6 +59,7 @@ export async function runFenced(fenced: Fenced, request: RunRequest): Promise<Ru
   const [code, signalName] = await ended;
   stopWatching();
   await fenced.killAll(pid);
+  await run.endingDone(); // a kill that came later would hit the next run of the same user
   await drained(child);
 
   const stdout = run.stdout.text();
@@ -64,7 +67,12 @@ export async function runFenced(fenced: Fenced, request: RunRequest): Promise<Ru
   request.signal.throwIfAborted();
   await run.checkAfterwards(code, signalName, stderr);
   if (run.passed) {
-    const details: JsonObject = { limit: run.passed.limit, stdout, stderr, truncated: run.stdout.truncated || run.stderr.truncated };
+    const details: JsonObject = {
+      limit: run.passed.limit,
+      stdout: stdout.slice(-detailCharsMax),
+      stderr: stderr.slice(-detailCharsMax),
+      truncated: run.stdout.truncated || run.stderr.truncated,
+    };
     throw new StepFailure(failureCodes.limitExceeded, `the script was ended: ${run.passed.why}`, { retryable: false, details });
   }
   if (status !== undefined && !status.programEnded()) {
@@ -144,6 +152,11 @@ class WatchedRun {
     }
   }
 
+  /** Returns when nothing that this run started to end it is under way. */
+  async endingDone(): Promise<void> {
+    await this.#ending?.catch(() => undefined); // killAll was called at the end of the run too, where its error counts
+  }
+
   #collect(stream: Readable | null, into: HeadAndTail): void {
     stream?.on('data', (chunk: Buffer) => {
       into.add(chunk);
@@ -190,7 +203,7 @@ class WatchedRun {
       await Promise.race([exited, new Promise((resolve) => setTimeout(resolve, graceMs))]);
       await this.#fenced.killAll(this.#pid);
     })();
-    this.#ending.catch(() => undefined); // killAll is called again at the end of the run, where its error counts
+    this.#ending.catch(() => undefined); // awaited by endingDone
   }
 
   #repeat(everyMs: number, look: () => Promise<void>): () => void {

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { createServer, type Server } from 'node:net';
 import { promisify } from 'node:util';
 
@@ -25,7 +26,10 @@ export function dropArguments(uid: number): string[] {
 
 /** Takes a user that no other run on this machine has. Needs root. @throws when all are taken */
 export async function takeSandboxUser(): Promise<SandboxUser> {
-  for (let uid = firstUid; uid < firstUid + uids; uid += 1) {
+  // Not the first free one: the watchdog of a worker that just died may still be ending what that user had.
+  const start = randomInt(uids);
+  for (let offset = 0; offset < uids; offset += 1) {
+    const uid = firstUid + ((start + offset) % uids);
     const lock = await lockUid(uid);
     if (!lock) continue;
     const killAll = async (): Promise<void> => {

@@ -46,7 +46,7 @@ export interface Sandbox {
   readonly level: SandboxLevel;
   /**
    * @throws {StepFailure} `limit_exceeded` (`details`: `limit` is `timeout_seconds`, `output_bytes`, `memory_gb` or `disk_gb`,
-   * with `stdout` and `stderr` as far as printed), `sandbox_unavailable`
+   * with the last 16,000 characters of `stdout` and `stderr`), `sandbox_unavailable`
    * @throws the signal's reason when it aborted, after every process is gone
    */
   run(request: RunRequest): Promise<RunResult>;

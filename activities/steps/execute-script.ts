@@ -74,7 +74,7 @@ export const executeScript = defineStep({
     const lastLines = stderr.trim().slice(-1000);
     throw new StepFailure('script_failed', `the script ${script} ${end}${lastLines === '' ? '' : `: ${lastLines}`}`, {
       retryable: true,
-      details: { exit_code: result.exitCode, killed_by: result.killedBy, ...output },
+      details: { ...output, exit_code: result.exitCode, killed_by: result.killedBy, stdout: stdout.slice(-logCharsMax), stderr: stderr.slice(-logCharsMax) },
     });
   },
 });

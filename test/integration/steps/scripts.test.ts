@@ -68,6 +68,13 @@ test('a script that fails fails the step, with its exit code and its last words 
   expect(context.usage).toEqual([expect.objectContaining({ exitCode: 3 })]);
 });
 
+test('a failure carries the end of what was printed, never all of it', async () => {
+  await script('run.sh', 'head -c 300000 /dev/zero | tr "\\0" x; echo end; exit 1');
+  const failure = (await execute({ script: 'run.sh' }).catch((error: unknown) => error)) as { details: { stdout: string } };
+  expect(failure.details.stdout).toHaveLength(16_000);
+  expect(failure.details.stdout).toMatch(/xend\n$/);
+});
+
 test.each(['../outside.sh', '/bin/sh', 'absent.sh', 'link.sh', 'directory', 'linked/run.sh', 'plain.txt', 'fifo', 'a;b', '-c', 'x\0.sh', 'a/../../x'])(
   'the script %j is refused [bad-25]',
   async (name) => {
