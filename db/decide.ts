@@ -65,9 +65,9 @@ export async function loseHosts(sql: Sql): Promise<Lost[]> {
 /** Milliseconds until the next row that backs off may be granted again; null when none does. */
 export async function nextDueMs(sql: Sql): Promise<number | null> {
   const [row] = await answered(sql<{ due: number | null }[]>`
-    select greatest(0, ceil(extract(epoch from min(not_before) - clock_timestamp()) * 1000))::double precision as due from line
+    select ceil(extract(epoch from min(not_before) - clock_timestamp()) * 1000)::double precision as due from line
     where state = 'waiting' and not_before > '-infinity' and not_before < 'infinity' and not_before > clock_timestamp()`);
-  return row?.due ?? null;
+  return row?.due == null ? null : Math.max(0, row.due); // in SQL, greatest(0, null) is 0
 }
 
 interface GrantedRow extends GrantRow {

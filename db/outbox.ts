@@ -61,6 +61,6 @@ export async function laterOutbox(sql: Sql, id: string, error: string): Promise<
 /** Milliseconds until the next entry is due; null when there is none. */
 export async function outboxDueMs(sql: Sql): Promise<number | null> {
   const [row] = await answered(sql<{ due: number | null }[]>`
-    select greatest(0, ceil(extract(epoch from min(next_at) - clock_timestamp()) * 1000))::double precision as due from outbox`);
-  return row?.due ?? null;
+    select ceil(extract(epoch from min(next_at) - clock_timestamp()) * 1000)::double precision as due from outbox`);
+  return row?.due == null ? null : Math.max(0, row.due); // in SQL, greatest(0, null) is 0
 }
