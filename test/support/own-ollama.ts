@@ -1,10 +1,11 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { ollamaCommand } from '../../activities/backends/server/ollama-command.js';
-import { findOllamaBinary, freePort } from '../../activities/backends/server/provide-ollama.js';
+import { findOllamaBinary } from '../../activities/backends/server/provide-ollama.js';
 import { loadConfig } from '../../config.js';
 import { eventually } from './servers.js';
 
@@ -26,7 +27,7 @@ export async function startOwnOllama(env: Readonly<Record<string, string>> = {})
   const { cacheDir, path: searched } = loadConfig(process.env);
   const found = await findOllamaBinary(searched, cacheDir);
   if (found === null) throw new Error(`No ollama is on PATH or in ${cacheDir}; \`npm test\` builds it.`);
-  const settings = { port: await freePort(0), modelsDir: path.join(home, 'models'), homeDir: home, maxLoadedModels: 1, parallel: 1 };
+  const settings = { port: await freePort(), modelsDir: path.join(home, 'models'), homeDir: home, maxLoadedModels: 1, parallel: 1 };
   const command = ollamaCommand(found.binary, settings, process.env);
   const { url } = command;
   let child: ChildProcess | undefined;
@@ -81,4 +82,14 @@ function killQuietly(pid: number): void {
   } catch {
     // It ended with its server.
   }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const closed = once(server, 'close');
+  server.close();
+  await closed;
+  return port;
 }

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { fetch } from 'undici';
 import { compareVersions } from './compare-versions.js';
 import { parseOllamaAddress } from './ollama-address.js';
@@ -87,19 +86,6 @@ export async function askOllamaVersion(address: string, timeoutMs = 2_000): Prom
     return response.ok && typeof body === 'object' && body !== null && 'version' in body && typeof body.version === 'string' ? body.version : null;
   } catch {
     return null;
-  }
-}
-
-/** Waits until the server answers. @throws {Error} after the time, or when `ended` says why it cannot come any more */
-export async function ollamaReady(url: string, ended: () => string | undefined, timeoutMs = 60_000): Promise<string> {
-  const deadlineMs = performance.now() + timeoutMs;
-  for (;;) {
-    const version = await askOllamaVersion(url);
-    if (version !== null) return version;
-    const why = ended();
-    if (why !== undefined) throw new Error(`Ollama ${why}`);
-    if (performance.now() > deadlineMs) throw new Error(`Ollama did not answer at ${url} within ${timeoutMs / 1000} s`);
-    await delay(50);
   }
 }
 

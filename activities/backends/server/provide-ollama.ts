@@ -1,11 +1,9 @@
-import { access, constants, mkdir, stat } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { access, constants, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { execa } from 'execa';
 import { buildOllama, cachedOllama, type Say, whyNoBuild } from './build-ollama.js';
 import { ollamaDefaultPort, parseOllamaAddress } from './ollama-address.js';
-import { askOllamaVersion, ollamaCommand, ollamaReady, ollamaVersion, ollamaVersionWarning } from './ollama-command.js';
+import { askOllamaVersion, ollamaVersion, ollamaVersionWarning } from './ollama-command.js';
 
 export interface ProvideOllamaOptions {
   /** OLLAMA_HOST, or null to find or start one */
@@ -91,77 +89,10 @@ export async function findOrBuildOllama(options: ProvideOllamaOptions): Promise<
   }
 }
 
-export interface StartOllamaOptions extends ProvideOllamaOptions {
-  /** directory of this server: its models and its key; created */
-  readonly home: string;
-  readonly maxLoadedModels: number;
-  readonly parallel: number;
-  /** variables that may be passed on, see `ollamaCommand` */
-  readonly surroundings: Readonly<Record<string, string | undefined>>;
-}
-
-export interface OllamaRunning {
-  readonly kind: Exclude<OllamaFound['kind'], 'unavailable'>;
-  readonly address: string;
-  readonly version: string;
-  /** pid of the server when it is ours */
-  readonly pid?: number;
-  /** ends our own server, and leaves another's alone */
-  stop(): Promise<void>;
-}
-
-/**
- * An Ollama that answers, found, built and started as needed. For a single use such as a test run: it is not started again when it ends;
- * `up` finds it with {@link findOrBuildOllama} and lets its supervisor run `ollamaCommand`.
- */
-export async function provideOllama(options: StartOllamaOptions): Promise<OllamaRunning | OllamaUnavailable> {
-  const found = await findOrBuildOllama(options);
-  if (found.kind === 'unavailable') return found;
-  if ('address' in found) return { ...found, stop: async () => {} };
-  const { home, maxLoadedModels, parallel, surroundings, say } = options;
-  const modelsDir = path.join(home, 'models');
-  await mkdir(modelsDir, { recursive: true });
-  const port = await freePort(ollamaDefaultPort);
-  const command = ollamaCommand(found.binary, { port, modelsDir, homeDir: home, maxLoadedModels, parallel }, surroundings);
-  const child = execa(command.file, command.args, { env: command.env, extendEnv: false, stdio: 'ignore', reject: false, forceKillAfterDelay: 5_000 });
-  let ended: string | undefined;
-  const end = child.then((result) => {
-    ended = result.shortMessage ?? `ended with exit code ${result.exitCode}`;
-  });
-  const stop = async () => {
-    child.kill('SIGTERM');
-    await end;
-  };
-  try {
-    const version = await ollamaReady(command.url, () => ended);
-    const warning = ollamaVersionWarning(version);
-    if (warning !== null) say(warning);
-    return { kind: found.kind, address: command.url, version, ...(child.pid === undefined ? {} : { pid: child.pid }), stop };
-  } catch (error) {
-    await stop();
-    return { kind: 'unavailable', reason: `${found.binary} could not be started: ${error instanceof Error ? error.message : String(error)}`, remedy };
-  }
-}
-
 /** The folder of the pinned go.mod: beside this file, or below the package's root when this runs from dist/. */
 export function ollamaModuleDirectory(): string {
   const here = path.dirname(fileURLToPath(import.meta.url));
   return here.replace(/\/dist\/(?!.*\/dist\/)/, '/');
-}
-
-/** `wanted` when nothing listens there, else any free port of 127.0.0.1. */
-export async function freePort(wanted: number): Promise<number> {
-  return listenOnce(wanted).catch(() => listenOnce(0));
-}
-
-function listenOnce(port: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject);
-    server.listen(port, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : port));
-    });
-  });
 }
 
 async function isExecutable(file: string): Promise<boolean> {

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { cachedOllama } from '../../../activities/backends/server/build-ollama.js';
 import { ollamaCommand, ollamaVersion, ollamaVersionMin, ollamaVersionWarning } from '../../../activities/backends/server/ollama-command.js';
-import { findOllama, findOllamaBinary, freePort } from '../../../activities/backends/server/provide-ollama.js';
+import { findOllama, findOllamaBinary } from '../../../activities/backends/server/provide-ollama.js';
 
 let dir: string;
 beforeEach(async () => {
@@ -85,16 +85,6 @@ test('our own server listens on loopback, has no cloud and sees no secret', () =
     OLLAMA_MAX_LOADED_MODELS: '2',
     OLLAMA_NUM_PARALLEL: '3',
   });
-});
-
-test('a port that is taken is not taken twice', async () => {
-  const server = await answering('');
-  const taken = (server.address() as AddressInfo).port;
-  expect(await freePort(taken)).not.toBe(taken);
-  const closed = once(server, 'close');
-  server.close();
-  await closed;
-  expect(await freePort(taken)).toBe(taken);
 });
 
 async function answering(body: string): Promise<Server> {
