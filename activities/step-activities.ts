@@ -5,7 +5,7 @@ import type { z } from 'zod';
 import { failureCodes, StepFailure } from '../contract/failure.js';
 import type { JsonObject } from '../contract/json.js';
 import type { Claim, ExecutionRef, Grant, Line, Usage } from '../contract/line.js';
-import type { Renderer } from '../contract/plan.js';
+import type { PlanStep, Renderer } from '../contract/plan.js';
 import { untilAvailable } from '../db/connect.js';
 import type { ModelBackend } from './backends/backend.js';
 import type { GitClient } from './git/git-client.js';
@@ -107,7 +107,7 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
       workspace,
       resultsRoot: deps.resultsRoot,
       fileRoots: deps.fileRoots,
-      limits: { ...deps.limits, ...claim.step.limits, timeoutMs: claim.step.startToCloseMs },
+      limits: limitsOf(deps.limits, claim.step),
       models: deps.models,
       sandbox: deps.sandbox,
       git: deps.git,
@@ -136,6 +136,18 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
     if (end.code === failureCodes.cancelled && context.cancellationSignal.aborted) return error instanceof CancelledFailure ? error : new CancelledFailure('cancelled');
     return ApplicationFailure.create({ type: end.code, message: end.message, nonRetryable: !end.retryable, details: [{ claimed: !end.orderly, details: end.details ?? null }] });
   }
+}
+
+/** What the installation allows, or less where the task asked for less. */
+function limitsOf(installation: StepDeps['limits'], { limits = {}, startToCloseMs }: PlanStep): StepLimits {
+  const { outputBytes, memoryBytes, diskBytes } = limits;
+  return {
+    ...installation,
+    outputBytes: Math.min(installation.outputBytes, outputBytes ?? installation.outputBytes),
+    diskBytes: Math.min(installation.diskBytes, diskBytes ?? installation.diskBytes),
+    memoryBytes: Math.min(installation.memoryBytes || Number.MAX_SAFE_INTEGER, memoryBytes ?? Number.MAX_SAFE_INTEGER) % Number.MAX_SAFE_INTEGER, // 0: unlimited
+    timeoutMs: startToCloseMs,
+  };
 }
 
 async function claimOrGiveUp(deps: StepDeps, call: StepCall, signal: AbortSignal): Promise<Claim> {

@@ -19,10 +19,18 @@ const titleBytesMax = 200;
 /** Waiting between attempts where nobody says otherwise. */
 export const retryDefaults = { initial_interval_seconds: 1, backoff_coefficient: 2, max_interval_seconds: 60 } as const;
 
+/** What a task may use, as its request names it. */
+export interface TaskLimits {
+  readonly timeout_seconds?: number | undefined;
+  readonly output_bytes?: number | undefined;
+  readonly memory_gb?: number | undefined;
+  readonly disk_gb?: number | undefined;
+}
+
 export interface CompileOptions {
   /** what the task asks for; stands above the template and below a step */
   readonly retry?: RetrySettings | undefined;
-  readonly limits?: { readonly timeout_seconds?: number | undefined } | undefined;
+  readonly limits?: TaskLimits | undefined;
   /** what the deployment says */
   readonly deployment: {
     /** tokens of context for a step that names none in `options.num_ctx` */
@@ -66,11 +74,26 @@ export function compileTask(template: Template, parameters: unknown, options: Co
   return { plan };
 }
 
+const bytesPerGb = 1e9;
+
 function limitFaults({ limits, deployment }: CompileOptions): SubmissionFault[] {
   const given = limits?.timeout_seconds;
   if (given === undefined || (given > 0 && given <= deployment.timeoutSecondsMax)) return [];
   const expected = `more than 0 and at most ${deployment.timeoutSecondsMax}`;
   return [{ path: 'limits.timeout_seconds', expected, got: String(given), message: `limits.timeout_seconds: expected ${expected}, got ${given}` }];
+}
+
+/** The task's limits in bytes; empty when it sets none. */
+function limitsOf(limits: TaskLimits = {}): Pick<PlanStep, 'limits'> {
+  const { output_bytes, memory_gb, disk_gb } = limits;
+  if (output_bytes === undefined && memory_gb === undefined && disk_gb === undefined) return {};
+  return {
+    limits: {
+      ...(output_bytes !== undefined && { outputBytes: output_bytes }),
+      ...(memory_gb !== undefined && { memoryBytes: Math.round(memory_gb * bytesPerGb) }),
+      ...(disk_gb !== undefined && { diskBytes: Math.round(disk_gb * bytesPerGb) }),
+    },
+  };
 }
 
 class StepCompiler {
@@ -114,6 +137,7 @@ class StepCompiler {
       deferred: this.deferred,
       ...(when !== undefined && { when }),
       startToCloseMs: this.startToCloseMs(),
+      ...limitsOf(this.options.limits),
       retry: this.retry(),
       onFailure,
     };
