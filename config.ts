@@ -27,10 +27,14 @@ export interface LoadOptions {
 
 const text = z.string().min(1);
 /** `"false"` is truthy to JavaScript, so booleans are read by hand. */
-const flag = z.union([z.boolean(), z.enum(['true', 'false', '1', '0', 'yes', 'no', 'on', 'off']).transform((word) => ['true', '1', 'yes', 'on'].includes(word))], {
-  error: 'expected true or false',
-});
-const int = (min: number, max: number) => z.union([z.int(), z.string().regex(/^\d+$/, 'expected a whole number').transform(Number)]).pipe(z.int().min(min).max(max));
+const flag = z.union(
+  [z.boolean(), z.enum(['true', 'false', '1', '0', 'yes', 'no', 'on', 'off']).transform((word) => ['true', '1', 'yes', 'on'].includes(word))],
+  {
+    error: 'expected true or false',
+  },
+);
+const int = (min: number, max: number) =>
+  z.union([z.int(), z.string().regex(/^\d+$/, 'expected a whole number').transform(Number)]).pipe(z.int().min(min).max(max));
 const units: Readonly<Record<string, number>> = { '': 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9, KIB: 1024, MIB: 1024 ** 2, GIB: 1024 ** 3 };
 const bytes = z.union([
   z.int().min(0),
@@ -44,7 +48,17 @@ const bytes = z.union([
 ]);
 /** A YAML list, or a comma-separated text of the environment. */
 const list = <Item extends z.ZodType<unknown, string>>(item: Item) =>
-  z.union([z.array(item), z.string().transform((words) => words.split(',').map((word) => word.trim()).filter((word) => word !== ''))]).pipe(z.array(item));
+  z
+    .union([
+      z.array(item),
+      z.string().transform((words) =>
+        words
+          .split(',')
+          .map((word) => word.trim())
+          .filter((word) => word !== ''),
+      ),
+    ])
+    .pipe(z.array(item));
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.preprocess((value) => value ?? {}, z.strictObject(shape));
 
 const levels = ['DEBUG', 'INFO', 'WARNING', 'ERROR'] as const;
@@ -64,7 +78,10 @@ const schema = z.strictObject({
     public_docs: flag.default(true),
   }),
   database: section({
-    url: z.string().regex(/^postgres(ql)?:\/\//, 'expected postgres://...').optional(),
+    url: z
+      .string()
+      .regex(/^postgres(ql)?:\/\//, 'expected postgres://...')
+      .optional(),
     host: text.optional(),
     port: int(1, 65_535).default(5432),
     name: text.default('orchestra'),
@@ -74,7 +91,10 @@ const schema = z.strictObject({
     max_overflow: int(0, 500).default(30),
   }),
   temporal: section({
-    address: z.string().regex(/^[^\s/]+:\d+$/, 'expected host:port').optional(),
+    address: z
+      .string()
+      .regex(/^[^\s/]+:\d+$/, 'expected host:port')
+      .optional(),
     namespace: text.default('orchestra'),
     tls: flag.optional(),
     api_key: text.optional(),
@@ -91,7 +111,12 @@ const schema = z.strictObject({
     parallel: int(1, 64).default(1),
   }),
   concurrency: section({ max_workers: int(1, 1_000).default(10) }),
-  host: section({ id: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'expected lower-case letters, digits, dots and dashes, at most 63').default('local') }),
+  host: section({
+    id: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'expected lower-case letters, digits, dots and dashes, at most 63')
+      .default('local'),
+  }),
   isolation: section({ sandbox: z.enum(['auto', 'require', 'off']).default('auto'), minimum: z.enum(sandboxLevels).default('none') }),
   git: section({ allowed_schemes: list(z.enum(['https', 'http', 'ssh', 'git', 'file'])).default(['https', 'ssh']), allowed_hosts: list(text).default([]) }),
   files: section({ roots: list(text).optional() }),
@@ -111,7 +136,14 @@ const schema = z.strictObject({
     file_config: section({ path: text.optional(), max_size: bytes.default(100e6), backup_count: int(0, 100).default(5) }),
   }),
   templates: section({ directory: text.optional() }),
-  security: section({ api_key: section({ header: z.string().regex(/^[A-Za-z][A-Za-z0-9-]*$/, 'expected a header name').default('X-API-Key') }) }),
+  security: section({
+    api_key: section({
+      header: z
+        .string()
+        .regex(/^[A-Za-z][A-Za-z0-9-]*$/, 'expected a header name')
+        .default('X-API-Key'),
+    }),
+  }),
   shutdown: section({ grace_seconds: int(0, 3_600).default(30) }),
 });
 
@@ -179,7 +211,9 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
   return {
     environment,
     home,
-    cacheDir: env['ORCHESTRA_CACHE'] ? at(env['ORCHESTRA_CACHE']) : join(env['XDG_CACHE_HOME'] || join(env['HOME'] || homedir(), '.cache'), 'ai-task-orchestra'),
+    cacheDir: env['ORCHESTRA_CACHE']
+      ? at(env['ORCHESTRA_CACHE'])
+      : join(env['XDG_CACHE_HOME'] || join(env['HOME'] || homedir(), '.cache'), 'ai-task-orchestra'),
     /** PATH, on which servers are looked for */
     path: env['PATH'] ?? '',
     api: {
@@ -322,7 +356,14 @@ function innermost(issue: z.core.$ZodIssue): string {
   return telling === undefined ? issue.message : innermost(telling);
 }
 
-function databaseUrl(database: { url?: string | undefined; host?: string | undefined; port: number; name: string; user: string; password: string }): string | null {
+function databaseUrl(database: {
+  url?: string | undefined;
+  host?: string | undefined;
+  port: number;
+  name: string;
+  user: string;
+  password: string;
+}): string | null {
   if (database.url !== undefined) return database.url;
   if (database.host === undefined) return null;
   const password = database.password === '' ? '' : `:${encodeURIComponent(database.password)}`;

@@ -53,7 +53,9 @@ export function createLogger(logging: Config['logging'], main: string, sinks: re
 }
 
 function sinksOf(logging: Config['logging']): readonly LogSink[] {
-  return logging.handlers.map((handler) => (handler === 'console' ? { write: (line: string) => void process.stdout.write(line) } : createRotatingFile(logging.file)));
+  return logging.handlers.map((handler) =>
+    handler === 'console' ? { write: (line: string) => void process.stdout.write(line) } : createRotatingFile(logging.file),
+  );
 }
 
 function levelName(label: string): string {
@@ -76,7 +78,8 @@ function safeValue(value: unknown, depth: number): unknown {
   if (value instanceof Error) return safeError(value, depth);
   if (value instanceof Date) return value;
   if (depth >= depthMax) return '[deeper]';
-  if (Array.isArray(value)) return [...value.slice(0, itemsMax).map((item) => safeValue(item, depth + 1)), ...(value.length > itemsMax ? [`[${value.length - itemsMax} more]`] : [])];
+  if (Array.isArray(value))
+    return [...value.slice(0, itemsMax).map((item) => safeValue(item, depth + 1)), ...(value.length > itemsMax ? [`[${value.length - itemsMax} more]`] : [])];
   return Object.fromEntries(
     Object.entries(value)
       .slice(0, itemsMax)
@@ -103,7 +106,9 @@ function safeText(value: string): string {
 
 /** Credentials that stand in a text: in a URL, after an authorization scheme. */
 export function withoutSecrets(value: string): string {
-  return value.replaceAll(/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/@"'\\]+@/gi, '$1[redacted]@').replaceAll(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, '$1 [redacted]');
+  return value
+    .replaceAll(/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/@"'\\]+@/gi, '$1[redacted]@')
+    .replaceAll(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, '$1 [redacted]');
 }
 
 function escaped(character: string): string {
@@ -113,18 +118,23 @@ function escaped(character: string): string {
 function jsonLine(record: Record<string, unknown>): string {
   const line = JSON.stringify(record);
   if (line.length <= lineCharactersMax) return `${line.replaceAll(unsafe, escaped)}\n`;
-  const kept = Object.fromEntries(['level', 'time', 'main', 'pid', 'name', 'task_id', 'workflow_id', 'msg'].filter((key) => key in record).map((key) => [key, record[key]]));
+  const kept = Object.fromEntries(
+    ['level', 'time', 'main', 'pid', 'name', 'task_id', 'workflow_id', 'msg'].filter((key) => key in record).map((key) => [key, record[key]]),
+  );
   return `${JSON.stringify({ ...kept, truncated: true }).replaceAll(unsafe, escaped)}\n`;
 }
 
 function textLine(record: Record<string, unknown>): string {
   const message = String(record['msg'] ?? '');
   const err = record['err'] as { message?: string } | undefined;
+  const said = err?.message === undefined || err.message === message ? message : `${message}: ${err.message}`;
   const failed = record['level'] === 'ERROR' || record['level'] === 'FATAL';
-  const error = err?.message ?? message;
-  const shown = failed
-    ? `Error: ${err?.message === undefined || err.message === message ? error : `${message}: ${error}`} | Task ID: ${String(record['task_id'] ?? '-')} | Workflow ID: ${String(record['workflow_id'] ?? '-')}`
-    : `${message}${record['task_id'] === undefined ? '' : ` | Task ID: ${String(record['task_id'])}`}`;
+  const ids = failed
+    ? ` | Task ID: ${String(record['task_id'] ?? '-')} | Workflow ID: ${String(record['workflow_id'] ?? '-')}`
+    : record['task_id'] === undefined
+      ? ''
+      : ` | Task ID: ${String(record['task_id'])}`;
+  const shown = `${failed ? 'Error: ' : ''}${said}${ids}`;
   return `${String(record['time'])} - ${String(record['name'])} - ${String(record['level'])} - ${shown.replaceAll(control, escaped)}\n`;
 }
 

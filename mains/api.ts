@@ -25,7 +25,12 @@ export async function runApi(): Promise<void> {
       ...(config.templates.directory === null ? [] : [{ path: config.templates.directory, source: 'local' as const }]),
     ];
     const catalogue = await loadCatalogue(directories, steps, log);
-    const deployment = { numCtx: config.models.numCtx, allowedRegistries: config.models.registries, timeoutSecondsMax: config.timeoutSecondsMax };
+    const deployment = {
+      numCtx: config.models.numCtx,
+      allowedRegistries: config.models.registries,
+      timeoutSecondsMax: config.timeoutSecondsMax,
+      gitSchemes: config.git.allowedSchemes,
+    };
     const services = createServices({
       sql,
       temporal: temporal.client,
@@ -34,6 +39,7 @@ export async function runApi(): Promise<void> {
       catalogue: () => catalogue,
       deployment,
     });
+    await services.ensureAdminKey(config.home);
     const app = createApp({
       services,
       log,

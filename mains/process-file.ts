@@ -69,6 +69,11 @@ export async function markReady(home: string, name: string, port: number | null)
   await writeJson(join(home, 'run', `${name}.ready`), { pid: process.pid, port } satisfies Readiness);
 }
 
+/** Takes back what an earlier process of this name has said. */
+export async function clearReady(home: string, name: string): Promise<void> {
+  await rm(join(home, 'run', `${name}.ready`), { force: true });
+}
+
 export async function readReadiness(home: string, name: string): Promise<Readiness | null> {
   return readJson<Readiness>(join(home, 'run', `${name}.ready`));
 }

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { type Config, ConfigFault, loadConfig } from '../config.js';
 import { createLogger } from '../logging.js';
+import { clearReady } from './process-file.js';
 
 /** A main that serves. */
 export interface Serving {
@@ -69,6 +70,7 @@ export async function runMain(name: string, start: (context: MainContext) => Pro
 
   let serving: Serving;
   try {
+    await clearReady(config.home, name);
     serving = await start({
       config,
       log,
@@ -96,10 +98,13 @@ export async function runMain(name: string, start: (context: MainContext) => Pro
     },
   );
   const why = await Promise.race([asked, ...(ended === undefined ? [] : [ended])]);
-  const late = setTimeout(() => {
-    log.error('the end took too long: cut');
-    process.exit(exitCodes.fault);
-  }, config.shutdown.graceMs + (serving.stopTimeoutMs ?? defaultStopTimeoutMs));
+  const late = setTimeout(
+    () => {
+      log.error('the end took too long: cut');
+      process.exit(exitCodes.fault);
+    },
+    config.shutdown.graceMs + (serving.stopTimeoutMs ?? defaultStopTimeoutMs),
+  );
   late.unref();
   try {
     if (why === 'asked') await serving.drain(AbortSignal.timeout(Math.max(1, config.shutdown.graceMs)));

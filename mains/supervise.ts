@@ -100,7 +100,9 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       say(`${spec.name}: adopted process ${file.pid}`);
       return true;
     }
-    say(`${spec.name}: process ${file.pid} of an earlier start ${file.version === spec.version ? 'does not answer' : `is version ${file.version}`} and is replaced`);
+    say(
+      `${spec.name}: process ${file.pid} of an earlier start ${file.version === spec.version ? 'does not answer' : `is version ${file.version}`} and is replaced`,
+    );
     await end(child);
     return false;
   }
@@ -169,7 +171,9 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       await end(child);
       children.delete(spec.name);
       const last = await lastLine(join(home, 'logs', `${spec.name}.log`));
-      throw new ChildFailed(`${spec.name} ${inTime ? 'ended before it served' : `did not serve within ${Math.round(spec.readyTimeoutMs / 1000)} s`}: ${last || `see ${join(home, 'logs', `${spec.name}.log`)}`}`);
+      throw new ChildFailed(
+        `${spec.name} ${inTime ? 'ended before it served' : `did not serve within ${Math.round(spec.readyTimeoutMs / 1000)} s`}: ${last || `see ${join(home, 'logs', `${spec.name}.log`)}`}`,
+      );
     }
   }
 

@@ -49,7 +49,9 @@ export async function runUp(options: UpOptions): Promise<void> {
       stopping.throwIfAborted();
       say(readyBlock(config, addresses));
       const background = new AbortController();
-      const building = laterOllama(AbortSignal.any([background.signal, stopping])).catch((error: unknown) => log.error({ err: error }, 'Ollama could not be started'));
+      const building = laterOllama(AbortSignal.any([background.signal, stopping])).catch((error: unknown) =>
+        log.error({ err: error }, 'Ollama could not be started'),
+      );
       const watching = options.watch ? restartOnChange(supervisor, say, background.signal, log) : Promise.resolve();
       return {
         // Children drain for as long as we would; the supervisor cuts those that take longer.
@@ -169,7 +171,10 @@ async function startPostgres(config: Config, supervisor: Supervisor, say: Say): 
     cutSignal: 'SIGQUIT', // its immediate shutdown: the next start repeats the log, and no orphan holds the memory
   };
   await supervisor.start(spec).catch((error: unknown) => {
-    throw new PostgresUnavailable(`PostgreSQL does not start (${error instanceof Error ? error.message : String(error)}): mend that, or set DATABASE_URL to a running one.`, { cause: error });
+    throw new PostgresUnavailable(
+      `PostgreSQL does not start (${error instanceof Error ? error.message : String(error)}): mend that, or set DATABASE_URL to a running one.`,
+      { cause: error },
+    );
   });
   return ensureDatabase(cluster, port);
 }
@@ -203,7 +208,10 @@ async function startTemporal(config: Config, supervisor: Supervisor, say: Say): 
       stopTimeoutMs: 15_000,
     })
     .catch((error: unknown) => {
-      throw new TemporalUnavailable(`Temporal does not start (${error instanceof Error ? error.message : String(error)}): mend that, or set TEMPORAL_ADDRESS to a running one.`, { cause: error });
+      throw new TemporalUnavailable(
+        `Temporal does not start (${error instanceof Error ? error.message : String(error)}): mend that, or set TEMPORAL_ADDRESS to a running one.`,
+        { cause: error },
+      );
     });
   return { address, uiAddress: `http://127.0.0.1:${uiPort}/namespaces/${namespace}/workflows`, priorityLevels: ownPriorityLevels };
 }
@@ -249,7 +257,11 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
     const home = join(config.home, 'ollama');
     const modelsDir = join(home, 'models');
     await mkdir(modelsDir, { recursive: true });
-    const { file, args, env, url } = ollamaCommand(binary, { port, modelsDir, homeDir: home, maxLoadedModels, parallel: config.models.parallel }, childEnvironment());
+    const { file, args, env, url } = ollamaCommand(
+      binary,
+      { port, modelsDir, homeDir: home, maxLoadedModels, parallel: config.models.parallel },
+      childEnvironment(),
+    );
     await supervisor.start({
       name: 'ollama',
       file,
@@ -309,7 +321,8 @@ async function adminKey(database: string, home: string, log: Logger): Promise<st
 
 async function apiPort(config: Config): Promise<number> {
   const live = await readProcessFile(config.home, 'api');
-  if (live !== null && live.port !== null && (await isLive(live)) && (config.api.port === null || config.api.port === 0 || config.api.port === live.port)) return live.port;
+  if (live !== null && live.port !== null && (await isLive(live)) && (config.api.port === null || config.api.port === 0 || config.api.port === live.port))
+    return live.port;
   if (config.api.port === null) return freePort(defaultApiPort);
   if (config.api.port === 0) return freePort();
   if ((await freePort(config.api.port)) !== config.api.port) {
@@ -326,10 +339,9 @@ function addressOf(config: Config, port: number): string {
 
 /** Differs when the program, its configuration or the addresses it was given do: then a child that lives is not adopted. */
 async function versionOf(of: object): Promise<string> {
-  const built = await stat(join(packageRoot(), 'dist', '.tsbuildinfo')).then(
-    ({ mtimeMs }) => mtimeMs,
-    () => 0,
-  );
+  // A build that is newer than the child makes another program under the same version number.
+  const compiled = import.meta.url.includes('/dist/');
+  const built = compiled ? (await stat(join(packageRoot(), 'dist', '.tsbuildinfo'))).mtimeMs : 0;
   return `${packageVersion()}-${hashOf([JSON.stringify(of), String(built)])}`;
 }
 
@@ -364,7 +376,9 @@ async function restartOnChange(supervisor: Supervisor, say: Say, signal: AbortSi
       if (filename === null || !isSource(filename)) continue;
       await delay(300, undefined, { signal }); // an editor writes more than one file
       say(`${filename} has changed: starting api, engine and host again`);
-      await Promise.all(mains.map((name) => supervisor.restart(name).catch((error: unknown) => say(`${name}: ${error instanceof Error ? error.message : String(error)}`))));
+      await Promise.all(
+        mains.map((name) => supervisor.restart(name).catch((error: unknown) => say(`${name}: ${error instanceof Error ? error.message : String(error)}`))),
+      );
     }
   } catch (error) {
     if (!signal.aborted) log.error({ err: error }, 'source files are no longer watched');
@@ -373,5 +387,7 @@ async function restartOnChange(supervisor: Supervisor, say: Say, signal: AbortSi
 
 /** Whether a change of this path, relative to the package, is one of the program. */
 export function isSource(path: string): boolean {
-  return /^(activities|api|config|contract|dashboard|db|engine|host|mains|scheduling|service|templates|temporal|workflows)\/.*\.(ts|js|yaml|sql|eta|css)$|^(config|logging)\.ts$|^config\/.*\.yaml$/.test(path.replaceAll('\\', '/'));
+  return /^(activities|api|config|contract|dashboard|db|engine|host|mains|scheduling|service|templates|temporal|workflows)\/.*\.(ts|js|yaml|sql|eta|css)$|^(config|logging)\.ts$|^config\/.*\.yaml$/.test(
+    path.replaceAll('\\', '/'),
+  );
 }

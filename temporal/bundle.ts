@@ -51,8 +51,14 @@ async function contentHash(workflowsPath: string, sources: readonly string[]): P
   const hash = createHash('sha256').update(`${sdk.version}\0${workflowsPath}\0`);
   for (const source of sources) {
     const entries = await readdir(source, { recursive: true, withFileTypes: true });
-    const files = entries.filter((entry) => entry.isFile() && extname(entry.name) === extension && !entry.name.endsWith('.d.ts')).map((entry) => join(entry.parentPath, entry.name));
-    for (const file of files.sort()) hash.update(`${relative(source, file)}\0`).update(await readFile(file)).update('\0');
+    const files = entries
+      .filter((entry) => entry.isFile() && extname(entry.name) === extension && !entry.name.endsWith('.d.ts'))
+      .map((entry) => join(entry.parentPath, entry.name));
+    for (const file of files.sort())
+      hash
+        .update(`${relative(source, file)}\0`)
+        .update(await readFile(file))
+        .update('\0');
   }
   return hash.digest('hex').slice(0, 32);
 }

@@ -62,7 +62,9 @@ export async function prepareCluster(home: string, say: Say, systemDir = '/var/l
     say('PostgreSQL: making the database, once');
     await initialise(join(native, 'bin', 'initdb'), dataDir, user, password);
   } else if (version !== (await majorOf(cluster))) {
-    throw new PostgresUnavailable(`${dataDir} was written by PostgreSQL ${version}, and ${await majorOf(cluster)} cannot read it: use the release that wrote it to export the data, or ${remedy}.`);
+    throw new PostgresUnavailable(
+      `${dataDir} was written by PostgreSQL ${version}, and ${await majorOf(cluster)} cannot read it: use the release that wrote it to export the data, or ${remedy}.`,
+    );
   }
   await clearStalePostmaster(dataDir);
   return cluster;
@@ -128,7 +130,10 @@ async function dataDirectory(home: string, own: string, user: ServerUser | null,
     await chown(own, user.uid, user.gid);
     return own;
   }
-  const hash = createHash('sha256').update(await realpath(home)).digest('hex').slice(0, 16);
+  const hash = createHash('sha256')
+    .update(await realpath(home))
+    .digest('hex')
+    .slice(0, 16);
   const directory = join(systemDir, hash);
   say(`PostgreSQL: its user cannot reach ${own}, so the data is in ${directory}`);
   await mkdir(systemDir, { recursive: true, mode: 0o711 });
@@ -163,7 +168,9 @@ async function serverUser(): Promise<ServerUser> {
     await run('useradd', ['--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin', 'postgres']);
     return await ids();
   } catch (error) {
-    throw new PostgresUnavailable(`PostgreSQL refuses to run as root and a user "postgres" could not be made: start as another user, or ${remedy}.`, { cause: error });
+    throw new PostgresUnavailable(`PostgreSQL refuses to run as root and a user "postgres" could not be made: start as another user, or ${remedy}.`, {
+      cause: error,
+    });
   }
 }
 
@@ -179,7 +186,9 @@ async function reachableBinaries(user: ServerUser | null, systemDir: string, say
     native = dirname(dirname(postgres));
     version = (JSON.parse(await readFile(join(dirname(native), 'package.json'), 'utf8')) as { version: string }).version;
   } catch (error) {
-    throw new PostgresUnavailable(`There is no PostgreSQL for this machine (${name} is not installed): run npm ci without --omit=optional, or ${remedy}.`, { cause: error });
+    throw new PostgresUnavailable(`There is no PostgreSQL for this machine (${name} is not installed): run npm ci without --omit=optional, or ${remedy}.`, {
+      cause: error,
+    });
   }
   for (const file of ['postgres', 'initdb']) {
     const path = join(native, 'bin', file);

@@ -31,14 +31,21 @@ export async function providePostgres({ url, home, say }: ProvidePostgresOptions
 async function serverVersion(url: string): Promise<string> {
   const sql = postgres(url, { max: 1, connect_timeout: 10, onnotice: () => {} });
   try {
-    const [row] = await sql<{ version: string; number: number }[]>`select current_setting('server_version') as version, current_setting('server_version_num')::int as number`;
+    const [row] = await sql<
+      { version: string; number: number }[]
+    >`select current_setting('server_version') as version, current_setting('server_version_num')::int as number`;
     if (row === undefined || row.number < 150_000) {
-      throw new PostgresUnavailable(`The PostgreSQL at ${withoutPassword(url)} is ${row?.version}; 15 or later is needed: upgrade it, or unset DATABASE_URL to have one started.`);
+      throw new PostgresUnavailable(
+        `The PostgreSQL at ${withoutPassword(url)} is ${row?.version}; 15 or later is needed: upgrade it, or unset DATABASE_URL to have one started.`,
+      );
     }
     return row.version;
   } catch (error) {
     if (error instanceof PostgresUnavailable) throw error;
-    throw new PostgresUnavailable(`The PostgreSQL at ${withoutPassword(url)} (DATABASE_URL) does not answer: start it, or unset DATABASE_URL to have one started.`, { cause: error });
+    throw new PostgresUnavailable(
+      `The PostgreSQL at ${withoutPassword(url)} (DATABASE_URL) does not answer: start it, or unset DATABASE_URL to have one started.`,
+      { cause: error },
+    );
   } finally {
     await sql.end({ timeout: 5 });
   }

@@ -70,7 +70,11 @@ export function chooseTemporal(facts: TemporalFacts): TemporalChoice {
     return { kind: 'build', why: `${downloadFault}; Go ${facts.go} is here` };
   }
   const buildFault =
-    facts.buildFault !== undefined ? `the build failed (${facts.buildFault})` : facts.go === null ? 'Go is not installed' : `Go ${facts.go} is older than ${goVersionMin}`;
+    facts.buildFault !== undefined
+      ? `the build failed (${facts.buildFault})`
+      : facts.go === null
+        ? 'Go is not installed'
+        : `Go ${facts.go} is older than ${goVersionMin}`;
   return {
     kind: 'none',
     why: `no Temporal server can be had: ${pathFault}, ${cacheFault}, ${downloadFault}, ${buildFault}`,

@@ -51,7 +51,11 @@ export async function downloadTemporal(cacheDir: string, say: Say): Promise<stri
   const known = await publishedChecksum(`temporal_cli_${temporalCliVersion}_${os}_${cpu}.tar.gz`);
   const actual = createHash('sha256').update(archive).digest('hex');
   if (known !== null && known !== actual) throw new Error(`its checksum is ${actual}, published is ${known}`);
-  say(known === null ? 'Temporal: the published checksum could not be read; the download is trusted by its TLS certificate' : 'Temporal: the checksum is the published one');
+  say(
+    known === null
+      ? 'Temporal: the published checksum could not be read; the download is trusted by its TLS certificate'
+      : 'Temporal: the checksum is the published one',
+  );
   await mkdir(cacheDir, { recursive: true });
   const directory = join(cacheDir, `temporal-download-${process.pid}`);
   await mkdir(directory, { recursive: true });
@@ -140,7 +144,10 @@ export async function buildTemporal(moduleDir: string, cacheDir: string, say: Sa
   const progress = setInterval(() => say(`Temporal: still building, ${Math.round((Date.now() - startedMs) / 1000)} s`), progressEveryMs);
   try {
     await new Promise<void>((resolve, reject) => {
-      const child = spawn('go', ['build', '-mod=readonly', '-o', built, 'github.com/temporalio/cli/cmd/temporal'], { cwd: buildDir, stdio: ['ignore', 'ignore', 'pipe'] });
+      const child = spawn('go', ['build', '-mod=readonly', '-o', built, 'github.com/temporalio/cli/cmd/temporal'], {
+        cwd: buildDir,
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
       let printed = '';
       child.stderr.on('data', (chunk: Buffer) => {
         printed = (printed + chunk.toString()).slice(-4_000);

@@ -66,10 +66,15 @@ async function foreignVersion(address: string): Promise<string> {
   try {
     serverVersion = await askServerVersion(address, 10_000);
   } catch (error) {
-    throw new TemporalUnavailable(`The Temporal server at ${address} (TEMPORAL_ADDRESS) does not answer: start it, or unset TEMPORAL_ADDRESS to have one started.`, { cause: error });
+    throw new TemporalUnavailable(
+      `The Temporal server at ${address} (TEMPORAL_ADDRESS) does not answer: start it, or unset TEMPORAL_ADDRESS to have one started.`,
+      { cause: error },
+    );
   }
   if (compareVersions(serverVersion, serverVersionMin) < 0) {
-    throw new TemporalUnavailable(`The Temporal server at ${address} is ${serverVersion}; ${serverVersionMin} or later is needed: upgrade it, or unset TEMPORAL_ADDRESS to have one started.`);
+    throw new TemporalUnavailable(
+      `The Temporal server at ${address} is ${serverVersion}; ${serverVersionMin} or later is needed: upgrade it, or unset TEMPORAL_ADDRESS to have one started.`,
+    );
   }
   return serverVersion;
 }

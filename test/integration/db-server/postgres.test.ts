@@ -6,7 +6,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import postgres from 'postgres';
 import { afterAll, expect, onTestFinished, test } from 'vitest';
-import { clearStalePostmaster, clusterUrl, postgresCommand, prepareCluster, type PostgresCluster, PostgresUnavailable } from '../../../db/server/postgres-cluster.js';
+import {
+  clearStalePostmaster,
+  clusterUrl,
+  postgresCommand,
+  prepareCluster,
+  type PostgresCluster,
+  PostgresUnavailable,
+} from '../../../db/server/postgres-cluster.js';
 import { ensureDatabase, providePostgres } from '../../../db/server/provide-postgres.js';
 
 const folders: string[] = [];
@@ -45,25 +52,29 @@ async function serve(cluster: PostgresCluster): Promise<{ process: ChildProcess;
 test.each([
   ['that everybody may pass', 0o755],
   ['that only its owner may enter', 0o700],
-])('a database is made and served below a folder %s, as root too', async (_case, mode) => {
-  const { home, systemDir } = await places(mode);
-  const said: string[] = [];
-  const cluster = await prepareCluster(home, (line) => said.push(line), systemDir);
-  const { port } = await serve(cluster);
-  const url = await ensureDatabase(cluster, port);
-  const sql = postgres(url, { max: 1 });
-  onTestFinished(() => sql.end({ timeout: 1 }));
-  const [row] = await sql<{ version: string; encoding: string; connections: string }[]>`
+])(
+  'a database is made and served below a folder %s, as root too',
+  async (_case, mode) => {
+    const { home, systemDir } = await places(mode);
+    const said: string[] = [];
+    const cluster = await prepareCluster(home, (line) => said.push(line), systemDir);
+    const { port } = await serve(cluster);
+    const url = await ensureDatabase(cluster, port);
+    const sql = postgres(url, { max: 1 });
+    onTestFinished(() => sql.end({ timeout: 1 }));
+    const [row] = await sql<{ version: string; encoding: string; connections: string }[]>`
     select current_setting('server_version') as version, current_setting('server_encoding') as encoding, current_setting('max_connections') as connections`;
-  expect(row).toMatchObject({ version: expect.stringMatching(/^18/), encoding: 'UTF8', connections: '200' });
-  if (process.getuid?.() === 0 && mode === 0o700) {
-    expect(cluster.dataDir.startsWith(systemDir)).toBe(true);
-    expect((await readFile(join(home, 'postgres', 'location'), 'utf8')).trim()).toBe(join(cluster.dataDir, '..'));
-    expect(said.join('\n')).toContain(systemDir);
-  } else {
-    expect(cluster.dataDir).toBe(join(home, 'postgres', 'data'));
-  }
-}, 60_000);
+    expect(row).toMatchObject({ version: expect.stringMatching(/^18/), encoding: 'UTF8', connections: '200' });
+    if (process.getuid?.() === 0 && mode === 0o700) {
+      expect(cluster.dataDir.startsWith(systemDir)).toBe(true);
+      expect((await readFile(join(home, 'postgres', 'location'), 'utf8')).trim()).toBe(join(cluster.dataDir, '..'));
+      expect(said.join('\n')).toContain(systemDir);
+    } else {
+      expect(cluster.dataDir).toBe(join(home, 'postgres', 'data'));
+    }
+  },
+  60_000,
+);
 
 test('the password is kept from others, asked for, and the same at the next start, as is the data', async () => {
   const { home, systemDir } = await places(0o755);

@@ -67,9 +67,25 @@ test('a workflow runs from the cached bundle, with a local activity and a step o
   const standIn = join(import.meta.dirname, 'stand-in');
   const bundle = { workflowsPath: join(standIn, 'index.ts'), sources: [standIn, changing] };
   try {
-    const workflows = await createWorkflowWorker({ connection, namespace: target.namespace, log, cacheDir: directory, bundle, activities: { enter: async (name: string) => `hello ${name}` } });
-    const general = await createActivityWorker({ connection, namespace: target.namespace, taskQueue: 'general', slots: 2, graceMs: 1_000, activities: { shout: async (text: string) => text.toUpperCase() } });
-    const result = await workflows.runUntil(general.runUntil(client.workflow.execute('standIn', { args: ['line'], workflowId: 'stand-in', taskQueue: workflowQueue })));
+    const workflows = await createWorkflowWorker({
+      connection,
+      namespace: target.namespace,
+      log,
+      cacheDir: directory,
+      bundle,
+      activities: { enter: async (name: string) => `hello ${name}` },
+    });
+    const general = await createActivityWorker({
+      connection,
+      namespace: target.namespace,
+      taskQueue: 'general',
+      slots: 2,
+      graceMs: 1_000,
+      activities: { shout: async (text: string) => text.toUpperCase() },
+    });
+    const result = await workflows.runUntil(
+      general.runUntil(client.workflow.execute('standIn', { args: ['line'], workflowId: 'stand-in', taskQueue: workflowQueue })),
+    );
     expect(result).toBe('HELLO LINE');
 
     const built = await workflowBundle({ directory, log, ...bundle });

@@ -63,7 +63,18 @@ test('every fault is named with its path, all at once, and no value is shown [CF
     'api: { port: 99999, hots: secret-1 }\ndatabase: { pool_size: secret-2, host: "${NOWHERE}" }\nlogging: { level: secret-3 }\nmodels: { allow_pull: secret-4 }\nunknown: 1\nlimits: { output: 1 parsec }\n',
     { TEMPORAL_ADDRESS: 'secret-5', MAX_WORKERS: '-1' },
   );
-  for (const path of ['api.port', 'api.hots', 'database.pool_size', 'database.host', 'logging.level', 'models.allow_pull', 'unknown', 'limits.output', 'temporal.address (TEMPORAL_ADDRESS)', 'concurrency.max_workers (MAX_WORKERS)']) {
+  for (const path of [
+    'api.port',
+    'api.hots',
+    'database.pool_size',
+    'database.host',
+    'logging.level',
+    'models.allow_pull',
+    'unknown',
+    'limits.output',
+    'temporal.address (TEMPORAL_ADDRESS)',
+    'concurrency.max_workers (MAX_WORKERS)',
+  ]) {
     expect(faults).toContainEqual(expect.stringMatching(new RegExp(`^${path.replaceAll(/[().]/g, '\\$&')}: .+`)));
   }
   expect(faults).toHaveLength(10);

@@ -6,7 +6,9 @@ import { createLogger, createRotatingFile } from '../../../logging.js';
 
 function logger(format: 'json' | 'text', level: 'DEBUG' | 'INFO' | 'WARNING' | 'ERROR' = 'INFO') {
   const lines: string[] = [];
-  const log = createLogger({ level, format, handlers: [], file: { path: '', maxSizeBytes: 1, backupCount: 0 } }, 'api', [{ write: (line) => lines.push(line) }]);
+  const log = createLogger({ level, format, handlers: [], file: { path: '', maxSizeBytes: 1, backupCount: 0 } }, 'api', [
+    { write: (line) => lines.push(line) },
+  ]);
   return { log, lines, last: () => JSON.parse(lines.at(-1) as string) as Record<string, unknown> };
 }
 
@@ -15,7 +17,15 @@ const task = '0192f3a4-0000-7000-8000-000000000001';
 test('a JSON line carries task_id and workflow_id, however its writer calls them [OBS-07] [OBS-08]', () => {
   const { log, last } = logger('json');
   log.info({ taskId: task, queue: 'general' }, 'granted');
-  expect(last()).toMatchObject({ level: 'INFO', name: 'Orchestrator', main: 'api', msg: 'granted', task_id: task, workflow_id: `task-${task}`, queue: 'general' });
+  expect(last()).toMatchObject({
+    level: 'INFO',
+    name: 'Orchestrator',
+    main: 'api',
+    msg: 'granted',
+    task_id: task,
+    workflow_id: `task-${task}`,
+    queue: 'general',
+  });
   log.child({ task_id: task, workflowId: 'other' }).warn('late');
   expect(last()).toMatchObject({ level: 'WARNING', task_id: task, workflow_id: 'other' });
 });
@@ -41,7 +51,10 @@ test('secrets are never written, wherever they stand', () => {
   for (const format of ['json', 'text'] as const) {
     const { log, lines } = logger(format);
     const err = new Error('clone of https://me:hunter2@git.example/x failed', { cause: new Error('Authorization: Bearer hunter2hunter2') });
-    log.error({ password: 'hunter2', nested: { apiKey: 'hunter2', list: [{ 'x-api-key': 'hunter2' }] }, url: 'postgres://o:hunter2@db/o', err }, 'failed at https://hunter2@git.example/');
+    log.error(
+      { password: 'hunter2', nested: { apiKey: 'hunter2', list: [{ 'x-api-key': 'hunter2' }] }, url: 'postgres://o:hunter2@db/o', err },
+      'failed at https://hunter2@git.example/',
+    );
     expect(lines.join('')).not.toContain('hunter2');
     expect(lines.join('')).toContain('git.example');
   }

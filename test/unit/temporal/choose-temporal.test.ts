@@ -18,7 +18,10 @@ test('ways are looked at one after the other: PATH, cache, download, Go', () => 
   expect(chooseTemporal({ address: null })).toEqual({ kind: 'look', at: 'path' });
   expect(chooseTemporal({ address: null, onPath })).toMatchObject({ kind: 'binary', path: '/usr/bin/temporal' });
   expect(chooseTemporal({ address: null, onPath: null })).toEqual({ kind: 'look', at: 'cache' });
-  expect(chooseTemporal({ address: null, onPath: null, cached: { path: '/cache/temporal', serverVersion: '1.31.0' } })).toMatchObject({ kind: 'binary', path: '/cache/temporal' });
+  expect(chooseTemporal({ address: null, onPath: null, cached: { path: '/cache/temporal', serverVersion: '1.31.0' } })).toMatchObject({
+    kind: 'binary',
+    path: '/cache/temporal',
+  });
   expect(chooseTemporal(nothing)).toMatchObject({ kind: 'download' });
   expect(chooseTemporal({ ...nothing, downloadFault: 'no answer in 5 s' })).toEqual({ kind: 'look', at: 'go' });
   expect(chooseTemporal({ ...nothing, downloadFault: 'no answer in 5 s', go: '1.26.4' })).toMatchObject({ kind: 'build' });
@@ -53,7 +56,15 @@ test('the module that is built is the version that is downloaded', async () => {
 test('a server is started on loopback, with its file in the installation and its writes flushed', () => {
   const { args } = temporalCommand({ binary: '/bin/temporal', directory: '/home/o/temporal', port: 7233, uiPort: 8233, namespaces: ['orchestra'] });
   const line = args.join(' ');
-  for (const part of ['--ip 127.0.0.1', '--ui-ip 127.0.0.1', '--db-filename /home/o/temporal/temporal.db', 'journal_mode=wal', 'synchronous=full', 'frontend.enableCancelWorkerPollsOnShutdown=true', 'matching.priorityLevels=60']) {
+  for (const part of [
+    '--ip 127.0.0.1',
+    '--ui-ip 127.0.0.1',
+    '--db-filename /home/o/temporal/temporal.db',
+    'journal_mode=wal',
+    'synchronous=full',
+    'frontend.enableCancelWorkerPollsOnShutdown=true',
+    'matching.priorityLevels=60',
+  ]) {
     expect(line).toContain(part);
   }
 });

@@ -1,0 +1,114 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { isLive, processStartTime, readProcessFile } from '../../../mains/process-file.js';
+import { eventually } from '../../support/servers.js';
+
+interface Run {
+  readonly process: ChildProcess;
+  readonly printed: () => string;
+  readonly ended: Promise<number | null>;
+}
+
+const names = ['postgres', 'temporal', 'engine', 'host', 'api'] as const;
+
+/** `orchestra` as a person starts it, save that the servers of the machine are left alone. */
+function orchestra(args: readonly string[], env: Record<string, string>): Run {
+  const cli = join(import.meta.dirname, '../../../cli/main.ts');
+  const { DATABASE_URL: _database, TEMPORAL_ADDRESS: _temporal, ...surroundings } = process.env;
+  const child = spawn(process.execPath, ['--import', 'tsx', cli, ...args], {
+    env: { ...surroundings, OLLAMA_HOST: '127.0.0.1:9', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+  }
+  const ended = once(child, 'close').then(([code]) => code as number | null);
+  return { process: child, printed: () => text, ended };
+}
+
+async function newHome(): Promise<string> {
+  const home = await mkdtemp(join(tmpdir(), 'orchestra-up-'));
+  await chmod(home, 0o755);
+  onTestFinished(async () => {
+    for (const name of ['up', ...names]) {
+      const file = await readProcessFile(home, name);
+      if (file !== null && (await isLive(file))) process.kill(file.pid, 'SIGKILL');
+    }
+    await rm(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  });
+  return home;
+}
+
+async function ready(run: Run): Promise<string> {
+  await eventually(
+    () => {
+      if (run.process.exitCode !== null) throw new Error(run.printed());
+      return run.printed().includes('is ready.');
+    },
+    { timeoutMs: 240_000 },
+  );
+  return /Dashboard and API +(http:\S+)/.exec(run.printed())?.[1] ?? '';
+}
+
+test('up starts everything, survives a kill -9 with its children adopted, and ends clean [fault-35] [DUR-11]', async () => {
+  const home = await newHome();
+  const env = { ORCHESTRA_HOME: home, PORT: '0', SHUTDOWN_GRACE_SECONDS: '5' };
+  const first = orchestra(['up', '--no-ollama'], env);
+  const address = await ready(first);
+  expect((await fetch(`${address}/readyz`)).status).toBe(200);
+  expect((await stat(join(home, 'admin.key'))).mode & 0o777).toBe(0o600);
+  const key = (await readFile(join(home, 'admin.key'), 'utf8')).trim();
+  expect((await fetch(`${address}/api/v1/tasks`, { headers: { 'x-api-key': key } })).status).toBe(200);
+  const webUi = /Temporal Web UI +(http:\S+)/.exec(first.printed())?.[1] ?? '';
+  expect((await fetch(webUi)).status).toBe(200);
+
+  const second = orchestra(['up', '--no-ollama'], env);
+  expect(await second.ended).toBe(1);
+  expect(second.printed()).toContain('is in use by process');
+
+  const before = await Promise.all(names.map((name) => readProcessFile(home, name)));
+  first.process.kill('SIGKILL');
+  await first.ended;
+  const again = orchestra(['up', '--no-ollama'], env);
+  expect(await ready(again)).toBe(address);
+  expect(await Promise.all(names.map((name) => readProcessFile(home, name)))).toEqual(before);
+
+  again.process.kill('SIGTERM');
+  expect(await again.ended).toBe(0);
+  for (const file of before) expect(await processStartTime(file?.pid ?? 0)).toBeNull();
+  for (const name of ['up', ...names]) expect(await readProcessFile(home, name)).toBeNull();
+}, 600_000);
+
+test('a database that does not answer is one sentence, without its password, and exit code 1', async () => {
+  const run = orchestra(['up', '--no-ollama'], { ORCHESTRA_HOME: await newHome(), DATABASE_URL: 'postgres://o:secret@127.0.0.1:9/o' });
+  expect(await run.ended).toBe(1);
+  expect(run.printed()).toContain(
+    'orchestra up: The PostgreSQL at 127.0.0.1:9/o (DATABASE_URL) does not answer: start it, or unset DATABASE_URL to have one started.',
+  );
+  expect(run.printed()).not.toContain('secret');
+}, 240_000);
+
+test('a fault of the configuration is told by its path and nothing starts [CFG-01]', async () => {
+  const run = orchestra(['engine'], { PORT: 'many', LOG_LEVEL: 'loud', ORCHESTRA_HOME: await newHome() });
+  expect(await run.ended).toBe(2);
+  expect(run.printed()).toMatch(/has 2 faults:\n {2}api\.port \(PORT\): .+\n {2}logging\.level \(LOG_LEVEL\): /);
+}, 60_000);
+
+test('a main without a database says what to do', async () => {
+  const run = orchestra(['api'], { ORCHESTRA_HOME: await newHome() });
+  expect(await run.ended).toBe(1);
+  expect(run.printed()).toContain('No database is named: set DATABASE_URL, or start everything with `orchestra up`.');
+}, 60_000);
+
+test('a command that does not exist ends with 2 and shows the ones that do', async () => {
+  const run = orchestra(['upp'], {});
+  expect(await run.ended).toBe(2);
+  expect(run.printed()).toContain("unknown command 'upp'");
+}, 60_000);
