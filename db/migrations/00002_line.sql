@@ -128,7 +128,9 @@ begin
 
   if not v_blocked and t.cancel_requested_at is null then
     if line_try_lock()
-      and not exists (select 1 from line where pool = p_pool and state = 'waiting' and not_before < 'infinity' and not_before <= clock_timestamp() and id <> v_row)
+      -- ordered, since a search for just any row would read the table from its start, through all that is done
+      and (select id from line where pool = p_pool and state = 'waiting' and not_before < 'infinity' and not_before <= clock_timestamp() and id <> v_row
+        order by level desc, exact desc, pos, id limit 1) is null
       and not exists (select 1 from holds where name = v_hold and (task_id, attempt) is distinct from (p_task, p_attempt)) then
       if p_pool = 'general' then
         select 'general', 0, s into v_host, v_epoch, v_slot
