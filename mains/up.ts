@@ -100,11 +100,9 @@ interface Started {
 type Say = (line: string) => void;
 
 async function startAll(options: UpOptions, { config, log, stopping }: MainContext, supervisor: Supervisor, say: Say): Promise<Started> {
-  const [database, temporal, ollama] = await allOrFirstFault([
-    startPostgres(config, supervisor, say),
-    startTemporal(config, supervisor, say),
-    startOllama(options, config, supervisor, say),
-  ]);
+  const parts = [startPostgres(config, supervisor, say), startTemporal(config, supervisor, say), startOllama(options, config, supervisor, say)] as const;
+  await Promise.allSettled(parts); // so that a fault of one leaves no other half started
+  const [database, temporal, ollama] = await Promise.all(parts);
   stopping.throwIfAborted();
   await migrate(database, log);
   const adminKeyFile = await adminKey(database, config.home, log);
@@ -139,15 +137,10 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
     stopSignal: 'SIGTERM',
     stopTimeoutMs: config.shutdown.graceMs + 20_000,
   });
-  await allOrFirstFault(mains.map(async (name) => supervisor.start(specOf(name))));
+  const starts = mains.map((name) => supervisor.start(specOf(name)));
+  await Promise.allSettled(starts);
+  await Promise.all(starts);
   return { addresses: { api: addressOf(config, port), temporalUi: temporal.uiAddress, adminKeyFile }, laterOllama: ollama.later };
-}
-
-/** Like Promise.all, but lets every one of them settle first, so that what was started can be stopped. */
-async function allOrFirstFault<T extends readonly unknown[]>(parts: readonly [...{ [K in keyof T]: Promise<T[K]> }]): Promise<T> {
-  const whole = Promise.all(parts);
-  await Promise.allSettled(parts);
-  return (await whole) as unknown as T;
 }
 
 async function startPostgres(config: Config, supervisor: Supervisor, say: Say): Promise<string> {

@@ -21,7 +21,8 @@ async function compose(): Promise<{ services: Readonly<Record<string, Service>>;
 test('the compose file has every service, each with a health check [OPS-01]', async () => {
   const { services } = await compose();
   expect(Object.keys(services).sort()).toEqual(['api', 'engine', 'host', 'ollama', 'postgres', 'temporal', 'temporal-ui']);
-  for (const [name, service] of Object.entries(services)) expect(service.healthcheck?.test, name).toBeDefined();
+  const unchecked = Object.entries(services).filter(([, { healthcheck }]) => healthcheck?.test === undefined);
+  expect(unchecked).toEqual([]);
 });
 
 test('services wait for what they need, and what they wait for exists [OPS-01]', async () => {
