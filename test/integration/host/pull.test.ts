@@ -40,7 +40,7 @@ test('ten waiting steps bring one pull, and each task is told how far it is [MOD
   expect(pulling).toMatchObject({ loaded: false, residency: 'loading', queueDepth: 10 });
   downloads.go();
 
-  await eventually(async () => (await rig.sql`select 1 from line where id = ${rows[0]!} and state = 'granted'`).count === 1);
+  await eventually(async () => (await rig.sql`select 1 from line where id = any(${rows}::bigint[]) and state = 'granted'`).count === 1);
   expect(pulls).toEqual([name]);
   expect(registry.manifests('ten')).toBe(1);
   const told = await rig.sql<{ tasks: string }[]>`select count(distinct task_id) as tasks from task_events where kind = 'model_pull'`;
