@@ -52,7 +52,14 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
   await ensureNamespace(connection, namespace);
   const temporal = new Client({ connection, namespace });
   const sql = connect(database.url, { applicationName: 'api-test' });
-  const catalogue = await loadCatalogue([{ path: path.join(packageRoot(), 'templates'), source: 'built-in' }], steps, silent);
+  const catalogue = await loadCatalogue(
+    [
+      { path: path.join(packageRoot(), 'templates'), source: 'built-in' },
+      { path: path.join(import.meta.dirname, 'templates'), source: 'local' },
+    ],
+    steps,
+    silent,
+  );
   const deps: ServicesDeps = {
     sql,
     temporal: async () => temporal,

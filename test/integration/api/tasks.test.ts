@@ -134,6 +134,27 @@ describe('create', () => {
     expect(await countTasks()).toBe(before);
   });
 
+  test.each([[{ num_ctx: 1e9 }], [{ num_predict: -1 }], [{ keep_alive: -1 }], [{ num_gpu: 99 }], [{ host: 'x' }], [{ raw: true }], [{ images: ['x'] }], [{ unheard_of: 1 }]])(
+    'the model options %j are refused when they are submitted [bad-42]',
+    async (options) => {
+      const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', { template: 'with-options', parameters: { options } });
+      expect(answer.status).toBe(422);
+      expect(await answer.json()).toMatchObject({ code: 'invalid_parameters', errors: [{ path: 'parameters.options' }] });
+    },
+  );
+
+  test('options within their bounds are taken [bad-42]', async () => {
+    const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', { template: 'with-options', parameters: { options: { num_ctx: 2048, temperature: 0 } } });
+    expect(answer.status).toBe(201);
+  });
+
+  test('a task is found in the Temporal Web UI by its id, template, model and owner, and carries its priority [C1, TASK-13]', async () => {
+    const { id } = await api.task(api.keys.ann, { priority: 10, name: 'é'.repeat(200) });
+    const { searchAttributes, raw } = await run(id);
+    expect(searchAttributes).toMatchObject({ TaskId: [id], Template: ['ollama-inference'], Model: ['llama3.2:latest'], Owner: ['ann'] });
+    expect(raw.workflowExecutionInfo?.priority?.priorityKey).toBe(1);
+  });
+
   test('a password in a repository address does not come back in the error [bad-34, SEC-13]', async () => {
     const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', { template: 'git-script-execution', parameters: { repo_url: 'ftp://me:hunter2secret@example.com/r', script_path: 'run.sh', output_path: 'o.json' } });
     expect(answer.status).toBe(422);
@@ -283,11 +304,13 @@ describe('priority', () => {
   const patch = (id: string, priority: unknown) => api.request(api.keys.ann, 'PATCH', `/api/v1/tasks/${id}/priority`, { priority });
 
   test('a queued task takes a new priority and a new place [TASK-12]', async () => {
-    const { id } = await api.task(api.keys.ann, { priority: 1 });
-    const answer = await patch(id, 10);
+    const last = await api.task(api.keys.ann, { priority: 1 });
+    const [row] = await api.database.sql`select count(*)::integer as count from tasks where status = 'queued' and priority = 100`;
+    const answer = await patch(last.id, 10);
     expect(answer.status).toBe(200);
-    expect(await answer.json()).toMatchObject({ priority: 10, queue_position: 1 });
-    await api.request(api.keys.ann, 'DELETE', `/api/v1/tasks/${id}`);
+    const place = 1 + Number(row?.['count']);
+    expect(await answer.json()).toMatchObject({ priority: 10, queue_position: place });
+    expect(last.queue_position).toBeGreaterThan(place);
   });
 
   test.each([[0], [11], [5.5], ['5'], [null]])('priority %j is refused [TASK-12, bad-13]', async (priority) => {
