@@ -28,7 +28,7 @@ export interface Product {
   down(): Promise<readonly string[]>;
 }
 
-export async function createProduct(home: string, options: { models: boolean }): Promise<Product> {
+export async function createProduct(home: string, options: { models: boolean; env?: Readonly<Record<string, string>> }): Promise<Product> {
   await mkdir(path.join(home, 'files'), { recursive: true });
   const port = await freePort();
   const api = `http://127.0.0.1:${port}`;
@@ -39,6 +39,7 @@ export async function createProduct(home: string, options: { models: boolean }):
     PORT: String(port),
     TEMPLATES_DIRECTORY: path.join(import.meta.dirname, 'templates'),
     GIT_ALLOWED_SCHEMES: 'file',
+    ...options.env,
   };
   let child: ChildProcess | undefined;
   const running = () => child !== undefined && child.exitCode === null && child.signalCode === null;

@@ -1,0 +1,19 @@
+import path from 'node:path';
+import { benchCore } from './core.js';
+import { type Section, toMarkdown, writeSection } from './report.js';
+
+/** The benches by name; each starts what it needs and prints ours, the peer in the same run, and the bar. */
+const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = { core: benchCore };
+
+const usage = `npm run bench -- <${Object.keys(benches).join('|')}> [--scale 0.1] [--write]\n  --scale  a share of the full load, for a trial\n  --write  put the figures into docs/benchmarks.md`;
+const [name = '', ...flags] = process.argv.slice(2);
+const bench = benches[name];
+if (!bench) {
+  process.stderr.write(`${usage}\n`);
+  process.exit(2);
+}
+const scale = flags.includes('--scale') ? Number(flags[flags.indexOf('--scale') + 1]) : 1;
+const section = await bench(scale);
+process.stdout.write(`${toMarkdown(section)}\n`);
+if (flags.includes('--write')) await writeSection(path.join(import.meta.dirname, '..', 'docs', 'benchmarks.md'), name, section);
+process.exit(section.figures.some((figure) => figure.met === false) ? 1 : 0);
