@@ -105,7 +105,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     log,
     config: { priorityLevels: 60, temporalTimeoutMs: 2_000, version: 'test' },
     catalogue: () => catalogue,
-    deployment: { numCtx: config.models.numCtx, allowedRegistries: config.models.registries, timeoutSecondsMax: config.timeoutSecondsMax },
+    deployment: { numCtx: config.models.numCtx, allowedRegistries: config.models.registries, timeoutSecondsMax: config.timeoutSecondsMax, gitSchemes: config.git.allowedSchemes },
   });
   const app = createApp({
     services,
