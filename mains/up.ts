@@ -13,10 +13,11 @@ import { clusterUrl, postgresCommand, PostgresUnavailable } from '../db/server/p
 import { ensureDatabase, postgresAnswers, providePostgres } from '../db/server/provide-postgres.js';
 import { apiKeyUseCases } from '../service/api-keys.js';
 import { claimTemporalFile, provideTemporal, TemporalUnavailable } from '../temporal/server/provide-temporal.js';
-import { askServerVersion, freePort } from '../temporal/server/server-version.js';
+import { askServerVersion } from '../temporal/server/server-version.js';
 import { ownPriorityLevels, temporalCommand } from '../temporal/server/temporal-command.js';
 import { defaultApiPort } from './api.js';
 import { isLive, processStartTime, readProcessFile, readReadiness, removeProcessFile, writeProcessFile } from './process-file.js';
+import { releasePorts, reservePort } from './reserve-port.js';
 import { type MainContext, runMain, StartFault } from './run-main.js';
 import { type ChildSpec, createSupervisor, type Supervisor } from './supervise.js';
 
@@ -60,6 +61,7 @@ export async function runUp(options: UpOptions): Promise<void> {
           background.abort();
           await Promise.all([building, watching]);
           for (const name of [...mains, ...servers]) await supervisor.stop(name);
+          await releasePorts(config.cacheDir, reserved);
           await removeProcessFile(config.home, 'up');
         },
         stopTimeoutMs: 120_000,
@@ -67,6 +69,7 @@ export async function runUp(options: UpOptions): Promise<void> {
     } catch (error) {
       await supervisor.stop(...mains);
       for (const name of servers) await supervisor.stop(name);
+      await releasePorts(config.cacheDir, reserved);
       await removeProcessFile(config.home, 'up');
       throw error;
     }
@@ -147,7 +150,7 @@ async function startPostgres(config: Config, supervisor: Supervisor, say: Say): 
   const provided = await providePostgres({ url: config.database.url, home: config.home, say });
   if (provided.kind === 'foreign') return provided.url;
   const { cluster } = provided;
-  const port = await portOf(config.home, 'postgres', 0);
+  const port = await portOf(config, 'postgres', 0);
   const { file, args, user } = postgresCommand(cluster, port);
   const url = clusterUrl(cluster, port);
   const spec: ChildSpec = {
@@ -183,8 +186,8 @@ async function startTemporal(config: Config, supervisor: Supervisor, say: Say): 
   const provided = await provideTemporal({ address: config.temporal.address, path: config.path, cacheDir: config.cacheDir, say });
   if (provided.kind === 'foreign') return { address: provided.address, uiAddress, priorityLevels };
   const directory = join(config.home, 'temporal');
-  const port = await portOf(config.home, 'temporal', temporalPort);
-  const uiPort = await uiPortOf(config.home, directory, port);
+  const port = await portOf(config, 'temporal', temporalPort);
+  const uiPort = await uiPortOf(config, directory, port);
   await claimTemporalFile(directory, provided.serverVersion);
   const { file, args } = temporalCommand({ binary: provided.binary, directory, port, uiPort, namespaces: [] });
   const address = `127.0.0.1:${port}`;
@@ -209,16 +212,24 @@ async function startTemporal(config: Config, supervisor: Supervisor, say: Say): 
   return { address, uiAddress: `http://127.0.0.1:${uiPort}/namespaces/${namespace}/workflows`, priorityLevels: ownPriorityLevels };
 }
 
+const reserved = new Set<number>();
+
+async function reserve(config: Config, wanted: number): Promise<number> {
+  const port = await reservePort(config.cacheDir, wanted);
+  reserved.add(port);
+  return port;
+}
+
 /** The port of a server that an earlier start left alive, else the wanted one or a free one. */
-async function portOf(home: string, name: string, wanted: number): Promise<number> {
-  const file = await readProcessFile(home, name);
-  return file !== null && file.port !== null && (await isLive(file)) ? file.port : freePort(wanted);
+async function portOf(config: Config, name: string, wanted: number): Promise<number> {
+  const file = await readProcessFile(config.home, name);
+  return file !== null && file.port !== null && (await isLive(file)) ? file.port : reserve(config, wanted);
 }
 
 /** The Web UI's port, kept beside the server's file so that a server that is adopted is named with its own. */
-async function uiPortOf(home: string, directory: string, port: number): Promise<number> {
+async function uiPortOf(config: Config, directory: string, port: number): Promise<number> {
   const path = join(directory, 'web-ui.json');
-  const file = await readProcessFile(home, 'temporal');
+  const file = await readProcessFile(config.home, 'temporal');
   if (file !== null && (await isLive(file))) {
     try {
       const kept = JSON.parse(await readFile(path, 'utf8')) as { port: number; uiPort: number };
@@ -227,7 +238,7 @@ async function uiPortOf(home: string, directory: string, port: number): Promise<
       // the arguments will differ, and the server is replaced
     }
   }
-  const uiPort = await freePort(temporalUiPort);
+  const uiPort = await reserve(config, temporalUiPort);
   await mkdir(directory, { recursive: true });
   await writeFile(path, JSON.stringify({ port, uiPort }));
   return uiPort;
@@ -245,7 +256,7 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
   // A server of ours that an earlier start left would otherwise be taken for somebody else's.
   const left = await readProcessFile(config.home, 'ollama');
   const ownLives = left !== null && (await isLive(left));
-  const port = await portOf(config.home, 'ollama', ollamaDefaultPort);
+  const port = await portOf(config, 'ollama', ollamaDefaultPort);
   const run = async (binary: string) => {
     const home = join(config.home, 'ollama');
     const modelsDir = join(home, 'models');
@@ -316,9 +327,9 @@ async function apiPort(config: Config): Promise<number> {
   const live = await readProcessFile(config.home, 'api');
   if (live !== null && live.port !== null && (await isLive(live)) && (config.api.port === null || config.api.port === 0 || config.api.port === live.port))
     return live.port;
-  if (config.api.port === null) return freePort(defaultApiPort);
-  if (config.api.port === 0) return freePort();
-  if ((await freePort(config.api.port)) !== config.api.port) {
+  if (config.api.port === null) return reserve(config, defaultApiPort);
+  if (config.api.port === 0) return reserve(config, 0);
+  if ((await reserve(config, config.api.port)) !== config.api.port) {
     throw new StartFault(`Port ${config.api.port} is taken: set PORT to another one, or to 0 for any free one.`);
   }
   return config.api.port;
