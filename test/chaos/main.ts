@@ -57,31 +57,37 @@ async function createModels(product: Product): Promise<readonly string[]> {
   return names;
 }
 
+async function harmAndJudge(product: Product): Promise<readonly string[]> {
+  const watch = watchEnds();
+  await product.up();
+  const models = values.models ? await createModels(product) : [];
+  const faults = schedule(kills, seeded(seed, 'faults'), values.models ? [] : ['ollama', 'host']);
+  say(`seed ${seed}: ${tasks} tasks, ${kills} faults, ${product.home}`);
+  const spreadMs = faults.reduce((sum, fault) => sum + fault.afterMs + (fault.standsMs ?? 0), 0);
+  const [entries, hits] = await Promise.all([submitAll(product, { tasks, models, spreadMs }, seeded(seed, 'tasks')), harm(product, faults, say)]);
+  const repeated = entries.reduce((sum, { unanswered }) => sum + unanswered, 0);
+  say(`faults: ${[...hits].map(([target, count]) => `${target} ${count}`).join(', ')}; ${repeated} requests repeated; waiting for quiet`);
+  await product.up();
+  const sql = connect(await product.databaseUrl(), { applicationName: 'orchestra-chaos', connectionsMax: 2 });
+  try {
+    await untilQuiet(sql, watch.look);
+    return [...watch.breaches, ...(await judge(product, sql, entries, loadConfig(process.env).temporal.namespace))];
+  } finally {
+    await disconnect(sql);
+  }
+}
+
 async function run(home: string): Promise<readonly string[]> {
   const product = await createProduct(home, { models: values.models });
-  const watch = watchEnds();
+  const stopped = async () => (await product.down()).map((name) => `${name} outlived the end of orchestra up`);
+  let breaches: readonly string[];
   try {
-    await product.up();
-    const models = values.models ? await createModels(product) : [];
-    const faults = schedule(kills, seeded(seed, 'faults'), values.models ? [] : ['ollama', 'host']);
-    say(`seed ${seed}: ${tasks} tasks, ${kills} faults, ${home}`);
-    const spreadMs = faults.reduce((sum, fault) => sum + fault.afterMs + (fault.standsMs ?? 0), 0);
-    const [entries, hits] = await Promise.all([submitAll(product, { tasks, models, spreadMs }, seeded(seed, 'tasks')), harm(product, faults, say)]);
-    say(
-      `faults: ${[...hits].map(([target, count]) => `${target} ${count}`).join(', ')}; ${entries.reduce((sum, { unanswered }) => sum + unanswered, 0)} requests repeated; waiting for quiet`,
-    );
-    await product.up();
-    const sql = connect(await product.databaseUrl(), { applicationName: 'orchestra-chaos', connectionsMax: 2 });
-    try {
-      await untilQuiet(sql, watch.look);
-      return [...watch.breaches, ...(await judge(product, sql, entries, loadConfig(process.env).temporal.namespace))];
-    } finally {
-      await disconnect(sql);
-    }
-  } finally {
-    const left = await product.down();
-    if (left.length > 0) say(`still alive after the end: ${left.join(', ')}`);
+    breaches = await harmAndJudge(product);
+  } catch (error) {
+    await stopped();
+    throw error;
   }
+  return [...breaches, ...(await stopped())];
 }
 
 const home = await mkdtemp(path.join(tmpdir(), 'orchestra-chaos-'));

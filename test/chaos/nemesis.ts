@@ -36,7 +36,7 @@ export async function harm(product: Product, faults: readonly Fault[], say: (lin
 }
 
 async function harmUp(product: Product): Promise<boolean> {
-  product.killUp();
+  await product.killUp();
   await product.up();
   return true;
 }

@@ -18,13 +18,13 @@ export interface Product {
   readonly repository: string;
   /** Starts `orchestra up` unless it runs, and waits until it is ready. */
   up(): Promise<void>;
-  /** Kills `orchestra up` alone; its children live on. */
-  killUp(): void;
+  /** Kills `orchestra up` alone, and returns when it is gone; its children live on. */
+  killUp(): Promise<void>;
   /** The live processes by name, `up` left out. */
   processes(): Promise<ReadonlyMap<string, ProcessFile>>;
   headers(): Promise<Record<string, string>>;
   databaseUrl(): Promise<string>;
-  /** Ends everything cleanly. @returns names of processes that outlived it */
+  /** Ends everything cleanly. @returns names of processes that outlived it; they are killed then */
   down(): Promise<readonly string[]>;
 }
 
@@ -78,7 +78,12 @@ export async function createProduct(home: string, options: { models: boolean; en
       }
       await ready();
     },
-    killUp: () => void child?.kill('SIGKILL'),
+    async killUp() {
+      if (child === undefined || !running()) return;
+      const end = once(child, 'exit');
+      child.kill('SIGKILL');
+      await end;
+    },
     async headers() {
       const key = await readFile(path.join(home, 'admin.key'), 'utf8');
       return { 'x-api-key': key.trim(), 'content-type': 'application/json' };
@@ -96,7 +101,11 @@ export async function createProduct(home: string, options: { models: boolean; en
         await end;
       }
       const left: string[] = [];
-      for (const [name, file] of before) if (await isLive(file)) left.push(name);
+      for (const [name, file] of before) {
+        if (!(await isLive(file))) continue;
+        process.kill(file.pid, 'SIGKILL');
+        left.push(name);
+      }
       return left;
     },
   };
