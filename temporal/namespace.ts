@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
+import { isAlreadyExists, isNotFound } from './grpc-status.js';
 import { compareVersions, serverVersionMin } from './server/choose-temporal.js';
 
 /** By which a person finds a task's run in the Temporal Web UI; all of type Keyword. */
@@ -8,8 +9,6 @@ export const searchAttributes = ['TaskId', 'Template', 'Model', 'Status', 'Owner
 
 const retentionDays = 30;
 const keyword = 2; // temporal.api.enums.v1.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-const notFound = 5; // grpc status NOT_FOUND
-const alreadyExists = 6; // grpc status ALREADY_EXISTS
 
 /** What a server says of itself, as far as we depend on it. */
 export interface ServerFacts {
@@ -57,11 +56,11 @@ async function createOrRaise(connection: Connection, namespace: string): Promise
       await connection.workflowService.updateNamespace({ namespace, config: { workflowExecutionRetentionTtl: retention } });
     }
   } catch (error) {
-    if (codeOf(error) !== notFound) throw error;
+    if (!isNotFound(error)) throw error;
     try {
       await connection.workflowService.registerNamespace({ namespace, description: 'AI Task Orchestra', workflowExecutionRetentionPeriod: retention });
     } catch (again) {
-      if (codeOf(again) !== alreadyExists) throw again; // another starter was first
+      if (!isAlreadyExists(again)) throw again; // another starter was first
     }
   }
 }
@@ -77,7 +76,7 @@ async function registerSearchAttributes(connection: Connection, namespace: strin
     try {
       await connection.operatorService.addSearchAttributes({ namespace, searchAttributes: Object.fromEntries(names.map((name) => [name, keyword])) });
     } catch (error) {
-      if (codeOf(error) !== alreadyExists) throw error;
+      if (!isAlreadyExists(error)) throw error;
     }
     return (await missing()).length === 0;
   });
@@ -95,8 +94,4 @@ async function until(deadlineMs: number, fault: string, ask: () => Promise<boole
     if (Date.now() > deadlineMs) throw new Error(fault, { cause });
     await delay(100);
   }
-}
-
-function codeOf(error: unknown): number | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'number' ? error.code : undefined;
 }

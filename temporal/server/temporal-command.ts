@@ -18,9 +18,8 @@ export const temporalDynamicConfig: Readonly<Record<string, boolean | number>> =
   'history.visibilityProcessorMaxPollRPS': 5000,
 };
 
-/** `matching.priorityLevels` of a server that we start, and of one that we only know the address of. */
+/** `matching.priorityLevels` of a server that we start. One that we only know the address of has 5 unless the configuration says otherwise. */
 export const ownPriorityLevels = 60;
-export const foreignPriorityLevels = 5;
 
 /** A program to start: never a shell string. */
 export interface ServerCommand {
