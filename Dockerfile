@@ -17,6 +17,7 @@ COPY --from=build /app/dist dist
 COPY --from=build /app/config config
 COPY --from=build /app/db/migrations db/migrations
 COPY --from=build /app/templates templates
+COPY --from=build /app/dashboard dashboard
 RUN mkdir /data && chown node:node /data
 ENV NODE_ENV=production ORCHESTRA_ENV=production ORCHESTRA_HOME=/data ORCHESTRA_CACHE=/data/cache
 USER node

@@ -3,6 +3,7 @@ import { createApp } from '../api/app.js';
 import { listen } from '../api/server.js';
 import { steps } from '../activities/steps/index.js';
 import { packageRoot, packageVersion } from '../config.js';
+import { serveStatusPage } from '../dashboard/status-page.js';
 import { disconnect } from '../db/connect.js';
 import { createServices } from '../service/services.js';
 import { loadCatalogue } from '../templates/catalogue.js';
@@ -53,6 +54,7 @@ export async function runApi(): Promise<void> {
         version,
       },
     });
+    serveStatusPage(app);
     const port = config.api.port ?? defaultApiPort;
     const server = await listen(app, { hostname: config.api.host, port, log }).catch((error: NodeJS.ErrnoException) => {
       throw error.code === 'EADDRINUSE' ? new StartFault(`Port ${port} is taken: set PORT to another one, or to 0 for any free one.`) : error;

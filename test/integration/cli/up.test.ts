@@ -63,6 +63,7 @@ test('up starts everything, survives a kill -9 with its children adopted, and en
   const first = orchestra(['up', '--no-ollama'], env);
   const address = await ready(first);
   expect((await fetch(`${address}/readyz`)).status).toBe(200);
+  expect(await (await fetch(address)).text()).toContain('<html');
   expect((await stat(join(home, 'admin.key'))).mode & 0o777).toBe(0o600);
   const key = (await readFile(join(home, 'admin.key'), 'utf8')).trim();
   expect((await fetch(`${address}/api/v1/tasks`, { headers: { 'x-api-key': key } })).status).toBe(200);
