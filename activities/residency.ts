@@ -180,7 +180,10 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
 }
 
 /** @param abandon closes the order in one transaction; no effect on an order that is closed */
-export function createOrderActivities(deps: { readonly abandon: (order: ResidencyOrder, failure: OrderFailure) => Promise<void>; readonly log: Logger }): OrderActivities {
+export function createOrderActivities(deps: {
+  readonly abandon: (order: ResidencyOrder, failure: OrderFailure) => Promise<void>;
+  readonly log: Logger;
+}): OrderActivities {
   return {
     async abandonOrder(order, failure) {
       deps.log.warn({ host: order.host, order: order.id, load: order.load?.key ?? null, ...failure }, 'a change of models failed');

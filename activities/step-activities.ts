@@ -55,7 +55,12 @@ export function createStepActivities(deps: StepDeps): Record<string, StepActivit
 
 async function performStep(deps: StepDeps, definition: StepDefinition, call: StepCall): Promise<ExecutionRef> {
   const context = Context.current();
-  const log = deps.log.child({ task_id: call.taskId, workflow_id: context.info.workflowExecution?.workflowId ?? null, step: call.step, step_type: definition.type });
+  const log = deps.log.child({
+    task_id: call.taskId,
+    workflow_id: context.info.workflowExecution?.workflowId ?? null,
+    step: call.step,
+    step_type: definition.type,
+  });
   const claim = await claimOrGiveUp(deps, call, context.cancellationSignal);
   log.info({ attempt: claim.attempt, step_attempt: claim.stepAttempt, try: claim.tryNo, host: call.grant.host, slot: call.grant.slot }, 'step started');
 
@@ -76,7 +81,10 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
     const output = await work();
     const outputBytes = Buffer.byteLength(JSON.stringify(output));
     if (outputBytes > outputBytesMax) {
-      throw new StepFailure(failureCodes.limitExceeded, `the output of step ${call.step} has ${outputBytes} bytes; at most ${outputBytesMax} are kept`, { retryable: false, details: { limit: 'output_bytes' } });
+      throw new StepFailure(failureCodes.limitExceeded, `the output of step ${call.step} has ${outputBytes} bytes; at most ${outputBytesMax} are kept`, {
+        retryable: false,
+        details: { limit: 'output_bytes' },
+      });
     }
     // A result that is there is kept, even when a cancel has come meanwhile: it was first.
     const execution = await untilAvailable(() => deps.line.finish(claim, output, usage), { patienceMs: finishPatienceMs });
@@ -133,8 +141,14 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
       return true;
     });
     if (!mine) return grantVoid('the slot was taken back while the step ran', true);
-    if (end.code === failureCodes.cancelled && context.cancellationSignal.aborted) return error instanceof CancelledFailure ? error : new CancelledFailure('cancelled');
-    return ApplicationFailure.create({ type: end.code, message: end.message, nonRetryable: !end.retryable, details: [{ claimed: !end.orderly, details: end.details ?? null }] });
+    if (end.code === failureCodes.cancelled && context.cancellationSignal.aborted)
+      return error instanceof CancelledFailure ? error : new CancelledFailure('cancelled');
+    return ApplicationFailure.create({
+      type: end.code,
+      message: end.message,
+      nonRetryable: !end.retryable,
+      details: [{ claimed: !end.orderly, details: end.details ?? null }],
+    });
   }
 }
 
@@ -156,7 +170,12 @@ async function claimOrGiveUp(deps: StepDeps, call: StepCall, signal: AbortSignal
     claim = await untilAvailable(() => deps.line.claim(call.grant, deps.engine), { patienceMs: 10_000, signal });
   } catch (error) {
     deps.log.warn({ err: error, task_id: call.taskId }, 'a grant could not be claimed');
-    throw ApplicationFailure.create({ type: failureCodes.grantReturned, message: 'the grant could not be claimed', nonRetryable: true, details: [{ claimed: false }] });
+    throw ApplicationFailure.create({
+      type: failureCodes.grantReturned,
+      message: 'the grant could not be claimed',
+      nonRetryable: true,
+      details: [{ claimed: false }],
+    });
   }
   if (!claim) throw grantVoid('the grant was void before the step began', false);
   return claim;

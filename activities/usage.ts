@@ -9,7 +9,9 @@ export function addUsage(before: Usage, more: Usage): Usage {
     ...more,
     ...sum('inferenceTimeSeconds', before, more),
     ...sum('cpuSeconds', before, more),
-    ...(before.memoryUsedGb === undefined && more.memoryUsedGb === undefined ? {} : { memoryUsedGb: Math.max(before.memoryUsedGb ?? 0, more.memoryUsedGb ?? 0) }),
+    ...(before.memoryUsedGb === undefined && more.memoryUsedGb === undefined
+      ? {}
+      : { memoryUsedGb: Math.max(before.memoryUsedGb ?? 0, more.memoryUsedGb ?? 0) }),
     ...(Object.keys(metrics).length === 0 ? {} : { metrics }),
   };
 }

@@ -40,7 +40,12 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
 const refuseQuery: MiddlewareHandler<AppEnv> = async (c, next) => {
   const names = Object.keys(c.req.queries());
   if (names.length > 0) {
-    const errors = names.map((name) => ({ path: `query.${name}`.slice(0, 300), expected: 'nothing of this name', got: 'a value', message: 'There is no parameter of this name.' }));
+    const errors = names.map((name) => ({
+      path: `query.${name}`.slice(0, 300),
+      expected: 'nothing of this name',
+      got: 'a value',
+      message: 'There is no parameter of this name.',
+    }));
     throw new ProblemError('invalid_request', 'This address takes no query.', { errors });
   }
   await next();

@@ -33,7 +33,8 @@ const page = `<!doctype html>
 
 const start = `window.ui = SwaggerUIBundle({ url: '/openapi.json', dom_id: '#swagger-ui', deepLinking: true, validatorUrl: null, persistAuthorization: false });\n`;
 
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const policy =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /** Serves the document at /openapi.json and a page to read and try it at /docs; `guard` settles who may. */
 export function serveDocs(app: OpenAPIHono<AppEnv>, document: object, guard: MiddlewareHandler<AppEnv>): void {

@@ -56,7 +56,13 @@ export function requestTimeout(timeoutMs: number): MiddlewareHandler<AppEnv> {
   return async (_c, next) => {
     let late = true;
     try {
-      await within(timeoutMs, 'The request', next().finally(() => { late = false; }));
+      await within(
+        timeoutMs,
+        'The request',
+        next().finally(() => {
+          late = false;
+        }),
+      );
     } catch (cause) {
       if (!late) throw cause;
       throw new ProblemError('unavailable', `No answer within ${timeoutMs} ms; try again.`, { cause });

@@ -13,7 +13,8 @@ const jsonType = /^application\/json(?:\s*;\s*charset="?utf-8"?)?$/i;
  */
 export const readJsonBody: MiddlewareHandler<AppEnv> = async (c, next) => {
   const type = c.req.header('content-type');
-  if (type === undefined || !jsonType.test(type.trim())) throw new ProblemError('unsupported_media_type', 'Send the body as application/json, encoded in UTF-8.');
+  if (type === undefined || !jsonType.test(type.trim()))
+    throw new ProblemError('unsupported_media_type', 'Send the body as application/json, encoded in UTF-8.');
   const encoding = c.req.header('content-encoding');
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') throw new ProblemError('unsupported_media_type', 'Send the body uncompressed.');
   const bytesMax = c.var.config.bodyBytesMax;
@@ -94,7 +95,8 @@ const refusedKeys = new Set(['__proto__', 'constructor', 'prototype']);
 
 function checkText(part: string, colon: RegExp, text: string, end: number, keys: Set<string> | null): void {
   const value = JSON.parse(part) as string;
-  if (value.includes('\0') || loneSurrogate.test(value)) throw new ProblemError('invalid_json', 'The body has a text with a NUL or with half a surrogate pair.');
+  if (value.includes('\0') || loneSurrogate.test(value))
+    throw new ProblemError('invalid_json', 'The body has a text with a NUL or with half a surrogate pair.');
   colon.lastIndex = end;
   if (keys === null || !colon.test(text)) return;
   if (refusedKeys.has(value)) throw new ProblemError('invalid_json', `The body has a key that is not accepted: ${value}.`);

@@ -18,7 +18,12 @@ export function completeRoute({ access, route }: ApiRoute): ApiRoute['route'] {
 /** The OpenAPI 3.1 document of every route. */
 export function openApiDocument(apiKeyHeader: string): object {
   const { openAPIRegistry: registry, getOpenAPI31Document } = new OpenAPIHono();
-  registry.registerComponent('securitySchemes', 'apiKey', { type: 'apiKey', in: 'header', name: apiKeyHeader, description: 'An API key; the first one is in `admin.key` of the installation' });
+  registry.registerComponent('securitySchemes', 'apiKey', {
+    type: 'apiKey',
+    in: 'header',
+    name: apiKeyHeader,
+    description: 'An API key; the first one is in `admin.key` of the installation',
+  });
   registry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer', description: 'The same API key' });
   for (const declared of routes) registry.registerPath(completeRoute(declared));
   return getOpenAPI31Document({

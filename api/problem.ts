@@ -15,7 +15,10 @@ export function problems(...codes: readonly ProblemCode[]) {
     const { status, title } = problemTable[code];
     const before = responses[status]?.description;
     const description = `\`${code}\`: ${title}.`;
-    responses[status] = { description: before === undefined ? description : `${before} ${description}`, content: { 'application/problem+json': { schema: Problem } } };
+    responses[status] = {
+      description: before === undefined ? description : `${before} ${description}`,
+      content: { 'application/problem+json': { schema: Problem } },
+    };
   }
   return responses;
 }
@@ -56,14 +59,23 @@ const placeNames: Readonly<Record<string, string>> = { query: 'query', param: 'p
 /** A request that does not fit its schema, fault by fault. `data` is what was validated. */
 export function invalidRequest(target: string, issues: readonly z.core.$ZodIssue[], data: unknown): ProblemError {
   const place = placeNames[target];
-  const errors = issues.flatMap((issue) => faultsOf(issue, data)).map((fault) => (place === undefined ? fault : { ...fault, path: fault.path === '' ? place : `${place}.${fault.path}` }));
+  const errors = issues
+    .flatMap((issue) => faultsOf(issue, data))
+    .map((fault) => (place === undefined ? fault : { ...fault, path: fault.path === '' ? place : `${place}.${fault.path}` }));
   const first = errors[0];
-  return new ProblemError('invalid_request', first === undefined ? 'The request does not fit its schema.' : `${first.path || 'body'}: ${first.message}`, { errors });
+  return new ProblemError('invalid_request', first === undefined ? 'The request does not fit its schema.' : `${first.path || 'body'}: ${first.message}`, {
+    errors,
+  });
 }
 
 function faultsOf(issue: z.core.$ZodIssue, data: unknown): Fault[] {
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({ path: pathText([...issue.path, key]), expected: 'nothing of this name', got: describe(valueAt(data, [...issue.path, key])), message: 'There is no field of this name.' }));
+    return issue.keys.map((key) => ({
+      path: pathText([...issue.path, key]),
+      expected: 'nothing of this name',
+      got: describe(valueAt(data, [...issue.path, key])),
+      message: 'There is no field of this name.',
+    }));
   }
   return [{ path: pathText(issue.path), expected: expectedOf(issue), got: describe(valueAt(data, issue.path)), message: issue.message }];
 }
@@ -86,11 +98,16 @@ function expectedOf(issue: z.core.$ZodIssue): string {
 }
 
 function pathText(path: readonly PropertyKey[]): string {
-  return path.reduce<string>((text, part) => (typeof part === 'number' ? `${text}[${part}]` : text === '' ? String(part) : `${text}.${String(part)}`), '').slice(0, 300);
+  return path
+    .reduce<string>((text, part) => (typeof part === 'number' ? `${text}[${part}]` : text === '' ? String(part) : `${text}.${String(part)}`), '')
+    .slice(0, 300);
 }
 
 function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>((value, part) => (typeof value === 'object' && value !== null && Object.hasOwn(value, part) ? (value as Record<PropertyKey, unknown>)[part] : undefined), data);
+  return path.reduce<unknown>(
+    (value, part) => (typeof value === 'object' && value !== null && Object.hasOwn(value, part) ? (value as Record<PropertyKey, unknown>)[part] : undefined),
+    data,
+  );
 }
 
 /** What came, by its kind: a text is not repeated, since it may be a secret in the wrong field. */

@@ -27,7 +27,12 @@ const headerBytesMax = 16_384;
  * @throws Error with `code` EADDRINUSE when the port is taken
  */
 export async function listen(app: { fetch(request: Request): Response | Promise<Response> }, { hostname, port, log }: ListenOptions): Promise<ApiServer> {
-  const server = createServer({ headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs, keepAliveTimeout: keepAliveTimeoutMs, maxHeaderSize: headerBytesMax });
+  const server = createServer({
+    headersTimeout: headersTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    keepAliveTimeout: keepAliveTimeoutMs,
+    maxHeaderSize: headerBytesMax,
+  });
   let closing = false;
   const answer = getRequestListener(app.fetch);
   server.on('request', (request, response) => {

@@ -1,6 +1,5 @@
 import { taskWorkflowId } from '../contract/ids.js';
 import { createTinyModel } from '../activities/backends/server/tiny-model.js';
-import { readProcessFile } from '../mains/process-file.js';
 import { startCountingProxy } from './counting-proxy.js';
 import { type BenchInstallation, startBenchInstallation } from './installation.js';
 import { type RawTemporal, startRawTemporal } from './raw-temporal.js';
@@ -28,7 +27,14 @@ export async function benchCore(scale: number): Promise<Section> {
     const loaded = await bench.memory();
     const counts = await countCalls(bench, count(100));
     const warm = await warmStart(bench);
-    figures.push({ name: 'warm start: `orchestra up` to ready', ours: inUnits(warm), peer: '', ratio: '', bar: 'under 10 s', met: warm < 10_000 });
+    figures.push({
+      name: 'warm start: from `orchestra up` to the end of the first task',
+      ours: inUnits(warm),
+      peer: '',
+      ratio: '',
+      bar: 'under 10 s',
+      met: warm < 10_000,
+    });
     const memory = [...loaded].map(([name, mib]) => `${name} ${atRest.get(name) ?? '?'} -> ${mib}`).join(', ');
     return {
       title: 'The core',
@@ -60,7 +66,14 @@ async function oneStepTask(bench: BenchInstallation, raw: RawTemporal, count: nu
     ours.push(...(await timeMany(1, 1, async () => ended(bench, (await bench.post(oneStep)).id))));
   }
   const ratio = median(ours) / median(theirs);
-  return { name: `uncontended one-step task, POST to end, median of ${count}`, ours: inUnits(median(ours)), peer: inUnits(median(theirs)), ratio: ratio.toFixed(2), bar: 'ratio at most 1.5', met: ratio <= 1.5 };
+  return {
+    name: `uncontended one-step task, POST to end, median of ${count}`,
+    ours: inUnits(median(ours)),
+    peer: inUnits(median(theirs)),
+    ratio: ratio.toFixed(2),
+    bar: 'ratio at most 1.5',
+    met: ratio <= 1.5,
+  };
 }
 
 async function submit(bench: BenchInstallation, raw: RawTemporal, count: number): Promise<Figure[]> {
@@ -89,14 +102,21 @@ async function throughput(bench: BenchInstallation, raw: RawTemporal, count: num
   };
   const theirs = await perSecond(async () => (await raw.start()).result());
   const ours = await perSecond(async () => ended(bench, (await bench.post(oneStep)).id));
-  return { name: `throughput of ${count} one-step tasks, 50 in flight`, ours: `${ours.toFixed(1)}/s`, peer: `${theirs.toFixed(1)}/s`, ratio: (ours / theirs).toFixed(2), bar: '', met: null };
+  return {
+    name: `throughput of ${count} one-step tasks, 50 in flight`,
+    ours: `${ours.toFixed(1)}/s`,
+    peer: `${theirs.toFixed(1)}/s`,
+    ratio: (ours / theirs).toFixed(2),
+    bar: '',
+    met: null,
+  };
 }
 
 /** From one step's end to the next one's start on a resident model with one slot, as PostgreSQL's own clock has them. */
 async function handover(bench: BenchInstallation, queued: number): Promise<Figure> {
   const model = 'bench-handover';
-  const port = (await readProcessFile(bench.product.home, 'ollama'))?.port;
-  await createTinyModel(`http://127.0.0.1:${port}`, model);
+  const [host] = await bench.sql<{ address: string }[]>`select address from hosts`;
+  await createTinyModel(host?.address ?? '', model);
   const task = { template: 'bench-generate', parameters: { model } };
   await ended(bench, (await bench.post(task)).id); // now it is resident
   const ids: string[] = [];
@@ -111,7 +131,14 @@ async function handover(bench: BenchInstallation, queued: number): Promise<Figur
   const gaps = rows.map((row) => row.gap);
   const most = Math.max(...rows.map((row) => row.queued));
   const [p50, p99] = [quantile(gaps, 0.5), quantile(gaps, 0.99)];
-  return { name: `handover on a resident model, ${queued} tasks (at most ${most} waiting), p50 / p99`, ours: `${inUnits(p50)} / ${inUnits(p99)}`, peer: '', ratio: '', bar: 'under 50 ms / 200 ms', met: p50 < 50 && p99 < 200 };
+  return {
+    name: `handover on a resident model, ${queued} tasks (at most ${most} waiting), p50 / p99`,
+    ours: `${inUnits(p50)} / ${inUnits(p99)}`,
+    peer: '',
+    ratio: '',
+    bar: 'under 50 ms / 200 ms',
+    met: p50 < 50 && p99 < 200,
+  };
 }
 
 /** Temporal calls of both, and SQL round trips of ours, per one-step task, less what a quiet installation asks in the same time. */
@@ -133,7 +160,7 @@ async function countCalls(bench: BenchInstallation, count: number): Promise<stri
 async function countQueries(bench: BenchInstallation, count: number): Promise<string> {
   const url = new URL(bench.databaseUrl);
   const proxy = await startCountingProxy({ host: url.hostname, port: Number(url.port) });
-  await bench.sql.unsafe('create database counting');
+  await bench.sql`create database counting`;
   url.port = String(proxy.port);
   url.pathname = '/counting';
   const counted = await startBenchInstallation({ models: false, env: { DATABASE_URL: url.href } });
@@ -157,5 +184,6 @@ async function warmStart(bench: BenchInstallation): Promise<number> {
   await bench.product.down();
   const startedMs = performance.now();
   await bench.product.up();
+  await ended(bench, (await bench.post(oneStep)).id);
   return performance.now() - startedMs;
 }

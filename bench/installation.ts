@@ -24,11 +24,15 @@ export interface BenchInstallation {
 export async function startBenchInstallation(options: { models: boolean; env?: Record<string, string>; home?: string }): Promise<BenchInstallation> {
   const home = options.home ?? (await mkdtemp(path.join(tmpdir(), 'bench-')));
   await mkdir(home, { recursive: true });
-  const product = await createProduct(home, { models: options.models, env: { TEMPLATES_DIRECTORY: path.join(import.meta.dirname, 'templates'), LOG_LEVEL: 'WARNING', ...options.env } });
+  const product = await createProduct(home, {
+    models: options.models,
+    env: { TEMPLATES_DIRECTORY: path.join(import.meta.dirname, 'templates'), LOG_LEVEL: 'WARNING', ...options.env },
+  });
   await product.up();
   const address = `127.0.0.1:${(await readProcessFile(home, 'temporal'))?.port}`;
   const databaseUrl = options.env?.['DATABASE_URL'] ?? (await product.databaseUrl());
   const sql = connect(databaseUrl, { applicationName: 'bench', connectionsMax: 4 });
+  await engineReady(sql);
   const client = await connectClient({ address, namespace: 'orchestra' });
   const headers = await product.headers();
   const log = await readFile(path.join(home, 'logs', 'temporal.log'), 'utf8');
@@ -56,6 +60,11 @@ export async function startBenchInstallation(options: { models: boolean; env?: R
       if (options.home === undefined) await rm(home, { recursive: true, force: true });
     },
   };
+}
+
+/** The API is ready before the engine has made the namespace. */
+async function engineReady(sql: Sql): Promise<void> {
+  while ((await sql`select 1 from engines`).length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
 }
 
 async function residentMiB(pid: number): Promise<number> {

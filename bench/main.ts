@@ -1,4 +1,6 @@
 import path from 'node:path';
+import { pino } from 'pino';
+import { installRuntime } from '../temporal/runtime.js';
 import { benchCore } from './core.js';
 import { type Section, toMarkdown, writeSection } from './report.js';
 
@@ -12,6 +14,7 @@ if (!bench) {
   process.stderr.write(`${usage}\n`);
   process.exit(2);
 }
+installRuntime(pino({ level: 'error' }));
 const scale = flags.includes('--scale') ? Number(flags[flags.indexOf('--scale') + 1]) : 1;
 const section = await bench(scale);
 process.stdout.write(`${toMarkdown(section)}\n`);

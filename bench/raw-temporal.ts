@@ -20,9 +20,19 @@ export async function startRawTemporal(target: { address: string; namespace: str
   const client: Client = await connectClient(target);
   const connection: NativeConnection = await connectNative(target);
   const extension = extname(fileURLToPath(import.meta.url));
-  const workflowBundle = await bundleWorkflowCode({ workflowsPath: join(import.meta.dirname, `raw-workflows${extension}`), logger: { log() {}, trace() {}, debug() {}, info() {}, warn() {}, error() {} } });
+  const workflowBundle = await bundleWorkflowCode({
+    workflowsPath: join(import.meta.dirname, `raw-workflows${extension}`),
+    logger: { log() {}, trace() {}, debug() {}, info() {}, warn() {}, error() {} },
+  });
   const workflows = await Worker.create({ connection, namespace: target.namespace, taskQueue: workflowQueue, workflowBundle, maxCachedWorkflows: 1_000 });
-  const steps = await createActivityWorker({ connection, namespace: target.namespace, taskQueue: stepQueue, activities: { work: async (text: string) => text }, slots, graceMs: 1_000 });
+  const steps = await createActivityWorker({
+    connection,
+    namespace: target.namespace,
+    taskQueue: stepQueue,
+    activities: { work: async (text: string) => text },
+    slots,
+    graceMs: 1_000,
+  });
   const running = Promise.all([workflows.run(), steps.run()]);
   return {
     start: () => client.workflow.start('rawOneStep', { workflowId: `raw-${randomUUID()}`, taskQueue: workflowQueue, args: ['a short text'] }),

@@ -26,9 +26,22 @@ export function machine(): string {
 }
 
 export function toMarkdown(section: Section): string {
-  const rows = section.figures.map((figure) => `| ${figure.name} | ${figure.ours} | ${figure.peer} | ${figure.ratio} | ${figure.bar} | ${figure.met === null ? '' : figure.met ? 'yes' : 'no'} |`);
+  const rows = section.figures.map(
+    (figure) =>
+      `| ${figure.name} | ${figure.ours} | ${figure.peer} | ${figure.ratio} | ${figure.bar} | ${figure.met === null ? '' : figure.met ? 'yes' : 'no'} |`,
+  );
   const notes = (section.notes ?? []).map((note) => `- ${note}`);
-  return [`## ${section.title}`, '', section.method, '', '| figure | ours | raw Temporal | ratio | bar | met |', '|---|---|---|---|---|---|', ...rows, ...(notes.length > 0 ? ['', ...notes] : []), ''].join('\n');
+  return [
+    `## ${section.title}`,
+    '',
+    section.method,
+    '',
+    '| figure | ours | raw Temporal | ratio | bar | met |',
+    '|---|---|---|---|---|---|',
+    ...rows,
+    ...(notes.length > 0 ? ['', ...notes] : []),
+    '',
+  ].join('\n');
 }
 
 /** Replaces one section of docs/benchmarks.md, or adds it; the other sections stay as they were measured. */

@@ -13,6 +13,11 @@ export async function temporalCalls(metricsUrl: string): Promise<ReadonlyMap<str
 
 /** What came to it between two readings, without what a quiet worker asks by itself. */
 export function callsBetween(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
-  const quiet = /^(Poll|GetSystemInfo|DescribeNamespace|GetClusterInfo|ListWorkflow|Describe|WorkerHeartbeat|RecordWorkerHeartbeat|ShutdownWorker|GetWorkflowExecutionHistory)/;
-  return new Map([...after].map(([operation, count]): [string, number] => [operation, count - (before.get(operation) ?? 0)]).filter(([operation, count]) => count > 0 && !quiet.test(operation)));
+  const quiet =
+    /^(Poll|GetSystemInfo|DescribeNamespace|GetClusterInfo|ListWorkflow|Describe|WorkerHeartbeat|RecordWorkerHeartbeat|ShutdownWorker|GetWorkflowExecutionHistory)/;
+  return new Map(
+    [...after]
+      .map(([operation, count]): [string, number] => [operation, count - (before.get(operation) ?? 0)])
+      .filter(([operation, count]) => count > 0 && !quiet.test(operation)),
+  );
 }

@@ -4,9 +4,6 @@ import type { Plan, PlanStep, Pool, StepOutputs } from './plan.js';
 import type { ResidencyKey } from './queues.js';
 import type { FinalStatus } from './status.js';
 
-/** waiting -> granted -> running -> done; each of the first three -> void; done and void are final. */
-export type RowState = 'waiting' | 'granted' | 'running' | 'done' | 'void';
-
 /** A run of a task's Temporal workflow. `firstRunId` differs from `runId` when the run was reset outside. */
 export interface RunIdentity {
   readonly taskId: string;

@@ -82,4 +82,3 @@ export interface Renderer {
   input(plan: Plan, step: PlanStep, outputs: StepOutputs): JsonObject;
   condition(plan: Plan, step: PlanStep, outputs: StepOutputs): boolean;
 }
-

@@ -4,9 +4,6 @@ export const workflowQueue = 'workflows';
 /** Temporal task queue of the steps that need no model; every engine serves it. */
 export const generalQueue = 'general';
 
-/** The host name that a grant on the `general` pool carries. */
-export const generalHost = 'general';
-
 /** Temporal task queue of one resident model on one host, served only while the model is resident. */
 export function modelQueue(hostId: string, key: ResidencyKey): string {
   return `model:${hostId}:${key}`;

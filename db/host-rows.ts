@@ -3,7 +3,19 @@ import type { ModelNeed, ResidencyKey } from '../contract/queues.js';
 import type { Sql } from './connect.js';
 import { acquireHost, type HostIdentity, HostTaken, hostHolder, releaseHost, renewHost, setHostReady } from './leases.js';
 import { endPull, markAllUnloaded, recordPull, type SeenModels, upsertSeen } from './models.js';
-import { beginLoad, drainKeys, endOrder, forgetKey, isKeyBusy, isOrderOpen, type LoadedKey, type OrderId, readResidency, removeDrained, serveKey } from './residency.js';
+import {
+  beginLoad,
+  drainKeys,
+  endOrder,
+  forgetKey,
+  isKeyBusy,
+  isOrderOpen,
+  type LoadedKey,
+  type OrderId,
+  readResidency,
+  removeDrained,
+  serveKey,
+} from './residency.js';
 
 /** All that one host reads and writes, bound to its name; see the functions of leases.ts, residency.ts and models.ts. */
 export function createHostRows(sql: Sql, identity: HostIdentity) {

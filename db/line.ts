@@ -168,4 +168,3 @@ function only<T>(row: T | undefined): T {
   if (row === undefined) throw new Error('PostgreSQL returned no row');
   return row;
 }
-

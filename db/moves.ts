@@ -35,7 +35,12 @@ export async function setPriority(sql: Sql, taskId: string, owner: Owner, exact:
 export type MoveOutcome = PriorityOutcome | { readonly outcome: 'neighbour_gone' };
 
 /** Places a task directly before or after another one, with that one's priority. May be repeated. */
-export async function moveTask(sql: Sql, taskId: string, owner: Owner, place: { readonly side: 'before' | 'after'; readonly neighbour: string }): Promise<MoveOutcome> {
+export async function moveTask(
+  sql: Sql,
+  taskId: string,
+  owner: Owner,
+  place: { readonly side: 'before' | 'after'; readonly neighbour: string },
+): Promise<MoveOutcome> {
   const [row] = await answered(sql<{ outcome: MoveOutcome }[]>`select task_move(${taskId}, ${owner}, ${place.neighbour}, ${place.side}) as outcome`);
   return row?.outcome ?? { outcome: 'not_found' };
 }
@@ -49,9 +54,4 @@ export type RetryOutcome =
 export async function retryTask(sql: Sql, taskId: string, owner: Owner): Promise<RetryOutcome> {
   const [row] = await answered(sql<{ outcome: RetryOutcome }[]>`select task_retry(${taskId}, ${owner}) as outcome`);
   return row?.outcome ?? { outcome: 'not_found' };
-}
-
-/** Lets the waiting steps of tasks go whose dependencies have all completed; for a dependency that was removed. May be repeated. */
-export async function releaseDependents(sql: Sql, taskIds: readonly string[]): Promise<void> {
-  await answered(sql`select line_release(${taskIds as string[]}::uuid[])`);
 }

@@ -53,9 +53,15 @@ async function read(sql: Sql, which: PendingQuery<Row[]>, limit: number): Promis
  * @param code such as `ended_outside`
  * @returns false when the task is final already or at another attempt
  */
-export async function closeOutside(sql: Sql, task: Pick<ReconcileTask, 'taskId' | 'attempt'>, failure: { readonly code: string; readonly message: string }): Promise<boolean> {
+export async function closeOutside(
+  sql: Sql,
+  task: Pick<ReconcileTask, 'taskId' | 'attempt'>,
+  failure: { readonly code: string; readonly message: string },
+): Promise<boolean> {
   const error: FailureInfo = { ...failure, step: null, attempt: task.attempt };
-  const [row] = await answered(sql<{ closed: boolean }[]>`select line_close(${task.taskId}, ${task.attempt}, null, null, 'failed', ${storedJson(sql, error)}) as closed`);
+  const [row] = await answered(
+    sql<{ closed: boolean }[]>`select line_close(${task.taskId}, ${task.attempt}, null, null, 'failed', ${storedJson(sql, error)}) as closed`,
+  );
   return row?.closed ?? false;
 }
 

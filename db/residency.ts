@@ -150,7 +150,14 @@ export async function readResidency(sql: Sql, host: string, epoch: number): Prom
   const rows = await answered(sql<{ key: ResidencyKey; model: string; num_ctx: number; state: ResidencyRow['state']; since_ms: number }[]>`
     select key, model, num_ctx, state, greatest(0, floor(extract(epoch from clock_timestamp() - since) * 1000))::double precision as since_ms
     from residency where host = ${host} and host_epoch = ${epoch} order by key`);
-  return rows.map((row) => ({ host, hostEpoch: epoch, key: row.key, model: { name: row.model, numCtx: row.num_ctx }, state: row.state, sinceMs: row.since_ms }));
+  return rows.map((row) => ({
+    host,
+    hostEpoch: epoch,
+    key: row.key,
+    model: { name: row.model, numCtx: row.num_ctx },
+    state: row.state,
+    sinceMs: row.since_ms,
+  }));
 }
 
 /** Removes a key that the model server no longer holds. No effect under another epoch. */

@@ -90,28 +90,30 @@ const startGraceSeconds = 2;
 export async function insertTask(sql: Sql, task: NewTask, owner: string | null): Promise<InsertedTask> {
   const refused = new Refused();
   try {
-    await answered(sql.begin(async (tx) => {
-      const unknown = await unknownTasks(tx, task.dependsOn, owner);
-      if (unknown.length > 0) throw refused.with({ outcome: 'unknown_dependencies', ids: unknown });
-      const inserted = await tx`
+    await answered(
+      sql.begin(async (tx) => {
+        const unknown = await unknownTasks(tx, task.dependsOn, owner);
+        if (unknown.length > 0) throw refused.with({ outcome: 'unknown_dependencies', ids: unknown });
+        const inserted = await tx`
         insert into tasks (id, name, type, description, priority, user_id, template, template_hash, parameters, plan, request, metadata, agent_assigned)
         values (${task.id}, ${task.name}, ${task.plan.template}, ${task.description}, ${task.exact}, ${task.userId}, ${task.plan.template}, ${task.plan.templateHash},
           ${storedJson(tx, task.parameters)}, ${storedJson(tx, task.plan)}, ${storedJson(tx, task.request)}, ${storedJson(tx, task.metadata)}, ${task.agentAssigned})
         on conflict (id) do nothing`;
-      if (inserted.count === 0) return;
-      if (task.dependsOn.length > 0) {
-        await tx`
+        if (inserted.count === 0) return;
+        if (task.dependsOn.length > 0) {
+          await tx`
           insert into task_dependencies (parent_task_id, child_task_id)
           select parent, ${task.id} from unnest(${task.dependsOn as string[]}::uuid[]) as parent`;
-      }
-      await tx`
+        }
+        await tx`
         insert into outbox (kind, workflow_id, task_id, payload, next_at)
         values ('start', ${taskWorkflowId(task.id)}, ${task.id}, ${storedJson(tx, { attempt: 1 })}, now() + ${startGraceSeconds} * interval '1 second')`;
-      await tx`insert into task_events (task_id, kind, data) values (${task.id}, 'queued', ${storedJson(tx, { attempt: 1, priority: task.exact })})`;
-      if (task.idempotency !== null && !(await takeIdempotencyKey(tx, { ...task.idempotency, userId: task.userId, taskId: task.id }))) {
-        throw refused.with({ outcome: 'key_taken' });
-      }
-    }));
+        await tx`insert into task_events (task_id, kind, data) values (${task.id}, 'queued', ${storedJson(tx, { attempt: 1, priority: task.exact })})`;
+        if (task.idempotency !== null && !(await takeIdempotencyKey(tx, { ...task.idempotency, userId: task.userId, taskId: task.id }))) {
+          throw refused.with({ outcome: 'key_taken' });
+        }
+      }),
+    );
     return { outcome: 'created' };
   } catch (error) {
     if (error === refused && refused.reason !== null) return refused.reason;

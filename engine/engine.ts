@@ -86,15 +86,33 @@ export function createEngine(deps: EngineDeps): Engine {
     async start() {
       await registerEngine(sql, { id, slots });
       loops.push(startLoop({ name: 'lease', everyMs: leaseEveryMs, run: keepLease, log }));
-      workflows = await createWorkflowWorker({ connection: deps.connection, namespace: deps.namespace, activities: deps.localActivities, cacheDir: deps.cacheDir, log });
-      steps = await createActivityWorker({ connection: deps.connection, namespace: deps.namespace, taskQueue: generalQueue, activities: deps.stepActivities, slots, graceMs });
+      workflows = await createWorkflowWorker({
+        connection: deps.connection,
+        namespace: deps.namespace,
+        activities: deps.localActivities,
+        cacheDir: deps.cacheDir,
+        log,
+      });
+      steps = await createActivityWorker({
+        connection: deps.connection,
+        namespace: deps.namespace,
+        taskQueue: generalQueue,
+        activities: deps.stepActivities,
+        slots,
+        graceMs,
+      });
       runs = Promise.all([workflows.run(), steps.run()]).catch((error: unknown) => {
         log.fatal({ err: error }, 'a worker of the engine died');
         end.reject(error);
       });
 
       const outbox = startLoop({ name: 'outbox', everyMs: outboxEveryMs, run: createOutboxDelivery(deps), log });
-      const decide = startLoop({ name: 'decide', everyMs: decideEveryMs, run: createDecider({ sql, client, policy: lineOrderPolicy, onOrders: outbox.wake, log }), log });
+      const decide = startLoop({
+        name: 'decide',
+        everyMs: decideEveryMs,
+        run: createDecider({ sql, client, policy: lineOrderPolicy, onOrders: outbox.wake, log }),
+        log,
+      });
       const reconcile = startLoop({ name: 'reconcile', everyMs: reconcileEveryMs, run: createReconciler({ ...deps, onOutbox: outbox.wake }), log });
       loops.push(outbox, decide, reconcile);
       listening.push(

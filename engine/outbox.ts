@@ -42,7 +42,10 @@ export function createOutboxDelivery({ sql, client, priorityLevels, log }: Outbo
     try {
       await client.withDeadline(Date.now() + temporalTimeoutMs, () => deliver(entry));
     } catch (error) {
-      log.warn({ err: error, outbox: entry.id, kind: entry.kind, workflow_id: entry.workflowId, attempts: entry.attempts }, 'not delivered, will be tried again');
+      log.warn(
+        { err: error, outbox: entry.id, kind: entry.kind, workflow_id: entry.workflowId, attempts: entry.attempts },
+        'not delivered, will be tried again',
+      );
       await laterOutbox(sql, entry.id, String(error));
       return false;
     }

@@ -90,7 +90,8 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
   async function lookAtFinal(task: ReconcileTask): Promise<void> {
     const run = await describe(task.workflowId);
     if (run?.status !== 'RUNNING' || run.runId === run.firstRunId || run.runId === task.runId) return;
-    if (await reopenTask(sql, task, run.runId)) log.warn({ task_id: task.taskId, workflow_id: task.workflowId, run_id: run.runId }, 'the run of a final task was reset outside; the task goes on');
+    if (await reopenTask(sql, task, run.runId))
+      log.warn({ task_id: task.taskId, workflow_id: task.workflowId, run_id: run.runId }, 'the run of a final task was reset outside; the task goes on');
   }
 
   async function describe(workflowId: string): Promise<{ status: string; runId: string; firstRunId: string } | null> {

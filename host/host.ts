@@ -104,8 +104,16 @@ export function createHost(deps: HostDeps): Host {
 
   const worker = (taskQueue: string, activities: object, slots: number) =>
     createActivityWorker({ connection: deps.connection, namespace: deps.namespace, taskQueue, activities, slots, graceMs: times.graceMs });
-  const modelWorkers = createWorkerSet<ResidencyKey>((key) => worker(modelQueue(host, key), stepActivities, deps.parallel), () => sync?.wake(), log);
-  const hostWorker = createWorkerSet<'host'>(() => worker(hostQueue(host), { ...residencyActivities }, orderSlots), () => sync?.wake(), log);
+  const modelWorkers = createWorkerSet<ResidencyKey>(
+    (key) => worker(modelQueue(host, key), stepActivities, deps.parallel),
+    () => sync?.wake(),
+    log,
+  );
+  const hostWorker = createWorkerSet<'host'>(
+    () => worker(hostQueue(host), { ...residencyActivities }, orderSlots),
+    () => sync?.wake(),
+    log,
+  );
 
   return {
     async start() {

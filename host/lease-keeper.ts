@@ -74,7 +74,8 @@ export async function keepLease(deps: LeaseKeeperDeps): Promise<LeaseKeeper> {
       const held = current;
       current = null;
       held?.controller.abort('shutdown');
-      if (held) await rows.release(held.lease.epoch).catch((error: unknown) => log.warn({ err: error, host }, 'the lease could not be given back and will lapse'));
+      if (held)
+        await rows.release(held.lease.epoch).catch((error: unknown) => log.warn({ err: error, host }, 'the lease could not be given back and will lapse'));
     },
   };
 
@@ -148,7 +149,8 @@ export async function keepLease(deps: LeaseKeeperDeps): Promise<LeaseKeeper> {
       if (taken) return { epoch: taken.epoch, askedAtMs };
       const holder = await rows.holder();
       seen ??= holder;
-      if (holder !== null && holder !== seen) throw new HostTaken(`another process serves as host "${host}" already; give this one another host id, or stop the other`);
+      if (holder !== null && holder !== seen)
+        throw new HostTaken(`another process serves as host "${host}" already; give this one another host id, or stop the other`);
       await pause(times.watchEveryMs);
       if (stopping.signal.aborted) throw new Error('the host is being stopped');
     }

@@ -4,7 +4,8 @@ import type { Client } from '@temporalio/client';
 import type { NativeConnection } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import type { ModelBackend } from '../activities/backends/backend.js';
-import { createOllamaBackend, defaultOllamaTimeouts } from '../activities/backends/ollama.js';
+import { backends } from '../activities/backends/index.js';
+import { defaultOllamaTimeouts } from '../activities/backends/ollama.js';
 import { createGitClient } from '../activities/git/clone.js';
 import { createRunningSteps, type RunningSteps } from '../activities/running.js';
 import { probeSandbox } from '../activities/sandbox/probe-sandbox.js';
@@ -142,7 +143,7 @@ export async function openStepParts(config: Config, sql: Sql, log: Logger): Prom
   for (const directory of [...config.files.roots, config.files.resultsRoot, config.files.workspacesRoot]) await mkdir(directory, { recursive: true });
   const running = createRunningSteps();
   const workspaces = createWorkspaces(config.files.workspacesRoot);
-  const models = createOllamaBackend({
+  const models = backends.ollama({
     address: config.models.address ?? defaultOllamaAddress,
     registries: config.models.registries,
     allowPull: config.models.allowPull,

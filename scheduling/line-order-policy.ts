@@ -26,8 +26,17 @@ export const lineOrderPolicy: Policy = (snapshot: Snapshot): Decision => {
     if (serving) {
       const set = free.get(slotKey(serving.host, head.key));
       const slot = set?.shift();
-      if (slot === undefined) closed.add(serving.host); // full: those behind wait as well
-      else grants.push({ row: head.row, pool: 'model', host: serving.host, hostEpoch: serving.hostEpoch, slot, reason: `first in line for ${head.key}, slot ${slot}` });
+      if (slot === undefined)
+        closed.add(serving.host); // full: those behind wait as well
+      else
+        grants.push({
+          row: head.row,
+          pool: 'model',
+          host: serving.host,
+          hostEpoch: serving.hostEpoch,
+          slot,
+          reason: `first in line for ${head.key}, slot ${slot}`,
+        });
       continue;
     }
     const host = open.find((candidate) => !isBackingOff(snapshot, candidate, head));

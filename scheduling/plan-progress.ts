@@ -16,6 +16,8 @@ export function mayRetry(step: PlanStep, attempt: number, failure: { code: strin
 
 /** A Markdown table of a plan's steps and their states, for the current details in the Temporal Web UI. */
 export function progressTable(plan: Plan, states: ReadonlyMap<string, StepState>): string {
-  const rows = plan.steps.map((step, index) => `| ${index + 1} | ${step.id} | ${step.type} | ${step.model?.name ?? ''} | ${states.get(step.id) ?? 'pending'} |`);
+  const rows = plan.steps.map(
+    (step, index) => `| ${index + 1} | ${step.id} | ${step.type} | ${step.model?.name ?? ''} | ${states.get(step.id) ?? 'pending'} |`,
+  );
   return ['| # | step | type | model | state |', '|---|---|---|---|---|', ...rows].join('\n');
 }

@@ -43,7 +43,14 @@ export function apiKeyUseCases({ sql, log }: Pick<ServiceDeps, 'sql' | 'log'>): 
   const verdicts = new Map<string, { readonly caller: Caller; readonly untilMs: number }>();
 
   async function store(key: string, request: NewKeyRequest): Promise<void> {
-    await insertApiKey(sql, { id: idOf(key) ?? noId, name: request.name, userId: request.userId, role: request.role, hash: hashOf(key), expiresAt: request.expiresAt });
+    await insertApiKey(sql, {
+      id: idOf(key) ?? noId,
+      name: request.name,
+      userId: request.userId,
+      role: request.role,
+      hash: hashOf(key),
+      expiresAt: request.expiresAt,
+    });
   }
 
   async function verify(text: string): Promise<Caller | null> {

@@ -27,8 +27,12 @@ export function cancelTaskUseCase({ sql, temporal, log, config }: ServiceDeps) {
     if (outcome === 'finished') throw new ProblemError('task_finished', 'The task has ended; only a task that has not can be cancelled.');
     if (outcome === 'stopping') {
       // The outbox does the same a moment later; this only makes it sooner.
-      const cancelled = temporal().then((client) => client.withDeadline(Date.now() + config.temporalTimeoutMs, () => client.workflow.getHandle(taskWorkflowId(id)).cancel()));
-      await within(config.temporalTimeoutMs, 'Temporal', cancelled).catch((error: unknown) => log.warn({ err: error, task_id: id }, 'cancellation left to the outbox'));
+      const cancelled = temporal().then((client) =>
+        client.withDeadline(Date.now() + config.temporalTimeoutMs, () => client.workflow.getHandle(taskWorkflowId(id)).cancel()),
+      );
+      await within(config.temporalTimeoutMs, 'Temporal', cancelled).catch((error: unknown) =>
+        log.warn({ err: error, task_id: id }, 'cancellation left to the outbox'),
+      );
     }
     const row = await readTask(sql, id, null);
     if (row === null) throw taskNotFound();

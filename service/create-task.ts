@@ -45,7 +45,9 @@ export function createTaskUseCase(deps: ServiceDeps, compile: Compile): CreateTa
   }
 
   return async (caller, request, idempotencyKey) => {
-    const bodyHash = createHash('sha256').update(canonical(request as unknown as JsonValue)).digest();
+    const bodyHash = createHash('sha256')
+      .update(canonical(request as unknown as JsonValue))
+      .digest();
     if (idempotencyKey !== null) {
       const known = await earlier(caller, idempotencyKey, bodyHash);
       if (known !== null) return known;
@@ -128,5 +130,8 @@ function canonical(value: JsonValue | undefined): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
   const entries = Object.entries(value).filter(([, item]) => item !== undefined);
-  return `{${entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(',')}}`;
+  return `{${entries
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`)
+    .join(',')}}`;
 }

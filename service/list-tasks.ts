@@ -47,7 +47,12 @@ function positionOf(cursor: string, scope: string): TaskPosition {
   const text = decoded.slice(checksumChars);
   const id = parseTaskId(text.slice(0, 36));
   if (id === undefined || checksum(text, scope) !== decoded.slice(0, checksumChars)) {
-    const fault = { path: 'cursor', expected: 'next_cursor of the page before, with the same filters', got: 'another text', message: 'This cursor does not belong to this list.' };
+    const fault = {
+      path: 'cursor',
+      expected: 'next_cursor of the page before, with the same filters',
+      got: 'another text',
+      message: 'This cursor does not belong to this list.',
+    };
     throw new ProblemError('invalid_request', fault.message, { errors: [fault] });
   }
   return { id, createdAt: text.slice(36) };

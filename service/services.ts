@@ -45,4 +45,3 @@ export function createServices(deps: ServicesDeps): Services {
     countTasks: () => countTasks(deps.sql),
   };
 }
-

@@ -10,11 +10,17 @@ import { within } from './within.js';
 export async function startTask({ sql, temporal, log, config }: ServiceDeps, task: TaskToStart): Promise<void> {
   const { priorityLevels, temporalTimeoutMs: timeoutMs } = config;
   try {
-    await within(timeoutMs, 'Temporal', temporal().then((client) => startTaskWorkflow(client, task, { priorityLevels, timeoutMs })));
+    await within(
+      timeoutMs,
+      'Temporal',
+      temporal().then((client) => startTaskWorkflow(client, task, { priorityLevels, timeoutMs })),
+    );
   } catch (error) {
     log.warn({ err: error, task_id: task.taskId }, 'task stored, its start is left to the outbox');
     hastenStart(sql, task.taskId).catch((cause: unknown) => log.warn({ err: cause, task_id: task.taskId }, 'outbox not told'));
     return;
   }
-  forgetStart(sql, task.taskId, task.attempt).catch((cause: unknown) => log.warn({ err: cause, task_id: task.taskId }, 'outbox row stays; the outbox starts the task again, without effect'));
+  forgetStart(sql, task.taskId, task.attempt).catch((cause: unknown) =>
+    log.warn({ err: cause, task_id: task.taskId }, 'outbox row stays; the outbox starts the task again, without effect'),
+  );
 }

@@ -43,7 +43,10 @@ interface StepFailed {
   readonly details?: FailureInfo['details'];
 }
 
-type TryEnd = { readonly kind: 'done'; readonly execution: ExecutionRef | null } | { readonly kind: 'lost'; readonly claimed: boolean } | ({ readonly kind: 'failed' } & StepFailed);
+type TryEnd =
+  | { readonly kind: 'done'; readonly execution: ExecutionRef | null }
+  | { readonly kind: 'lost'; readonly claimed: boolean }
+  | ({ readonly kind: 'failed' } & StepFailed);
 
 /** Ends a run that has no effect, since its attempt is over. */
 class Stale extends Error {}
@@ -98,7 +101,7 @@ async function runPlan(task: TaskStart, run: RunIdentity, inbox: Inbox, show: (i
   await scope.run(async () => {
     for (const [index, step] of task.plan.steps.entries()) {
       const title = `step ${index + 1}/${task.plan.steps.length}`;
-      const needed = step.needs.map((id) => ends.get(id));
+      const needed = step.needs.flatMap((id) => ends.get(id) ?? []);
       const end = Promise.all(needed).then(() => runStep(task, run, step, title, inbox, (state) => show(step.id, state)));
       ends.set(step.id, end);
     }
@@ -147,7 +150,15 @@ async function runStep(task: TaskStart, run: RunIdentity, step: PlanStep, title:
 }
 
 /** One try: enter the line, wait for the grant, run the activity. On every other end than a result the line is left. */
-async function tryStep(task: TaskStart, run: RunIdentity, step: PlanStep, stepAttempt: number, title: string, inbox: Inbox, show: (state: StepState) => void): Promise<TryEnd> {
+async function tryStep(
+  task: TaskStart,
+  run: RunIdentity,
+  step: PlanStep,
+  stepAttempt: number,
+  title: string,
+  inbox: Inbox,
+  show: (state: StepState) => void,
+): Promise<TryEnd> {
   let cause = 'left';
   let settled = false;
   try {
@@ -213,7 +224,8 @@ async function tryStep(task: TaskStart, run: RunIdentity, step: PlanStep, stepAt
 function classify(error: unknown): TryEnd {
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof TimeoutFailure) {
-    if (cause.timeoutType === TimeoutType.START_TO_CLOSE) return { kind: 'failed', code: failureCodes.timeout, message: 'the step passed its time limit', retryable: true };
+    if (cause.timeoutType === TimeoutType.START_TO_CLOSE)
+      return { kind: 'failed', code: failureCodes.timeout, message: 'the step passed its time limit', retryable: true };
     return { kind: 'lost', claimed: cause.timeoutType !== TimeoutType.SCHEDULE_TO_START };
   }
   if (cause instanceof ApplicationFailure) {

@@ -14,7 +14,8 @@ export const deleteTask = defineRoute(
     operationId: 'cancelTask',
     tags: ['tasks'],
     summary: 'Cancel a task',
-    description: 'A queued task never starts. A running one is stopped; it may still end `completed` when its last step was done first. A cancelled task stays as it is.',
+    description:
+      'A queued task never starts. A running one is stopped; it may still end `completed` when its last step was done first. A cancelled task stays as it is.',
     request: { params: TaskParams },
     responses: { 200: json(Task, 'It is cancelled.'), 202: json(Task, 'It is being stopped.'), ...problems('task_not_found', 'task_finished') },
   }),

@@ -16,7 +16,9 @@ const statusAliases: Readonly<Record<string, StatusFilter>> = { pending: 'queued
 /** A parameter that may come several times; the query gives one value as a text, several as an array. */
 function repeatable<S extends z.ZodType>(item: S, description: string) {
   const { $schema: _, ...items } = z.toJSONSchema(item, { io: 'input' });
-  return z.preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(item).max(valuesMax).default([])).meta({ description, type: 'array', items, maxItems: valuesMax });
+  return z
+    .preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(item).max(valuesMax).default([]))
+    .meta({ description, type: 'array', items, maxItems: valuesMax });
 }
 
 /** A whole number as a query writes it: digits, nothing else. */
@@ -34,14 +36,23 @@ const time = z.iso.datetime({ offset: true }).transform((text) => new Date(text)
 const name = z.string().min(1).max(255);
 
 const ListQuery = z.strictObject({
-  status: repeatable(z.enum([...statusFilters, 'pending', 'in_progress']), 'One of the statuses; `pending` is `queued`, `in_progress` is `running`, `created` and `waiting` are queued tasks before and after a run took them up'),
+  status: repeatable(
+    z.enum([...statusFilters, 'pending', 'in_progress']),
+    'One of the statuses; `pending` is `queued`, `in_progress` is `running`, `created` and `waiting` are queued tasks before and after a run took them up',
+  ),
   template: repeatable(name, 'Name of a template'),
   priority: repeatable(wholeNumber(1, levelMax), '1 to 10'),
   type: repeatable(name, 'Type of the task'),
   user_id: repeatable(name, 'Owner; only administrators see tasks of others'),
-  created_after: time.optional().meta({ type: 'string', format: 'date-time', description: 'Only tasks created later than this time', example: '2026-01-09T00:00:00Z' }),
-  created_before: time.optional().meta({ type: 'string', format: 'date-time', description: 'Only tasks created earlier than this time', example: '2026-01-10T00:00:00Z' }),
-  limit: wholeNumber(1, limitMax).optional().meta({ type: 'integer', minimum: 1, maximum: limitMax, default: limitDefault, description: 'Tasks on a page', example: limitDefault }),
+  created_after: time
+    .optional()
+    .meta({ type: 'string', format: 'date-time', description: 'Only tasks created later than this time', example: '2026-01-09T00:00:00Z' }),
+  created_before: time
+    .optional()
+    .meta({ type: 'string', format: 'date-time', description: 'Only tasks created earlier than this time', example: '2026-01-10T00:00:00Z' }),
+  limit: wholeNumber(1, limitMax)
+    .optional()
+    .meta({ type: 'integer', minimum: 1, maximum: limitMax, default: limitDefault, description: 'Tasks on a page', example: limitDefault }),
   cursor: z.string().min(1).max(500).optional().meta({ description: '`next_cursor` of the page before, with the same filters' }),
 });
 
@@ -53,7 +64,8 @@ export const listTasks = defineRoute(
     operationId: 'listTasks',
     tags: ['tasks'],
     summary: 'List tasks',
-    description: 'The tasks that fit all filters, newest first, page by page. Values of one filter are alternatives. Tasks that arrive meanwhile never shift the pages that follow.',
+    description:
+      'The tasks that fit all filters, newest first, page by page. Values of one filter are alternatives. Tasks that arrive meanwhile never shift the pages that follow.',
     request: { query: ListQuery },
     responses: { 200: json(TaskList, 'One page.'), ...problems('invalid_request') },
   }),

@@ -16,7 +16,10 @@ export const patchTaskPriority = defineRoute(
     summary: 'Change the priority of a task',
     description: 'Takes effect on the steps that have not started. Of changes made at the same time the last one holds.',
     request: { params: TaskParams, body: jsonBody(PriorityChange, 'The new priority') },
-    responses: { 200: json(Task, 'The task with its new priority.'), ...problems('invalid_json', 'task_not_found', 'task_finished', 'payload_too_large', 'unsupported_media_type', 'invalid_request') },
+    responses: {
+      200: json(Task, 'The task with its new priority.'),
+      ...problems('invalid_json', 'task_not_found', 'task_finished', 'payload_too_large', 'unsupported_media_type', 'invalid_request'),
+    },
   }),
   async (c) => c.json(await c.var.services.setPriority(callerOf(c), c.req.valid('param').taskId, c.req.valid('json').priority), 200),
 );

@@ -10,7 +10,10 @@ const IdempotencyHeader = z.object({
     .string()
     .regex(/^[\x21-\x7e]{1,255}$/, { error: 'expected 1 to 255 printable characters without blanks' })
     .optional()
-    .meta({ description: 'The same key and body within 24 hours give the same task (200); the same key with another body is refused', example: 'nightly-2026-01-09' }),
+    .meta({
+      description: 'The same key and body within 24 hours give the same task (200); the same key with another body is refused',
+      example: 'nightly-2026-01-09',
+    }),
 });
 
 const location = z.object({ Location: z.string().meta({ description: 'Path of the task' }) });
@@ -28,7 +31,16 @@ export const postTask = defineRoute(
     responses: {
       201: { ...json(Task, 'The task was created and is queued.'), headers: location },
       200: { ...json(Task, 'The task that this idempotency key already created.'), headers: location },
-      ...problems('invalid_json', 'idempotency_conflict', 'payload_too_large', 'unsupported_media_type', 'invalid_request', 'template_not_found', 'invalid_parameters', 'invalid_dependency'),
+      ...problems(
+        'invalid_json',
+        'idempotency_conflict',
+        'payload_too_large',
+        'unsupported_media_type',
+        'invalid_request',
+        'template_not_found',
+        'invalid_parameters',
+        'invalid_dependency',
+      ),
     },
   }),
   async (c) => {

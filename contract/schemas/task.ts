@@ -22,7 +22,11 @@ export const ResourceUsage = z
     inference_time_seconds: z.number(),
     memory_used_gb: z.number().nullable(),
   })
-  .meta({ id: 'ResourceUsage', description: 'What the inferences of the task used', example: { model_name: 'llama3.1:8b', inference_time_seconds: 45.2, memory_used_gb: 8.1 } });
+  .meta({
+    id: 'ResourceUsage',
+    description: 'What the inferences of the task used',
+    example: { model_name: 'llama3.1:8b', inference_time_seconds: 45.2, memory_used_gb: 8.1 },
+  });
 export type ResourceUsageView = z.output<typeof ResourceUsage>;
 
 export const TaskError = z
@@ -92,7 +96,12 @@ export type TaskView = z.output<typeof Task>;
 
 // Letters of any script, but nothing that hides, reorders or breaks a line where the name is shown.
 const printable = /^[^\p{Cc}\p{Cs}\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]*$/u;
-const visibleText = (charsMax: number) => z.string().min(1).max(charsMax).refine((text) => printable.test(text), { error: 'contains control or invisible characters' });
+const visibleText = (charsMax: number) =>
+  z
+    .string()
+    .min(1)
+    .max(charsMax)
+    .refine((text) => printable.test(text), { error: 'contains control or invisible characters' });
 
 export const RetryRequest = RetrySettings.meta({
   id: 'RetryRequest',
@@ -151,4 +160,6 @@ export const TaskList = z
   })
   .meta({ id: 'TaskList', description: 'One page of tasks, newest first' });
 
-export const PriorityChange = z.strictObject({ priority: Level }).meta({ id: 'PriorityChange', description: 'The new priority of a task', example: { priority: 9 } });
+export const PriorityChange = z
+  .strictObject({ priority: Level })
+  .meta({ id: 'PriorityChange', description: 'The new priority of a task', example: { priority: 9 } });

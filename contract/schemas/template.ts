@@ -14,7 +14,6 @@ export const RetrySettings = z
 export type RetrySettings = z.infer<typeof RetrySettings>;
 
 export const parameterTypes = ['string', 'integer', 'number', 'boolean', 'array', 'object'] as const;
-export type ParameterType = (typeof parameterTypes)[number];
 
 const ParameterName = z
   .string()
@@ -72,4 +71,3 @@ export const TemplateFile = z.strictObject({
   steps: z.array(z.looseObject(stepSettings)).min(1, 'a template needs at least one step').max(100),
 });
 export type TemplateFile = z.infer<typeof TemplateFile>;
-export type TemplateStep = TemplateFile['steps'][number];

@@ -41,7 +41,11 @@ describe('outputs', () => {
     gates.open(first);
     gates.open(second);
     const task = await orchestra.finished((await orchestra.submit('gate-two', { first, second })).id);
-    expect(task.result).toEqual({ name: second, text: `after ${first}`, steps: { one: { name: first, text: first }, two: { name: second, text: `after ${first}` } } });
+    expect(task.result).toEqual({
+      name: second,
+      text: `after ${first}`,
+      steps: { one: { name: first, text: first }, two: { name: second, text: `after ${first}` } },
+    });
   });
 });
 
@@ -83,7 +87,10 @@ describe('dependencies', () => {
   test('of a diamond hold each task back until all before it have completed [SCHED-07]', async () => {
     const [top, left, right, bottom] = [gate(), gate(), gate(), gate()];
     const first = await orchestra.submit('gate-one', { gate: top });
-    const sides = [await orchestra.submit('gate-one', { gate: left }, { depends_on: [first.id] }), await orchestra.submit('gate-one', { gate: right }, { depends_on: [first.id] })];
+    const sides = [
+      await orchestra.submit('gate-one', { gate: left }, { depends_on: [first.id] }),
+      await orchestra.submit('gate-one', { gate: right }, { depends_on: [first.id] }),
+    ];
     const last = await orchestra.submit('gate-one', { gate: bottom }, { depends_on: sides.map((task) => task.id) });
     expect(await orchestra.task(last.id)).toMatchObject({ status: 'queued', status_detail: 'waiting_dependency' });
     await hasArrived(top);

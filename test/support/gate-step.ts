@@ -62,7 +62,14 @@ export function createGates(): Gates {
 
 /** Templates of gates: `gate-one` has one step, `gate-two` two, the second showing the output of the first. */
 export const gateTemplates = {
-  'gate-one': ['name: gate-one', 'description: One gate', 'parameters:', '  - { name: gate, type: string, required: true }', 'steps:', '  - { type: gate, name: "{{gate}}" }'].join('\n'),
+  'gate-one': [
+    'name: gate-one',
+    'description: One gate',
+    'parameters:',
+    '  - { name: gate, type: string, required: true }',
+    'steps:',
+    '  - { type: gate, name: "{{gate}}" }',
+  ].join('\n'),
   'gate-two': [
     'name: gate-two',
     'description: Two gates',

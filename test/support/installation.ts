@@ -37,7 +37,8 @@ export interface InstallationOptions {
   readonly models?: boolean;
 }
 
-export interface Answer<Body = any> {
+/** `body` is what JSON.parse gave, or the text. */
+export interface Answer<Body = ReturnType<JSON['parse']>> {
   readonly status: number;
   readonly headers: Headers;
   readonly body: Body;
@@ -105,12 +106,25 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     log,
     config: { priorityLevels: 60, temporalTimeoutMs: 2_000, version: 'test' },
     catalogue: () => catalogue,
-    deployment: { numCtx: config.models.numCtx, allowedRegistries: config.models.registries, timeoutSecondsMax: config.timeoutSecondsMax, gitSchemes: config.git.allowedSchemes },
+    deployment: {
+      numCtx: config.models.numCtx,
+      allowedRegistries: config.models.registries,
+      timeoutSecondsMax: config.timeoutSecondsMax,
+      gitSchemes: config.git.allowedSchemes,
+    },
   });
   const app = createApp({
     services,
     log,
-    config: { apiKeyHeader: 'X-API-Key', bodyBytesMax: config.api.bodyLimitBytes, requestTimeoutMs: 30_000, allowedHosts: [], publicDocs: true, temporalUi: null, version: 'test' },
+    config: {
+      apiKeyHeader: 'X-API-Key',
+      bodyBytesMax: config.api.bodyLimitBytes,
+      requestTimeoutMs: 30_000,
+      allowedHosts: [],
+      publicDocs: true,
+      temporalUi: null,
+      version: 'test',
+    },
   });
   const { key } = await services.createKey({ name: 'test', userId: 'admin', role: 'admin', expiresAt: null });
   const stops: (() => Promise<void>)[] = [];
@@ -152,7 +166,13 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   async function addHost(): Promise<Host> {
     const parts = await openStepParts(config, sql, log);
     const hub = createListenHub(database.url, ['line', 'residency', 'cancel'], log);
-    const models = createOllamaBackend({ address: ollamaAddress(), registries: config.models.registries, allowPull: config.models.allowPull, timeouts: defaultOllamaTimeouts, log });
+    const models = createOllamaBackend({
+      address: ollamaAddress(),
+      registries: config.models.registries,
+      allowPull: config.models.allowPull,
+      timeouts: defaultOllamaTimeouts,
+      log,
+    });
     const started = createHost({
       host: 'local',
       parallel: config.models.parallel,

@@ -92,7 +92,11 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
     deps,
     request,
     async task(who, fields = {}) {
-      const answer = await request(who, 'POST', '/api/v1/tasks', { template: 'ollama-inference', parameters: { model: 'llama3.2', prompt: `hello ${randomUUID()}` }, ...fields });
+      const answer = await request(who, 'POST', '/api/v1/tasks', {
+        template: 'ollama-inference',
+        parameters: { model: 'llama3.2', prompt: `hello ${randomUUID()}` },
+        ...fields,
+      });
       if (answer.status !== 201) throw new Error(`no task: ${await answer.text()}`);
       return (await answer.json()) as TaskView;
     },
@@ -106,7 +110,9 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
 
 /** Fails when an answer has a status, a content type or a body that its route does not declare. */
 async function checkAnswer(method: string, pathname: string, answer: Response): Promise<void> {
-  const declared = routes.find(({ route }) => route.method.toUpperCase() === method && new RegExp(`^${route.path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`).test(pathname));
+  const declared = routes.find(
+    ({ route }) => route.method.toUpperCase() === method && new RegExp(`^${route.path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`).test(pathname),
+  );
   if (declared === undefined) return;
   const response = completeRoute(declared).responses[answer.status] as { content?: Record<string, { schema: z.ZodType }> } | undefined;
   if (response === undefined) throw new Error(`${method} ${pathname} answered ${answer.status}, which its route does not declare`);

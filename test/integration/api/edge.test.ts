@@ -59,13 +59,16 @@ describe('bodies', () => {
     expect([answer.status, await codeOf(answer)]).toEqual([400, 'invalid_json']);
   });
 
-  test.each([['text/plain'], ['application/x-www-form-urlencoded'], ['application/json; charset=utf-16'], ['application/jsonp'], ['multipart/form-data; boundary=x']])(
-    'the content type %s is refused [TASK-25, bad-2]',
-    async (type) => {
-      const answer = await send(JSON.stringify(valid), { 'Content-Type': type });
-      expect([answer.status, await codeOf(answer)]).toEqual([415, 'unsupported_media_type']);
-    },
-  );
+  test.each([
+    ['text/plain'],
+    ['application/x-www-form-urlencoded'],
+    ['application/json; charset=utf-16'],
+    ['application/jsonp'],
+    ['multipart/form-data; boundary=x'],
+  ])('the content type %s is refused [TASK-25, bad-2]', async (type) => {
+    const answer = await send(JSON.stringify(valid), { 'Content-Type': type });
+    expect([answer.status, await codeOf(answer)]).toEqual([415, 'unsupported_media_type']);
+  });
 
   test('nesting of any depth is refused, and the process lives [bad-3]', async () => {
     for (const depth of [33, 40_000]) {
@@ -76,11 +79,14 @@ describe('bodies', () => {
     expect(sound.status).toBe(201);
   });
 
-  test.each([['__proto__'], ['constructor'], ['prototype'], ['\\u005f_proto__']])('the key %s is refused at any depth, and changes no prototype [bad-4]', async (key) => {
-    const answer = await send(`{"template":"x","metadata":{"a":{"${key}":{"polluted":true}}}}`);
-    expect([answer.status, await codeOf(answer)]).toEqual([400, 'invalid_json']);
-    expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
-  });
+  test.each([['__proto__'], ['constructor'], ['prototype'], ['\\u005f_proto__']])(
+    'the key %s is refused at any depth, and changes no prototype [bad-4]',
+    async (key) => {
+      const answer = await send(`{"template":"x","metadata":{"a":{"${key}":{"polluted":true}}}}`);
+      expect([answer.status, await codeOf(answer)]).toEqual([400, 'invalid_json']);
+      expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+    },
+  );
 
   test.each([['NaN'], ['1e999'], ['"a\\u0000b"'], ['"\\ud800"'], ['{"\\udfff":1}']])('the value %s is refused [bad-5]', async (value) => {
     const answer = await send(`{"template":"x","metadata":{"a":${value}}}`);
@@ -104,7 +110,19 @@ describe('bodies', () => {
   test('no value in any field is answered with 500 or stores a task of a template that is not there [TASK-25]', async () => {
     const before = await stored();
     const values = [null, true, 0, -1, 1e21, '', 'x', [], {}, [[]], { a: null }, 'x'.repeat(5000)];
-    for (const field of ['template', 'parameters', 'depends_on', 'priority', 'name', 'description', 'metadata', 'retry', 'limits', 'resource_requirements', 'agent_assigned']) {
+    for (const field of [
+      'template',
+      'parameters',
+      'depends_on',
+      'priority',
+      'name',
+      'description',
+      'metadata',
+      'retry',
+      'limits',
+      'resource_requirements',
+      'agent_assigned',
+    ]) {
       for (const value of values) {
         const answer = await api.request(api.keys.ann, 'POST', tasks, { template: 'absent', [field]: value });
         expect([400, 422]).toContain(answer.status);
@@ -151,20 +169,30 @@ describe('credentials', () => {
   test('a viewer reads and changes nothing', async () => {
     const task = await api.task(api.keys.ann);
     expect((await api.request(api.keys.viewer, 'GET', `${tasks}/${task.id}`)).status).toBe(200);
-    const changes = [['POST', tasks], ['DELETE', `${tasks}/${task.id}`], ['PATCH', `${tasks}/${task.id}/priority`], ['POST', `${tasks}/${task.id}/retry`]] as const;
+    const changes = [
+      ['POST', tasks],
+      ['DELETE', `${tasks}/${task.id}`],
+      ['PATCH', `${tasks}/${task.id}/priority`],
+      ['POST', `${tasks}/${task.id}/retry`],
+    ] as const;
     for (const [method, url] of changes) {
       const answer = await api.request(api.keys.viewer, method, url);
       expect([answer.status, await codeOf(answer)]).toEqual([403, 'forbidden']);
     }
   });
 
-  test.each([['//api/v1/tasks'], ['/api/v1/tasks/../admin'], ['/api/v1/%2e%2e/admin'], ['/api/v1/tasks/x/health'], ['/api/v1/tasks/'], ['/api/v1/configs'], ['/api/v1']])(
-    'the spelling %s does not get past authentication [bad-6]',
-    async (url) => {
-      const answer = await api.request(null, 'GET', `http://localhost${url}`);
-      expect([401, 404]).toContain(answer.status);
-    },
-  );
+  test.each([
+    ['//api/v1/tasks'],
+    ['/api/v1/tasks/../admin'],
+    ['/api/v1/%2e%2e/admin'],
+    ['/api/v1/tasks/x/health'],
+    ['/api/v1/tasks/'],
+    ['/api/v1/configs'],
+    ['/api/v1'],
+  ])('the spelling %s does not get past authentication [bad-6]', async (url) => {
+    const answer = await api.request(null, 'GET', `http://localhost${url}`);
+    expect([401, 404]).toContain(answer.status);
+  });
 
   test('a method override is not followed [bad-6]', async () => {
     const task = await api.task(api.keys.ann);
@@ -179,15 +207,23 @@ describe('credentials', () => {
 });
 
 describe('browsers', () => {
-  test.each<[Record<string, string>]>([[{ Origin: 'http://evil.example' }], [{ Origin: 'null' }], [{ 'Sec-Fetch-Site': 'cross-site' }]])('a change with %j is refused [bad-10]', async (headers) => {
-    const answer = await api.request(api.keys.ann, 'POST', tasks, valid, headers);
-    expect([answer.status, await codeOf(answer)]).toEqual([403, 'forbidden']);
-  });
+  test.each<[Record<string, string>]>([[{ Origin: 'http://evil.example' }], [{ Origin: 'null' }], [{ 'Sec-Fetch-Site': 'cross-site' }]])(
+    'a change with %j is refused [bad-10]',
+    async (headers) => {
+      const answer = await api.request(api.keys.ann, 'POST', tasks, valid, headers);
+      expect([answer.status, await codeOf(answer)]).toEqual([403, 'forbidden']);
+    },
+  );
 
   test('the status page is not shown under a foreign name [bad-10]', async () => {
     const served = app();
     serveStatusPage(served);
-    for (const [host, status] of [['evil.com', 403], ['localhost:8080', 200], ['127.0.0.1', 200], ['[::1]:8080', 200]] as const) {
+    for (const [host, status] of [
+      ['evil.com', 403],
+      ['localhost:8080', 200],
+      ['127.0.0.1', 200],
+      ['[::1]:8080', 200],
+    ] as const) {
       expect((await served.request('/', { headers: { Host: host } })).status).toBe(status);
     }
   });
@@ -199,7 +235,8 @@ describe('browsers', () => {
     const answer = await served.request('/', { headers: { Host: 'localhost:8080' } });
     const page = await answer.text();
     expect(answer.headers.get('content-security-policy')).toContain("default-src 'none'");
-    for (const part of ['database connection', 'temporal connection', 'ollama', 'system resources', '/docs', 'http://127.0.0.1:8233', 'admin.key']) expect(page).toContain(part);
+    for (const part of ['database connection', 'temporal connection', 'ollama', 'system resources', '/docs', 'http://127.0.0.1:8233', 'admin.key'])
+      expect(page).toContain(part);
     for (const unwanted of [task.id, 'secret-project', '<script']) expect(page).not.toContain(unwanted);
     expect((await served.request('/status.css')).headers.get('content-type')).toContain('text/css');
   });
@@ -229,8 +266,21 @@ describe('browsers', () => {
 
 describe('queries', () => {
   test.each([
-    ['limit=-1'], ['limit=0'], ['limit=501'], ['limit=1e9'], ['limit=1000000000'], ['limit=x'], ['limit=5&limit=6'], ['cursor=forged'], ['cursor='], ['sort=id;drop'], ['status=done'],
-    ['priority=0'], ['priority=high'], ['created_after=yesterday'], ['created_after=2026-02-01T00:00:00Z&created_before=2026-01-01T00:00:00Z'],
+    ['limit=-1'],
+    ['limit=0'],
+    ['limit=501'],
+    ['limit=1e9'],
+    ['limit=1000000000'],
+    ['limit=x'],
+    ['limit=5&limit=6'],
+    ['cursor=forged'],
+    ['cursor='],
+    ['sort=id;drop'],
+    ['status=done'],
+    ['priority=0'],
+    ['priority=high'],
+    ['created_after=yesterday'],
+    ['created_after=2026-02-01T00:00:00Z&created_before=2026-01-01T00:00:00Z'],
   ])('the query %s is refused [TASK-08, bad-17]', async (query) => {
     const answer = await api.request(api.keys.ann, 'GET', `${tasks}?${query}`);
     expect([answer.status, await codeOf(answer)]).toEqual([422, 'invalid_request']);
@@ -247,7 +297,19 @@ describe('queries', () => {
     const answer = await api.request(api.keys.viewer, 'GET', '/api/v1/models');
     expect(await answer.json()).toEqual({
       items: [
-        { name: 'llama3.2:latest', host: 'local', digest: 'sha256:ab', size_bytes: 2e9, loaded: true, memory_bytes: 3e9, vram_bytes: 0, context_length: 4096, queue_depth: 0, last_used_at: null, expires_at: '2026-01-01T00:00:00.000Z' },
+        {
+          name: 'llama3.2:latest',
+          host: 'local',
+          digest: 'sha256:ab',
+          size_bytes: 2e9,
+          loaded: true,
+          memory_bytes: 3e9,
+          vram_bytes: 0,
+          context_length: 4096,
+          queue_depth: 0,
+          last_used_at: null,
+          expires_at: '2026-01-01T00:00:00.000Z',
+        },
       ],
     });
   });
@@ -272,7 +334,8 @@ describe('the OpenAPI document', () => {
       for (const text of [operation.summary, operation.description]) expect(text?.length ?? 0).toBeGreaterThan(5);
       expect(Object.keys(operation.responses).some((status) => Number(status) >= 400)).toBe(true);
     }
-    for (const name of ['Task', 'CreateTask', 'PriorityChange', 'Problem', 'Model', 'HealthCheck']) expect(document.components.schemas[name]?.example).toBeDefined();
+    for (const name of ['Task', 'CreateTask', 'PriorityChange', 'Problem', 'Model', 'HealthCheck'])
+      expect(document.components.schemas[name]?.example).toBeDefined();
   });
 
   test('the document is open to everybody unless it is closed [SEC-01]', async () => {

@@ -21,9 +21,14 @@ afterAll(async () => api.stop());
 
 const valid = { template: 'ollama-inference', parameters: { model: 'llama3.2', prompt: 'hello' } };
 const post = (app: { request(url: string, init: RequestInit): Response | Promise<Response> }, headers: Record<string, string> = {}) =>
-  app.request('/api/v1/tasks', { method: 'POST', headers: { 'X-API-Key': api.keys.ann, 'Content-Type': 'application/json', ...headers }, body: JSON.stringify(valid) });
+  app.request('/api/v1/tasks', {
+    method: 'POST',
+    headers: { 'X-API-Key': api.keys.ann, 'Content-Type': 'application/json', ...headers },
+    body: JSON.stringify(valid),
+  });
 const tasksStored = async () => Number((await api.database.sql`select count(*) from tasks`)[0]?.['count']);
-const serve = (services: Services, requestTimeoutMs = apiConfig.requestTimeoutMs) => createApp({ services, log: silent, config: { ...apiConfig, requestTimeoutMs } });
+const serve = (services: Services, requestTimeoutMs = apiConfig.requestTimeoutMs) =>
+  createApp({ services, log: silent, config: { ...apiConfig, requestTimeoutMs } });
 
 /** A Temporal client whose server does not answer: nothing listens there. */
 async function withoutTemporal<T>(use: (client: Client) => Promise<T>): Promise<T> {
@@ -145,13 +150,19 @@ test('each part flips only its own check [OBS-05]', async () => {
   const states = async () => {
     const answer = await api.request(api.keys.viewer, 'GET', '/api/v1/health');
     const { checks } = (await answer.json()) as HealthView;
-    return { engine: checks.engine.status, ollama: checks.ollama.status, database: checks.database_connection.status, temporal: checks.temporal_connection.status };
+    return {
+      engine: checks.engine.status,
+      ollama: checks.ollama.status,
+      database: checks.database_connection.status,
+      temporal: checks.temporal_connection.status,
+    };
   };
   const around = { database: 'ok', temporal: 'ok' };
   expect(await states()).toEqual({ engine: 'down', ollama: 'down', ...around });
   await api.database.sql`insert into engines (id, slots, lease_until) values ('e1', 4, now() + interval '1 hour')`;
   expect(await states()).toEqual({ engine: 'ok', ollama: 'down', ...around });
-  await api.database.sql`insert into hosts (id, lease_until, address, ready) values ('h1', now() + interval '1 hour', 'http://127.0.0.1:11434', true), ('h2', now() - interval '1 hour', 'http://127.0.0.1:11435', true)`;
+  await api.database
+    .sql`insert into hosts (id, lease_until, address, ready) values ('h1', now() + interval '1 hour', 'http://127.0.0.1:11434', true), ('h2', now() - interval '1 hour', 'http://127.0.0.1:11435', true)`;
   expect(await states()).toEqual({ engine: 'ok', ollama: 'degraded', ...around });
   await api.database.sql`update engines set lease_until = now() - interval '1 second'`;
   await api.database.sql`delete from hosts where id = 'h2'`;

@@ -65,12 +65,19 @@ test('each filter alone and all together give exactly what fits [TASK-08, C2]', 
     ['user_id=bob', (task) => task.user_id === 'bob'],
     ['created_after=2026-01-01T00:00:05Z', (task) => task.created_at > '2026-01-01T00:00:05'],
     ['created_before=2026-01-01T00:00:05Z', (task) => task.created_at < '2026-01-01T00:00:05'],
-    ['status=completed&template=beta&priority=3&user_id=ann&created_before=2026-01-01T00:00:15Z', (task) => task.status === 'completed' && task.template === 'beta' && task.priority === 3 && task.user_id === 'ann' && task.created_at < '2026-01-01T00:00:15'],
+    [
+      'status=completed&template=beta&priority=3&user_id=ann&created_before=2026-01-01T00:00:15Z',
+      (task) =>
+        task.status === 'completed' && task.template === 'beta' && task.priority === 3 && task.user_id === 'ann' && task.created_at < '2026-01-01T00:00:15',
+    ],
   ];
   for (const [query, fits] of cases) {
     const page = await list(api.keys.admin, `?limit=500&${query}`);
     const wanted = all.filter(fits).map((task) => task.id);
-    expect(page.items.map((task) => task.id), query).toEqual(wanted);
+    expect(
+      page.items.map((task) => task.id),
+      query,
+    ).toEqual(wanted);
     expect(page.total, query).toBe(wanted.length);
   }
 });
@@ -92,7 +99,11 @@ test('pages give each task once, also while others arrive [TASK-08]', async () =
 test('a cursor of another user, of other filters, or with a change is refused [bad-17]', async () => {
   const { next_cursor: cursor } = await list(api.keys.ann, '?limit=5');
   const text = encodeURIComponent(cursor ?? '');
-  const bent = Buffer.from(Buffer.from(cursor ?? '', 'base64url').toString().replace('2026', '2025')).toString('base64url');
+  const bent = Buffer.from(
+    Buffer.from(cursor ?? '', 'base64url')
+      .toString()
+      .replace('2026', '2025'),
+  ).toString('base64url');
   expect((await api.request(api.keys.bob, 'GET', `/api/v1/tasks?limit=5&cursor=${text}`)).status).toBe(422);
   expect((await api.request(api.keys.ann, 'GET', `/api/v1/tasks?limit=5&status=queued&cursor=${text}`)).status).toBe(422);
   expect((await api.request(api.keys.ann, 'GET', `/api/v1/tasks?limit=5&cursor=${bent}`)).status).toBe(422);

@@ -9,7 +9,8 @@ beforeAll(async () => {
 afterAll(async () => api.stop());
 
 const body = (fields: object = {}) => ({ template: 'ollama-inference', parameters: { model: 'llama3.2', prompt: 'hello' }, ...fields });
-const post = (fields: object = {}, headers: Record<string, string> = {}) => api.request(api.keys.ann, 'POST', '/api/v1/tasks', { ...body(), ...fields }, headers);
+const post = (fields: object = {}, headers: Record<string, string> = {}) =>
+  api.request(api.keys.ann, 'POST', '/api/v1/tasks', { ...body(), ...fields }, headers);
 const countTasks = async () => Number((await api.database.sql`select count(*) from tasks`)[0]?.['count']);
 const run = (id: string) => api.temporal.workflow.getHandle(`task-${id}`).describe();
 const absentId = '00000000-0000-4000-8000-000000000000';
@@ -33,7 +34,17 @@ describe('create', () => {
     expect(answer.status).toBe(201);
     const task = (await answer.json()) as TaskView;
     expect(answer.headers.get('location')).toBe(`/api/v1/tasks/${task.id}`);
-    expect(task).toMatchObject({ status: 'queued', priority: 5, template, type: template, name: template, parameters, depends_on: [], attempt: 1, user_id: 'ann' });
+    expect(task).toMatchObject({
+      status: 'queued',
+      priority: 5,
+      template,
+      type: template,
+      name: template,
+      parameters,
+      depends_on: [],
+      attempt: 1,
+      user_id: 'ann',
+    });
     const description = await run(task.id);
     expect(description.status.name).toBe('RUNNING');
     expect(description.type).toBe('runTask');
@@ -44,7 +55,30 @@ describe('create', () => {
   test('a task object has exactly the documented fields, with times in UTC [TASK-04, TASK-07]', async () => {
     const task = await api.task(api.keys.ann, { metadata: { ticket: 7 }, name: 'first' });
     expect(Object.keys(task).sort()).toEqual(
-      ['id', 'status', 'priority', 'created_at', 'started_at', 'completed_at', 'template', 'parameters', 'result', 'resource_usage', 'name', 'type', 'depends_on', 'blocked_by', 'status_detail', 'attempt', 'error', 'estimated_start_time', 'estimated_completion_time', 'queue_position', 'user_id', 'metadata'].sort(),
+      [
+        'id',
+        'status',
+        'priority',
+        'created_at',
+        'started_at',
+        'completed_at',
+        'template',
+        'parameters',
+        'result',
+        'resource_usage',
+        'name',
+        'type',
+        'depends_on',
+        'blocked_by',
+        'status_detail',
+        'attempt',
+        'error',
+        'estimated_start_time',
+        'estimated_completion_time',
+        'queue_position',
+        'user_id',
+        'metadata',
+      ].sort(),
     );
     expect(task.created_at).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
     expect(task).toMatchObject({ started_at: null, completed_at: null, result: null, error: null, resource_usage: null, metadata: { ticket: 7 } });
@@ -69,13 +103,16 @@ describe('create', () => {
     }
   });
 
-  test.each([['nothing-like-it'], ['Ollama-Inference'], ['../x']])('the unknown template %s is refused and nothing is stored [TASK-02, bad-11]', async (template) => {
-    const before = await countTasks();
-    const answer = await post({ template });
-    expect(answer.status).toBe(422);
-    expect(await answer.json()).toMatchObject({ code: 'template_not_found' });
-    expect(await countTasks()).toBe(before);
-  });
+  test.each([['nothing-like-it'], ['Ollama-Inference'], ['../x']])(
+    'the unknown template %s is refused and nothing is stored [TASK-02, bad-11]',
+    async (template) => {
+      const before = await countTasks();
+      const answer = await post({ template });
+      expect(answer.status).toBe(422);
+      expect(await answer.json()).toMatchObject({ code: 'template_not_found' });
+      expect(await countTasks()).toBe(before);
+    },
+  );
 
   test('a template name of 1,000 characters is refused [bad-11]', async () => {
     expect((await post({ template: 'x'.repeat(1000) })).status).toBe(422);
@@ -95,7 +132,10 @@ describe('create', () => {
     ['a text where an array belongs', 'a.txt'],
     ['an array of a million', Array.from({ length: 1_000_000 }, () => 1)],
   ])('%s is refused [bad-12]', async (_what, files) => {
-    const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', { template: 'file-processing', parameters: { input_files: files, analysis_model: 'llama3.2', output_format: 'json' } });
+    const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', {
+      template: 'file-processing',
+      parameters: { input_files: files, analysis_model: 'llama3.2', output_format: 'json' },
+    });
     expect([413, 422]).toContain(answer.status);
   });
 
@@ -134,17 +174,26 @@ describe('create', () => {
     expect(await countTasks()).toBe(before);
   });
 
-  test.each([[{ num_ctx: 1e9 }], [{ num_predict: -1 }], [{ keep_alive: -1 }], [{ num_gpu: 99 }], [{ host: 'x' }], [{ raw: true }], [{ images: ['x'] }], [{ unheard_of: 1 }]])(
-    'the model options %j are refused when they are submitted [bad-42]',
-    async (options) => {
-      const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', { template: 'with-options', parameters: { options } });
-      expect(answer.status).toBe(422);
-      expect(await answer.json()).toMatchObject({ code: 'invalid_parameters', errors: [{ path: 'parameters.options' }] });
-    },
-  );
+  test.each([
+    [{ num_ctx: 1e9 }],
+    [{ num_predict: -1 }],
+    [{ keep_alive: -1 }],
+    [{ num_gpu: 99 }],
+    [{ host: 'x' }],
+    [{ raw: true }],
+    [{ images: ['x'] }],
+    [{ unheard_of: 1 }],
+  ])('the model options %j are refused when they are submitted [bad-42]', async (options) => {
+    const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', { template: 'with-options', parameters: { options } });
+    expect(answer.status).toBe(422);
+    expect(await answer.json()).toMatchObject({ code: 'invalid_parameters', errors: [{ path: 'parameters.options' }] });
+  });
 
   test('options within their bounds are taken [bad-42]', async () => {
-    const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', { template: 'with-options', parameters: { options: { num_ctx: 2048, temperature: 0 } } });
+    const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', {
+      template: 'with-options',
+      parameters: { options: { num_ctx: 2048, temperature: 0 } },
+    });
     expect(answer.status).toBe(201);
   });
 
@@ -156,7 +205,10 @@ describe('create', () => {
   });
 
   test('a password in a repository address does not come back in the error [bad-34, SEC-13]', async () => {
-    const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', { template: 'git-script-execution', parameters: { repo_url: 'ftp://me:hunter2secret@example.com/r', script_path: 'run.sh', output_path: 'o.json' } });
+    const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', {
+      template: 'git-script-execution',
+      parameters: { repo_url: 'ftp://me:hunter2secret@example.com/r', script_path: 'run.sh', output_path: 'o.json' },
+    });
     expect(answer.status).toBe(422);
     expect(await answer.text()).not.toContain('hunter2secret');
   });
@@ -243,7 +295,12 @@ describe('idempotency', () => {
 
 describe('read', () => {
   test.each([['not-a-uuid'], [absentId], ['x'.repeat(1001)], ["' or 1=1"]])('%s is no task [TASK-03, bad-18]', async (id) => {
-    for (const [method, path, payload] of [['GET', '', undefined], ['DELETE', '', undefined], ['PATCH', '/priority', { priority: 3 }], ['POST', '/retry', undefined]] as const) {
+    for (const [method, path, payload] of [
+      ['GET', '', undefined],
+      ['DELETE', '', undefined],
+      ['PATCH', '/priority', { priority: 3 }],
+      ['POST', '/retry', undefined],
+    ] as const) {
       const answer = await api.request(api.keys.ann, method, `/api/v1/tasks/${encodeURIComponent(id)}${path}`, payload);
       expect(answer.status).toBe(404);
       expect(await answer.json()).toMatchObject({ code: 'task_not_found' });
@@ -253,7 +310,12 @@ describe('read', () => {
   test('another user’s task is answered like one that does not exist; an administrator sees it [bad-18]', async () => {
     const task = await api.task(api.keys.bob);
     const strip = async (answer: Response) => ({ ...((await answer.json()) as object), instance: '', request_id: '' });
-    for (const [method, path, payload] of [['GET', '', undefined], ['DELETE', '', undefined], ['PATCH', '/priority', { priority: 3 }], ['POST', '/retry', undefined]] as const) {
+    for (const [method, path, payload] of [
+      ['GET', '', undefined],
+      ['DELETE', '', undefined],
+      ['PATCH', '/priority', { priority: 3 }],
+      ['POST', '/retry', undefined],
+    ] as const) {
       const other = await api.request(api.keys.ann, method, `/api/v1/tasks/${task.id}${path}`, payload);
       const absent = await api.request(api.keys.ann, method, `/api/v1/tasks/${absentId}${path}`, payload);
       expect(other.status).toBe(404);

@@ -88,7 +88,10 @@ describe('listening', () => {
     await notify(db.sql, 'outbox');
     await notify(db.sql, 'line');
     await eventually(() => heard.length >= 2);
-    expect(heard).toEqual([['cancel', 'some-task'], ['line', '']]);
+    expect(heard).toEqual([
+      ['cancel', 'some-task'],
+      ['line', ''],
+    ]);
     await db.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'orchestra-listen' and datname = current_database()`;
     await eventually(() => opened === 2);
     await notify(db.sql, 'line', 'again');

@@ -32,7 +32,13 @@ const ageGrants = (seconds: number) => db.sql`update line set granted_at = grant
 
 describe('a decision', () => {
   test('waiting steps are granted in the order of exact priority, then arrival', async () => {
-    const tasks = [await world.task({ exact: 41 }), await world.task({ exact: 50 }), await world.task({ exact: 42 }), await world.task({ exact: 50 }), await world.task({ exact: 91 })];
+    const tasks = [
+      await world.task({ exact: 41 }),
+      await world.task({ exact: 50 }),
+      await world.task({ exact: 42 }),
+      await world.task({ exact: 50 }),
+      await world.task({ exact: 91 }),
+    ];
     for (const task of tasks) await world.enter(task);
     await world.engine(4);
     const decided = await decideOnce(db.sql, policy);
@@ -137,10 +143,15 @@ describe('a decision', () => {
     const decided = await decideOnce(db.sql, policy);
     if (decided === 'busy') throw new Error('busy');
     expect(decided.ordered).toEqual([{ id: expect.any(String), host, hostEpoch: epoch, unload: [], load: { key, model: need } }]);
-    expect(await db.sql`select kind, workflow_id, payload from outbox`).toEqual([{ kind: 'residency', workflow_id: `residency-${host}`, payload: decided.ordered[0] }]);
+    expect(await db.sql`select kind, workflow_id, payload from outbox`).toEqual([
+      { kind: 'residency', workflow_id: `residency-${host}`, payload: decided.ordered[0] },
+    ]);
     const decisions = await db.sql`select decision_type, output_data ->> 'reason' as reason from orchestration_decisions`;
     expect(decisions).toEqual([{ decision_type: 'residency', reason: expect.stringContaining(key) }]);
-    const again = await decideOnce(db.sql, () => ({ grants: [], orders: [{ host, hostEpoch: epoch, unload: [], load: { key, model: need }, reason: 'again' }] }));
+    const again = await decideOnce(db.sql, () => ({
+      grants: [],
+      orders: [{ host, hostEpoch: epoch, unload: [], load: { key, model: need }, reason: 'again' }],
+    }));
     expect(again).toEqual({ granted: [], ordered: [] });
   });
 

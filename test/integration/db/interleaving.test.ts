@@ -26,9 +26,36 @@ afterAll(() => db.drop());
 
 type Run = RunIdentity & { plan: Plan };
 
-const moves = ['enter', 'claim', 'finish', 'fail', 'leave', 'close', 'cancel', 'priority', 'move', 'retry', 'reset', 'outside', 'decide', 'expire', 'lose', 'lapse', 'order'] as const;
+const moves = [
+  'enter',
+  'claim',
+  'finish',
+  'fail',
+  'leave',
+  'close',
+  'cancel',
+  'priority',
+  'move',
+  'retry',
+  'reset',
+  'outside',
+  'decide',
+  'expire',
+  'lose',
+  'lapse',
+  'order',
+] as const;
 /** Often made moves are listed often, so that tasks get somewhere. */
-const anyMove = fc.constantFrom(...moves, ...Array<(typeof moves)[number]>(4).fill('enter'), ...Array<(typeof moves)[number]>(4).fill('claim'), ...Array<(typeof moves)[number]>(3).fill('finish'), 'close', 'decide', 'decide', 'order');
+const anyMove = fc.constantFrom(
+  ...moves,
+  ...Array<(typeof moves)[number]>(4).fill('enter'),
+  ...Array<(typeof moves)[number]>(4).fill('claim'),
+  ...Array<(typeof moves)[number]>(3).fill('finish'),
+  'close',
+  'decide',
+  'decide',
+  'order',
+);
 const anyScript = fc.array(fc.record({ move: anyMove, task: fc.nat(3), pick: fc.nat(7) }), { minLength: 5, maxLength: 25 });
 
 /** What several processes know between their moves: runs, grants and claims, stale ones too. */
@@ -54,7 +81,10 @@ async function begin(): Promise<Knowledge> {
 }
 
 /** One move as a process would make it, with whatever it happens to know. */
-async function make({ runs, grants, claims, orders }: Knowledge, { move, task, pick }: { move: (typeof moves)[number]; task: number; pick: number }): Promise<void> {
+async function make(
+  { runs, grants, claims, orders }: Knowledge,
+  { move, task, pick }: { move: (typeof moves)[number]; task: number; pick: number },
+): Promise<void> {
   const run = runs[task];
   if (!run) return;
   const step = run.plan.steps[pick % run.plan.steps.length];
@@ -115,7 +145,8 @@ async function make({ runs, grants, claims, orders }: Knowledge, { move, task, p
       return;
     }
     case 'expire':
-      if (pick % 2) await db.sql`update line set granted_at = granted_at - interval '16 seconds' where id in (select id from line where state = 'granted' limit 1 for update skip locked)`;
+      if (pick % 2)
+        await db.sql`update line set granted_at = granted_at - interval '16 seconds' where id in (select id from line where state = 'granted' limit 1 for update skip locked)`;
       await expireGrants(db.sql);
       await db.sql`update line set not_before = '-infinity' where id in (select id from line where state = 'waiting' and misses > 0 and not_before < 'infinity' for update skip locked)`;
       return;
@@ -161,9 +192,13 @@ test('whatever moves several processes make at once, the invariants of the line 
 
       // Nothing is stuck: with a live engine every general step of a task that may still run gets its turn.
       await loseHosts(db.sql);
-      const [open] = await db.sql<{ id: string; attempt: number }[]>`select id, attempt from tasks where status in ('queued', 'running') and agent_assigned is not null order by pos limit 1`;
+      const [open] = await db.sql<
+        { id: string; attempt: number }[]
+      >`select id, attempt from tasks where status in ('queued', 'running') and agent_assigned is not null order by pos limit 1`;
       if (!open) return;
-      for (const other of await db.sql<{ id: string; attempt: number }[]>`select id, attempt from tasks where status in ('queued', 'running') and id <> ${open.id}`) {
+      for (const other of await db.sql<
+        { id: string; attempt: number }[]
+      >`select id, attempt from tasks where status in ('queued', 'running') and id <> ${open.id}`) {
         await closeOutside(db.sql, { taskId: other.id, attempt: other.attempt }, { code: 'ended_outside', message: 'x' });
       }
       await db.sql`update tasks set cancel_requested_at = null`;

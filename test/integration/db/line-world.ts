@@ -48,7 +48,8 @@ export function createWorld(sql: Sql) {
     line,
     task,
     stepOf,
-    enter: (run: RunIdentity & { plan: Plan }, stepId?: string, stepAttempt = 1): Promise<Entered> => line.enter({ run: identity(run), step: stepOf(run.plan, stepId), stepAttempt }),
+    enter: (run: RunIdentity & { plan: Plan }, stepId?: string, stepAttempt = 1): Promise<Entered> =>
+      line.enter({ run: identity(run), step: stepOf(run.plan, stepId), stepAttempt }),
 
     /** Enters, which has to be granted at once. */
     async granted(run: RunIdentity & { plan: Plan }, stepId?: string): Promise<Grant> {
@@ -94,7 +95,8 @@ export function createWorld(sql: Sql) {
       return row;
     },
 
-    events: async (id: string): Promise<string[]> => (await sql<{ kind: string }[]>`select kind from task_events where task_id = ${id} order by id`).map((row) => row.kind),
+    events: async (id: string): Promise<string[]> =>
+      (await sql<{ kind: string }[]>`select kind from task_events where task_id = ${id} order by id`).map((row) => row.kind),
 
     async empty() {
       await sql`truncate tasks, hosts, engines, residency, residency_orders, residency_backoff, outbox, holds, orchestration_decisions cascade`;

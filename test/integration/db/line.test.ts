@@ -21,7 +21,12 @@ describe('enter', () => {
   test('a step that nobody is before is granted in the same call', async () => {
     await world.engine(2);
     const entered = await world.enter(await world.task());
-    expect(entered).toMatchObject({ state: 'granted', tryNo: 1, exact: 50, grant: { pool: 'general', host: 'general', hostEpoch: 0, slot: 1, queue: 'general' } });
+    expect(entered).toMatchObject({
+      state: 'granted',
+      tryNo: 1,
+      exact: 50,
+      grant: { pool: 'general', host: 'general', hostEpoch: 0, slot: 1, queue: 'general' },
+    });
   });
 
   test('a repeat returns the row as it is', async () => {
@@ -195,7 +200,16 @@ describe('claim', () => {
     await world.engine(1);
     const task = await world.task();
     const claim = await world.claimed(task);
-    expect(claim).toMatchObject({ taskId: task.taskId, attempt: 1, stepAttempt: 1, tryNo: 1, runId: task.runId, userId: 'ada', plan: task.plan, step: task.plan.steps[0] });
+    expect(claim).toMatchObject({
+      taskId: task.taskId,
+      attempt: 1,
+      stepAttempt: 1,
+      tryNo: 1,
+      runId: task.runId,
+      userId: 'ada',
+      plan: task.plan,
+      step: task.plan.steps[0],
+    });
     expect(claim.outputs).toEqual({ steps: {}, previous: null });
     const row = await world.taskRow(task.taskId);
     expect(row).toMatchObject({ status: 'running', first_run_id: task.runId });
@@ -259,7 +273,15 @@ describe('finish and fail', () => {
     expect(await world.line.finish(claim, { text: 'y' }, {})).toEqual(first);
     const executions = await db.sql`select * from task_executions`;
     expect(executions).toHaveLength(1);
-    expect(executions[0]).toMatchObject({ id: first?.executionId, status: 'completed', output: { text: 'x' }, exit_code: 0, logs: 'done', step: 'one', step_type: 'test_step' });
+    expect(executions[0]).toMatchObject({
+      id: first?.executionId,
+      status: 'completed',
+      output: { text: 'x' },
+      exit_code: 0,
+      logs: 'done',
+      step: 'one',
+      step_type: 'test_step',
+    });
     expect(await world.row(claim.row)).toMatchObject({ state: 'done', execution_id: first?.executionId });
   });
 
@@ -281,7 +303,11 @@ describe('finish and fail', () => {
     await world.line.finish(await world.claimed(task, 'two'), {}, { ...usage, memoryUsedGb: 1 });
     expect((await world.taskRow(task.taskId))['resource_usage']).toEqual({ model_name: 'llama3.2:latest', inference_time_seconds: 3, memory_used_gb: 2 });
     const [record] = await db.sql`select * from task_executions where status = 'failed'`;
-    expect(record).toMatchObject({ memory_used: 2, error: { code: 'step_failed', message: 'no' }, metrics: { tokens: 7, model_name: 'llama3.2:latest', model_digest: 'abc', inference_time_seconds: 1.5 } });
+    expect(record).toMatchObject({
+      memory_used: 2,
+      error: { code: 'step_failed', message: 'no' },
+      metrics: { tokens: 7, model_name: 'llama3.2:latest', model_digest: 'abc', inference_time_seconds: 1.5 },
+    });
   });
 
   test('a task without inference has no resource usage', async () => {

@@ -139,7 +139,14 @@ describe('retry', () => {
     await db.sql`insert into outbox (kind, workflow_id, task_id) values ('cancel', 'x', ${task.taskId})`;
     expect(await retryTask(db.sql, task.taskId, 'ada')).toEqual({ outcome: 'retried', attempt: 2 });
     expect(await retryTask(db.sql, task.taskId, 'ada')).toEqual({ outcome: 'not_retryable', status: 'queued' });
-    expect(await world.taskRow(task.taskId)).toMatchObject({ status: 'queued', attempt: 2, error: null, started_at: null, completed_at: null, first_run_id: null });
+    expect(await world.taskRow(task.taskId)).toMatchObject({
+      status: 'queued',
+      attempt: 2,
+      error: null,
+      started_at: null,
+      completed_at: null,
+      first_run_id: null,
+    });
     expect(await outbox()).toEqual([{ kind: 'start', workflow_id: `task-${task.taskId}`, payload: { attempt: 2 } }]);
     expect(await world.enter(task)).toEqual({ state: 'stale' });
     const { runId } = resetRun(task);
@@ -176,7 +183,9 @@ describe('reconcile', () => {
   test('a task without a workflow is started again with the same attempt, once', async () => {
     const task = await world.task();
     expect(await openTasks(db.sql, { unchangedMs: 600_000, limit: 10 })).toEqual([]);
-    expect(await openTasks(db.sql, { unchangedMs: 0, limit: 10 })).toMatchObject([{ taskId: task.taskId, attempt: 1, workflowId: `task-${task.taskId}`, runId: null, startPending: false }]);
+    expect(await openTasks(db.sql, { unchangedMs: 0, limit: 10 })).toMatchObject([
+      { taskId: task.taskId, attempt: 1, workflowId: `task-${task.taskId}`, runId: null, startPending: false },
+    ]);
     expect(await requeueStart(db.sql, task)).toBe(true);
     expect(await requeueStart(db.sql, task)).toBe(false);
     expect(await openTasks(db.sql, { unchangedMs: 0, limit: 10 })).toMatchObject([{ startPending: true }]);

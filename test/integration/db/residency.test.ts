@@ -4,7 +4,18 @@ import { decideOnce } from '../../../db/decide.js';
 import { checkInvariants } from '../../../db/invariants.js';
 import { acquireHost, HostTaken, hostHolder, releaseHost, renewEngine, renewHost } from '../../../db/leases.js';
 import { doneOutbox, laterOutbox, outboxDueMs, putOutbox, takeDue } from '../../../db/outbox.js';
-import { abandonOrder, beginLoad, drainKeys, endOrder, forgetKey, isKeyBusy, isOrderOpen, readResidency, removeDrained, serveKey } from '../../../db/residency.js';
+import {
+  abandonOrder,
+  beginLoad,
+  drainKeys,
+  endOrder,
+  forgetKey,
+  isKeyBusy,
+  isOrderOpen,
+  readResidency,
+  removeDrained,
+  serveKey,
+} from '../../../db/residency.js';
 import { chain } from '../../support/plans.js';
 import { createTestDatabase, type TestDatabase } from '../../support/servers.js';
 import { createWorld, host, key, modelStep, need, policy } from './line-world.js';
@@ -25,7 +36,9 @@ const old = 'old~ctx4096';
 const plan = chain(modelStep('one'));
 
 /** A waiting step, and the order that the policy gives for it. */
-async function ordered(serving: readonly string[] = []): Promise<{ order: ResidencyOrder; ref: { orderId: string; host: string; hostEpoch: number }; row: string }> {
+async function ordered(
+  serving: readonly string[] = [],
+): Promise<{ order: ResidencyOrder; ref: { orderId: string; host: string; hostEpoch: number }; row: string }> {
   await world.host({ serving });
   const entered = await world.enter(await world.task({ plan }));
   const decided = await decideOnce(db.sql, policy);
@@ -77,7 +90,9 @@ describe('an order', () => {
     expect(await readResidency(db.sql, host, 1)).toMatchObject([{ key: old, state: 'serving' }]);
     expect(await world.row(row)).toMatchObject({ state: 'void', cause: 'model_not_found' });
     expect(await db.sql`select kind, payload from outbox`).toEqual([{ kind: 'signal', payload: { name: 'refused', args: [{ row, ...failure }] } }]);
-    expect(await db.sql`select failures, until > clock_timestamp() - interval '1 minute' as paused from residency_backoff`).toEqual([{ failures: 1, paused: true }]);
+    expect(await db.sql`select failures, until > clock_timestamp() - interval '1 minute' as paused from residency_backoff`).toEqual([
+      { failures: 1, paused: true },
+    ]);
   });
 
   test('that fails refuses nobody whom another host may serve, nor when only its host was lost', async () => {
@@ -145,7 +160,10 @@ describe('outbox', () => {
     await put('a', 2);
     await put('b', 3);
     const taken = await take();
-    expect(taken.map((entry) => [entry.workflowId, entry.attempts])).toEqual([['a', 1], ['b', 1]]);
+    expect(taken.map((entry) => [entry.workflowId, entry.attempts])).toEqual([
+      ['a', 1],
+      ['b', 1],
+    ]);
     expect(await take()).toEqual([]);
     expect(await doneOutbox(db.sql, taken[0]!)).toBe(true);
     const [second] = await take();
@@ -156,7 +174,12 @@ describe('outbox', () => {
   test('of several deliverers, one gets an entry', async () => {
     for (let n = 0; n < 5; n++) await put(`w${n}`, n);
     const taken = await Promise.all([take(), take(), take()]);
-    expect(taken.flat().map((entry) => entry.workflowId).toSorted()).toEqual(['w0', 'w1', 'w2', 'w3', 'w4']);
+    expect(
+      taken
+        .flat()
+        .map((entry) => entry.workflowId)
+        .toSorted(),
+    ).toEqual(['w0', 'w1', 'w2', 'w3', 'w4']);
   });
 
   test('a failed delivery is put off with its reason, and an abandoned one comes back', async () => {
@@ -166,7 +189,8 @@ describe('outbox', () => {
     const [entry] = await take();
     await db.sql`update outbox set attempts = 20`;
     await laterOutbox(db.sql, entry!.id, 'Temporal\0 is away');
-    const [row] = await db.sql`select last_error, next_at > clock_timestamp() + interval '20 seconds' as later, next_at < clock_timestamp() + interval '70 seconds' as soon from outbox`;
+    const [row] =
+      await db.sql`select last_error, next_at > clock_timestamp() + interval '20 seconds' as later, next_at < clock_timestamp() + interval '70 seconds' as soon from outbox`;
     expect(row).toEqual({ last_error: 'Temporal\ufffd is away', later: true, soon: true });
     await db.sql`update outbox set next_at = now() - interval '1 second'`;
     expect(await take()).toMatchObject([{ id: entry!.id, attempts: 21 }]);

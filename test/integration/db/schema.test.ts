@@ -44,7 +44,12 @@ const columnsOf = async (table: string) => {
   const rows = await sql<{ column: string; type: string; nullable: string; fallback: string | null }[]>`
     select column_name as column, data_type || coalesce('(' || character_maximum_length || ')', '') as type, is_nullable as nullable, column_default as fallback
     from information_schema.columns where table_schema = 'public' and table_name = ${table}`;
-  return Object.fromEntries(rows.map(({ column, type, nullable, fallback }) => [column, `${type}${nullable === 'NO' ? ' not null' : ''}${fallback === null ? '' : ` default ${fallback}`}`]));
+  return Object.fromEntries(
+    rows.map(({ column, type, nullable, fallback }) => [
+      column,
+      `${type}${nullable === 'NO' ? ' not null' : ''}${fallback === null ? '' : ` default ${fallback}`}`,
+    ]),
+  );
 };
 
 describe('tables', () => {

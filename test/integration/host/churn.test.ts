@@ -41,8 +41,12 @@ test('sixty quick starts and stops of a worker under backlog lose no activity [f
     onCount();
     return index;
   };
-  const workers = createWorkerSet((): ReturnType<typeof createActivityWorker> =>
-    createActivityWorker({ connection: native, namespace, taskQueue: queue, activities: { count }, slots: 1, graceMs: 10_000 }), () => {}, testLog);
+  const workers = createWorkerSet(
+    (): ReturnType<typeof createActivityWorker> =>
+      createActivityWorker({ connection: native, namespace, taskQueue: queue, activities: { count }, slots: 1, graceMs: 10_000 }),
+    () => {},
+    testLog,
+  );
   const folder = path.join(import.meta.dirname, 'churn');
   const workflows = await createWorkflowWorker({
     connection: native,

@@ -6,7 +6,13 @@ import { connectNative } from '../../../temporal/client.js';
 import { backendOf, listenTo, testLog } from '../../support/host-parts.js';
 
 // A host as a process of its own, which kills itself at the moment between an unload and the load that follows.
-const { host: id, database, address, namespace, ollama } = JSON.parse(process.argv[2] ?? '{}') as Record<'host' | 'database' | 'address' | 'namespace' | 'ollama', string>;
+const {
+  host: id,
+  database,
+  address,
+  namespace,
+  ollama,
+} = JSON.parse(process.argv[2] ?? '{}') as Record<'host' | 'database' | 'address' | 'namespace' | 'ollama', string>;
 const models = backendOf(ollama);
 const rows = createHostRows(connect(database, { applicationName: 'host-process' }), { host: id, parallel: 1, address: models.address });
 

@@ -86,7 +86,8 @@ test('a model is not unloaded while a step runs on it [MODEL-06]', async () => {
   const next = await rig.waitFor(keyOf(two));
   await eventually(async () => (await rig.residency())[keyOf(one)] === 'draining');
   // An unload would come at once, or with a look 200 ms later; the drain has looked when its workflow says so twice.
-  const beats = async () => (await rig.client.workflow.getHandle(residencyWorkflowId(rig.host)).describe()).raw.pendingActivities?.[0]?.lastHeartbeatTime?.seconds?.toString();
+  const beats = async () =>
+    (await rig.client.workflow.getHandle(residencyWorkflowId(rig.host)).describe()).raw.pendingActivities?.[0]?.lastHeartbeatTime?.seconds?.toString();
   const before = await eventually(beats);
   await eventually(async () => (await beats()) !== before);
   expect(await inMemory()).toEqual([one]);

@@ -21,10 +21,12 @@ export async function startCommitLossProxy(databaseUrl: string): Promise<CommitL
     let losing = false;
     for (const socket of [client, upstream]) {
       sockets.add(socket);
-      socket.on('error', () => {}).on('close', () => {
-        client.destroy();
-        upstream.destroy();
-      });
+      socket
+        .on('error', () => {})
+        .on('close', () => {
+          client.destroy();
+          upstream.destroy();
+        });
     }
     client.on('data', (bytes) => {
       if (armed && bytes.toString('latin1').toLowerCase().includes('commit')) {

@@ -55,7 +55,13 @@ async function withWorkers<T>(line: MemoryLine, perform: Perform, use: () => Pro
       clearInterval(beats);
     }
   };
-  const workflows = await createWorkflowWorker({ connection: native, namespace, activities: { enter: line.enter, leave: line.leave, close: line.close }, log: pino({ level: 'silent' }), cacheDir });
+  const workflows = await createWorkflowWorker({
+    connection: native,
+    namespace,
+    activities: { enter: line.enter, leave: line.leave, close: line.close },
+    log: pino({ level: 'silent' }),
+    cacheDir,
+  });
   const steps = await createActivityWorker({ connection: native, namespace, taskQueue: generalQueue, activities: { test_step }, slots: 5, graceMs: 1_000 });
   return workflows.runUntil(steps.runUntil(use()));
 }
@@ -68,15 +74,24 @@ async function start(plan: Plan) {
 
 const stepsEntered = (line: MemoryLine) => line.calls.flatMap((call) => (call.move === 'enter' ? [call.step] : []));
 const failing = (code: string, options: { nonRetryable?: boolean; claimed?: boolean } = {}) =>
-  ApplicationFailure.create({ type: code, message: `${code} happened`, nonRetryable: options.nonRetryable ?? false, details: [{ claimed: options.claimed ?? true }] });
+  ApplicationFailure.create({
+    type: code,
+    message: `${code} happened`,
+    nonRetryable: options.nonRetryable ?? false,
+    details: [{ claimed: options.claimed ?? true }],
+  });
 
 describe('a plan', () => {
   test('runs its steps in the order of the list and ends completed', async () => {
     const line = createMemoryLine();
-    await withWorkers(line, () => {}, async () => {
-      const run = await start(chain(planStep('clone'), planStep('run'), planStep('store')));
-      expect(await run.result()).toEqual({ status: 'completed' });
-    });
+    await withWorkers(
+      line,
+      () => {},
+      async () => {
+        const run = await start(chain(planStep('clone'), planStep('run'), planStep('store')));
+        expect(await run.result()).toEqual({ status: 'completed' });
+      },
+    );
     expect(stepsEntered(line)).toEqual(['clone', 'run', 'store']);
     expect(line.ends).toEqual([{ status: 'completed', error: null }]);
     expect(line.calls.some((call) => call.move === 'leave')).toBe(false);
@@ -238,23 +253,31 @@ describe('a waiting step', () => {
 
   test('a refusal that no repeat mends fails the task with its code [MODEL-13]', async () => {
     const line = createMemoryLine(waiting);
-    await withWorkers(line, () => {}, async () => {
-      const run = await start(planOf(planStep('only')));
-      await run.signal(refusedSignal, { row: 'only-1', code: 'model_not_found', message: 'no such model', retryable: false });
-      await run.result().catch(() => {});
-    });
+    await withWorkers(
+      line,
+      () => {},
+      async () => {
+        const run = await start(planOf(planStep('only')));
+        await run.signal(refusedSignal, { row: 'only-1', code: 'model_not_found', message: 'no such model', retryable: false });
+        await run.result().catch(() => {});
+      },
+    );
     expect(line.ends).toMatchObject([{ status: 'failed', error: { code: 'model_not_found', message: 'no such model' } }]);
   });
 
   test('a cancel takes the step out of the line and ends the run cancelled [TASK-09]', async () => {
     const line = createMemoryLine(waiting);
-    await withWorkers(line, () => {}, async () => {
-      const run = await start(planOf(planStep('only')));
-      await eventually(() => stepsEntered(line).length === 1);
-      await run.cancel();
-      await run.result().catch(() => {});
-      expect((await run.describe()).status.name).toBe('CANCELLED');
-    });
+    await withWorkers(
+      line,
+      () => {},
+      async () => {
+        const run = await start(planOf(planStep('only')));
+        await eventually(() => stepsEntered(line).length === 1);
+        await run.cancel();
+        await run.result().catch(() => {});
+        expect((await run.describe()).status.name).toBe('CANCELLED');
+      },
+    );
     expect(line.calls.slice(1)).toEqual([
       { move: 'leave', step: 'only', cause: 'cancelled' },
       { move: 'close', end: { status: 'cancelled', error: null } },
@@ -287,31 +310,43 @@ test('a cancel reaches a running step, and the run ends only when the step has s
 
 test('a stale run ends without a trace in the line', async () => {
   const line = createMemoryLine(() => ({ state: 'stale' }));
-  await withWorkers(line, () => {}, async () => {
-    expect(await (await start(planOf(planStep('only')))).result()).toEqual({ status: 'stale' });
-  });
+  await withWorkers(
+    line,
+    () => {},
+    async () => {
+      expect(await (await start(planOf(planStep('only')))).result()).toEqual({ status: 'stale' });
+    },
+  );
   expect(line.calls).toEqual([{ move: 'enter', step: 'only', stepAttempt: 1 }]);
 });
 
 test('a step whose result is committed already is not run again', async () => {
   const line = createMemoryLine(() => ({ state: 'done', execution: { executionId: 'before', outputBytes: 2 } }));
   let performed = 0;
-  await withWorkers(line, () => void performed++, async () => {
-    expect(await (await start(planOf(planStep('only')))).result()).toEqual({ status: 'completed' });
-  });
+  await withWorkers(
+    line,
+    () => void performed++,
+    async () => {
+      expect(await (await start(planOf(planStep('only')))).result()).toEqual({ status: 'completed' });
+    },
+  );
   expect(performed).toBe(0);
 });
 
 test('a changed priority is the Temporal priority of the steps not yet granted [SCHED-21]', async () => {
   const line = createMemoryLine(waiting);
-  await withWorkers(line, () => {}, async () => {
-    const run = await start(planOf(planStep('only')));
-    await run.signal(prioritySignal, 100);
-    await run.signal(grantSignal, grantOf('only-1'));
-    await run.result();
-    const events = (await run.fetchHistory()).events ?? [];
-    const scheduled = events.find((event) => event.activityTaskScheduledEventAttributes)?.activityTaskScheduledEventAttributes;
-    expect(scheduled?.priority?.priorityKey).toBe(1);
-    expect(scheduled?.activityType?.name).toBe('test_step');
-  });
+  await withWorkers(
+    line,
+    () => {},
+    async () => {
+      const run = await start(planOf(planStep('only')));
+      await run.signal(prioritySignal, 100);
+      await run.signal(grantSignal, grantOf('only-1'));
+      await run.result();
+      const events = (await run.fetchHistory()).events ?? [];
+      const scheduled = events.find((event) => event.activityTaskScheduledEventAttributes)?.activityTaskScheduledEventAttributes;
+      expect(scheduled?.priority?.priorityKey).toBe(1);
+      expect(scheduled?.activityType?.name).toBe('test_step');
+    },
+  );
 });

@@ -75,18 +75,27 @@ describe('model slots', () => {
 test('whatever waits: no slot is given twice, no row twice, and of one model the order of the line is kept', () => {
   const keys = fc.constantFrom(null, a, b);
   fc.assert(
-    fc.property(fc.array(keys, { maxLength: 30 }), fc.integer({ min: 0, max: 4 }), fc.integer({ min: 1, max: 4 }), fc.constantFrom(undefined, 'a:latest', 'b:latest'), (wanted, general, parallel, resident) => {
-      const heads = wanted.map((key, index) => head(index + 1, key));
-      const residency = resident ? [serving(resident)] : [];
-      const decision = lineOrderPolicy({ ...empty, heads, residency, slots: [slots(null, general), ...residency.map((row) => slots(row.key, parallel))] });
-      const used = decision.grants.map((grant) => `${grant.pool} ${grant.host} ${grant.slot}`);
-      expect(new Set(used).size).toBe(used.length);
-      for (const pool of ['general', 'model'] as const) {
-        const granted = decision.grants.filter((grant) => grant.pool === pool).map((grant) => Number(grant.row));
-        const first = heads.filter((candidate) => candidate.pool === pool).map((candidate) => Number(candidate.row)).slice(0, granted.length);
-        expect(granted).toEqual(first);
-      }
-      expect(decision.orders.length).toBeLessThanOrEqual(1);
-    }),
+    fc.property(
+      fc.array(keys, { maxLength: 30 }),
+      fc.integer({ min: 0, max: 4 }),
+      fc.integer({ min: 1, max: 4 }),
+      fc.constantFrom(undefined, 'a:latest', 'b:latest'),
+      (wanted, general, parallel, resident) => {
+        const heads = wanted.map((key, index) => head(index + 1, key));
+        const residency = resident ? [serving(resident)] : [];
+        const decision = lineOrderPolicy({ ...empty, heads, residency, slots: [slots(null, general), ...residency.map((row) => slots(row.key, parallel))] });
+        const used = decision.grants.map((grant) => `${grant.pool} ${grant.host} ${grant.slot}`);
+        expect(new Set(used).size).toBe(used.length);
+        for (const pool of ['general', 'model'] as const) {
+          const granted = decision.grants.filter((grant) => grant.pool === pool).map((grant) => Number(grant.row));
+          const first = heads
+            .filter((candidate) => candidate.pool === pool)
+            .map((candidate) => Number(candidate.row))
+            .slice(0, granted.length);
+          expect(granted).toEqual(first);
+        }
+        expect(decision.orders.length).toBeLessThanOrEqual(1);
+      },
+    ),
   );
 });
