@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Client, Connection } from '@temporalio/client';
 import { type Logger, pino } from 'pino';
-import { createOllamaBackend, defaultOllamaTimeouts } from '../../activities/backends/ollama.js';
+import { createOllamaBackend, defaultOllamaTimeouts, type OllamaTimeouts } from '../../activities/backends/ollama.js';
 import { createLineActivities } from '../../activities/line-activities.js';
 import { createOrderActivities } from '../../activities/residency.js';
 import { createStepActivities } from '../../activities/step-activities.js';
@@ -35,6 +35,11 @@ export interface InstallationOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** with a host, so that model steps run */
   readonly models?: boolean;
+  /** where the product, but not the test, finds its servers: proxies that harm what passes, or servers of the test's own */
+  readonly through?: { readonly database?: (url: string) => string; readonly temporal?: string; readonly ollama?: string };
+  readonly ollamaTimeouts?: Partial<OllamaTimeouts>;
+  /** default: what TEST_LOG says, else silent */
+  readonly log?: Logger;
 }
 
 /** `body` is what JSON.parse gave, or the text. */
@@ -74,23 +79,26 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   for (const [name, yaml] of Object.entries(options.templates ?? {})) await writeFile(path.join(templates, `${name}.yaml`), yaml);
   const database = await createTestDatabase();
   const namespace = takeNamespace();
+  const databaseUrl = options.through?.database?.(database.url) ?? database.url;
+  const address = options.through?.temporal ?? temporalAddress();
+  const ollama = options.models ? (options.through?.ollama ?? ollamaAddress()) : undefined;
   const config = loadConfig({
     PATH: process.env['PATH'],
     HOME: process.env['HOME'],
     ORCHESTRA_HOME: home,
-    DATABASE_URL: database.url,
-    TEMPORAL_ADDRESS: temporalAddress(),
+    DATABASE_URL: databaseUrl,
+    TEMPORAL_ADDRESS: address,
     TEMPORAL_NAMESPACE: namespace,
     TEMPLATES_DIRECTORY: templates,
     GIT_ALLOWED_SCHEMES: 'https,ssh,file',
-    ...(options.models ? { OLLAMA_HOST: ollamaAddress() } : {}),
+    ...(ollama === undefined ? {} : { OLLAMA_HOST: ollama }),
     ...options.env,
   });
-  const log: Logger = pino({ level: process.env['TEST_LOG'] ?? 'silent' });
-  const sql = connect(database.url, { applicationName: 'test' });
-  const client = await connectClient({ address: temporalAddress(), namespace });
+  const log: Logger = options.log ?? pino({ level: process.env['TEST_LOG'] ?? 'silent' });
+  const sql = connect(databaseUrl, { applicationName: 'test' });
+  const client = await connectClient({ address, namespace });
   await ensureNamespace(client.connection as Connection, namespace);
-  const native = await connectNative({ address: temporalAddress(), namespace });
+  const native = await connectNative({ address, namespace });
   const registry = [...productSteps, ...(options.steps ?? [])];
   const catalogue = await loadCatalogue(
     [
@@ -133,7 +141,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
 
   async function addEngine(): Promise<Engine> {
     const parts = await openStepParts(config, sql, log);
-    const hub = createListenHub(database.url, ['line', 'outbox', 'cancel'], log);
+    const hub = createListenHub(databaseUrl, ['line', 'outbox', 'cancel'], log);
     const { line, renderer } = parts.deps;
     const id = `engine-${randomUUID()}`;
     const started = createEngine({
@@ -165,12 +173,12 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
 
   async function addHost(): Promise<Host> {
     const parts = await openStepParts(config, sql, log);
-    const hub = createListenHub(database.url, ['line', 'residency', 'cancel'], log);
+    const hub = createListenHub(databaseUrl, ['line', 'residency', 'cancel'], log);
     const models = createOllamaBackend({
-      address: ollamaAddress(),
+      address: ollama ?? '',
       registries: config.models.registries,
       allowPull: config.models.allowPull,
-      timeouts: defaultOllamaTimeouts,
+      timeouts: { ...defaultOllamaTimeouts, ...options.ollamaTimeouts },
       log,
     });
     const started = createHost({
@@ -205,7 +213,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   const task: Installation['task'] = async (id) => (await request('GET', `/api/v1/tasks/${id}`)).body as TaskView;
 
   return {
-    sql,
+    sql: database.sql,
     database,
     client,
     config,

@@ -63,6 +63,12 @@ function claimed(directory: string): boolean {
   }
 }
 
+/** Where PostgreSQL answers. */
+export function postgresAddress(): { host: string; port: number } {
+  const { hostname, port } = new URL(inject('servers').postgres);
+  return { host: hostname, port: Number(port) };
+}
+
 /** host:port of the Temporal server. */
 export function temporalAddress(): string {
   return inject('servers').temporal;
