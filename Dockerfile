@@ -22,5 +22,6 @@ RUN mkdir /data && chown node:node /data
 ENV NODE_ENV=production ORCHESTRA_ENV=production ORCHESTRA_HOME=/data ORCHESTRA_CACHE=/data/cache
 USER node
 VOLUME /data
+# Scripts need user namespaces for their fence and are refused without: SANDBOX_MIN=none runs them unfenced, see docs/operations.md.
 ENTRYPOINT ["node", "dist/cli/main.js"]
 CMD ["api"]

@@ -117,7 +117,7 @@ const schema = z.strictObject({
       .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'expected lower-case letters, digits, dots and dashes, at most 63')
       .default('local'),
   }),
-  isolation: section({ sandbox: z.enum(['auto', 'require', 'off']).default('auto'), minimum: z.enum(sandboxLevels).default('none') }),
+  isolation: section({ sandbox: z.enum(['auto', 'require', 'off']).default('auto'), minimum: z.enum(sandboxLevels).default('bwrap') }),
   git: section({ allowed_schemes: list(z.enum(['https', 'http', 'ssh', 'git', 'file'])).default(['https', 'ssh']), allowed_hosts: list(text).default([]) }),
   files: section({ roots: list(text).optional() }),
   limits: section({

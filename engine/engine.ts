@@ -38,6 +38,8 @@ export interface EngineDeps {
   /** steps without a model that run here at once */
   readonly slots: number;
   readonly sql: Sql;
+  /** what it says of itself: `sandbox` is the level of the fence around scripts, or `refused` */
+  readonly info?: { readonly sandbox: string };
   readonly listen: Listen;
   readonly client: Client;
   readonly connection: NativeConnection;
@@ -58,7 +60,7 @@ export interface EngineDeps {
 }
 
 export function createEngine(deps: EngineDeps): Engine {
-  const { id, slots, sql, client, running, log } = deps;
+  const { id, slots, info = {}, sql, client, running, log } = deps;
   const graceMs = deps.graceMs ?? 10_000;
   const loops: Loop[] = [];
   const listening: { stop(): Promise<void> }[] = [];
@@ -77,14 +79,14 @@ export function createEngine(deps: EngineDeps): Engine {
     // Somebody took this engine for dead and gave its slots away: what runs here has no right to go on.
     log.error({ engine: id, steps: running.size }, 'the lease of this engine lapsed');
     running.abortAll('lease_lost');
-    await registerEngine(sql, { id, slots: draining ? 0 : slots });
+    await registerEngine(sql, { id, slots: draining ? 0 : slots, info });
   }
 
   return {
     ended,
 
     async start() {
-      await registerEngine(sql, { id, slots });
+      await registerEngine(sql, { id, slots, info });
       loops.push(startLoop({ name: 'lease', everyMs: leaseEveryMs, run: keepLease, log }));
       workflows = await createWorkflowWorker({
         connection: deps.connection,
@@ -125,7 +127,7 @@ export function createEngine(deps: EngineDeps): Engine {
 
     async drain(signal) {
       draining = true;
-      await registerEngine(sql, { id, slots: 0 }); // no grant counts on this engine any more
+      await registerEngine(sql, { id, slots: 0, info }); // no grant counts on this engine any more
       while (running.size > 0 && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, 50));
     },
 

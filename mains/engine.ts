@@ -24,6 +24,7 @@ export async function runEngine(): Promise<void> {
       id,
       slots: config.engine.slots,
       sql,
+      info: { sandbox: parts.fence },
       listen: hub.listen,
       client: temporal.client,
       connection: temporal.connection,

@@ -137,6 +137,8 @@ export interface StepParts {
   readonly models: ModelBackend;
   readonly running: RunningSteps;
   readonly workspaces: Workspaces;
+  /** the level of the fence around scripts, or `refused` */
+  readonly fence: string;
 }
 
 export async function openStepParts(config: Config, sql: Sql, log: Logger): Promise<StepParts> {
@@ -150,9 +152,11 @@ export async function openStepParts(config: Config, sql: Sql, log: Logger): Prom
     timeouts: defaultOllamaTimeouts,
     log,
   });
+  const sandbox = await probeSandbox({ setting: config.isolation.sandbox, minimum: config.isolation.minimum, log });
   return {
     models,
     running,
+    fence: sandbox.refusal === null ? sandbox.level : 'refused',
     workspaces,
     deps: {
       line: createLine(sql),
@@ -163,7 +167,7 @@ export async function openStepParts(config: Config, sql: Sql, log: Logger): Prom
       resultsRoot: config.files.resultsRoot,
       fileRoots: config.files.roots,
       limits: config.limits,
-      sandbox: await probeSandbox({ setting: config.isolation.sandbox, minimum: config.isolation.minimum, log }),
+      sandbox,
       git: createGitClient({ allowedSchemes: config.git.allowedSchemes, allowedHosts: config.git.allowedHosts, log }),
       log,
     },

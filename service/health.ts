@@ -9,6 +9,13 @@ const checkTimeoutMs = 2_000;
 /** Share of processor time, and of memory, from which the machine counts as full. */
 const fullShare = 0.9;
 
+const fenceWords: Readonly<Record<string, string>> = {
+  bwrap: 'Scripts run in bubblewrap (level bwrap).',
+  uid: 'Scripts run weakly fenced, as another user (level uid).',
+  none: 'Scripts run with limits alone, NOT fenced (level none).',
+  refused: 'Scripts are refused: they cannot be fenced here as SANDBOX_MIN asks; `orchestra doctor` says what to do.',
+};
+
 type Verdict = Omit<HealthCheckView, 'milliseconds'>;
 
 export interface HealthUseCases {
@@ -32,9 +39,11 @@ export function healthUseCases({ sql, temporal, log, config }: ServiceDeps): Hea
       return { status: 'ok', detail: 'Temporal answers.' };
     },
     async engine() {
-      const { engines, generalSlots } = await readParts(sql);
+      const { engines, generalSlots, fences } = await readParts(sql);
       if (engines === 0) return { status: 'down', detail: 'No engine is running; tasks wait.' };
-      return { status: 'ok', detail: `${engines} running, with ${generalSlots} slots for steps without a model.` };
+      const scripts = fences.map((fence) => fenceWords[fence] ?? `Scripts are fenced by ${fence}.`);
+      const detail = [`${engines} running, with ${generalSlots} slots for steps without a model.`, ...scripts].join(' ');
+      return { status: fences.includes('refused') ? 'degraded' : 'ok', detail };
     },
     async ollama() {
       const { hosts } = await readParts(sql);

@@ -75,7 +75,7 @@ test('when the answer to the commit is lost the task is stored once and the call
     const app = serve(createServices({ ...api.deps, sql }));
     const before = await tasksStored();
     for (const headers of [{}, { 'Idempotency-Key': randomUUID() }]) {
-      proxy.loseNextCommit();
+      proxy.loseAnswerTo('template_hash');
       const answer = await post(app, headers);
       expect(answer.status).toBe(201);
       const { id } = (await answer.json()) as TaskView;
@@ -167,6 +167,19 @@ test('each part flips only its own check [OBS-05]', async () => {
   await api.database.sql`update engines set lease_until = now() - interval '1 second'`;
   await api.database.sql`delete from hosts where id = 'h2'`;
   expect(await states()).toEqual({ engine: 'down', ollama: 'ok', ...around });
+});
+
+test('health says how scripts are fenced, and that they are refused where they cannot be [SEC-14, OBS-05]', async () => {
+  const engine = async () => (await api.services.health()).checks.engine;
+  const insert = (id: string, sandbox: string) =>
+    api.database.sql`insert into engines (id, slots, lease_until, info) values (${id}, 4, now() + interval '1 hour', ${api.database.sql.json({ sandbox })})`;
+  await insert('fenced', 'bwrap');
+  expect(await engine()).toMatchObject({ status: 'ok', detail: expect.stringContaining('bubblewrap (level bwrap)') });
+  await insert('weak', 'none');
+  expect((await engine()).detail).toContain('NOT fenced (level none)');
+  await insert('refusing', 'refused');
+  expect(await engine()).toMatchObject({ status: 'degraded', detail: expect.stringContaining('SANDBOX_MIN') });
+  await api.database.sql`delete from engines where id in ('fenced', 'weak', 'refusing')`;
 });
 
 test('an unexpected error is logged whole and answered without its message [TASK-25, SEC-13]', async () => {

@@ -60,6 +60,7 @@ test('the environment of the mains is one that the configuration takes', async (
     const config = loadConfig(env);
     expect(config.database.url).toBe('postgres://orchestra:orchestra@postgres:5432/orchestra');
     expect(config.temporal).toMatchObject({ address: 'temporal:7233', priorityLevels: 60 });
+    expect(config.isolation.minimum).toBe('bwrap'); // weaker only by an explicit SANDBOX_MIN
     expect(services[name]?.command).toEqual([name]);
   }
 });

@@ -41,6 +41,12 @@ test.each(['development', 'production'])('the shipped %s file is without fault [
   expect(loadConfig({ ORCHESTRA_ENV: environment }).environment).toBe(environment);
 });
 
+test('scripts are fenced by bubblewrap or refused, unless somebody says that weaker is enough [SEC-14]', async () => {
+  expect((await load('')).isolation).toEqual({ sandbox: 'auto', minimum: 'bwrap' });
+  for (const environment of ['development', 'production']) expect(loadConfig({ ORCHESTRA_ENV: environment }).isolation.minimum).toBe('bwrap');
+  expect((await load('', { SANDBOX_MIN: 'uid' })).isolation.minimum).toBe('uid');
+});
+
 test('the database is named by its parts, from the environment [CFG-06]', () => {
   const env = { ORCHESTRA_ENV: 'production', DB_HOST: 'db.example', DB_PORT: '5433', DB_NAME: 'tasks', DB_USER: 'me', DB_PASSWORD: 'p@ss/word' };
   expect(loadConfig(env).database).toEqual({ url: 'postgres://me:p%40ss%2Fword@db.example:5433/tasks', poolSize: 20, maxOverflow: 30 });
