@@ -73,7 +73,6 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
   let phase: { phase: string; done?: number; total?: number } = { phase: 'starting' };
   let moved = Date.now();
   const beat = () => context.heartbeat({ ...phase, idle_ms: Date.now() - moved });
-  beat();
   const beats = setInterval(beat, beatMs);
   let usage: Usage = {};
 

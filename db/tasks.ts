@@ -2,9 +2,8 @@ import type { FailureInfo } from '../contract/failure.js';
 import type { JsonObject } from '../contract/json.js';
 import type { Plan } from '../contract/plan.js';
 import type { StatusDetail, TaskStatus } from '../contract/status.js';
-import { taskWorkflowId } from '../contract/ids.js';
-import { answered, type Sql, type TransactionSql } from './connect.js';
-import { takeIdempotencyKey } from './idempotency.js';
+import { levelOfExact } from '../contract/priority.js';
+import { answered, type Sql } from './connect.js';
 import { storedJson } from './stored-json.js';
 
 /** A task to store; everything about it is decided already. */
@@ -27,7 +26,8 @@ export interface NewTask {
 }
 
 export type InsertedTask =
-  | { readonly outcome: 'created' }
+  /** the task as it was stored */
+  | { readonly outcome: 'created'; readonly row: TaskRow }
   /** these ids are no tasks of the owner */
   | { readonly outcome: 'unknown_dependencies'; readonly ids: readonly string[] }
   /** another request took the idempotency key first; nothing was stored */
@@ -79,64 +79,67 @@ export interface TaskPosition {
   readonly id: string;
 }
 
-/** Seconds that the outbox leaves the start of a new task to whoever created it. */
-const startGraceSeconds = 2;
+/** How long the outbox leaves the start of a new task to whoever created it. */
+const startGrace = '2 seconds';
 
 /**
- * Stores a task with its dependencies, its outbox row, its idempotency key and its first event, in one transaction.
+ * Stores a task with its dependencies, its outbox row, its idempotency key and its first event, in one transaction and one round trip.
  * May be repeated with the same id, since the answer to a commit can get lost: the second time finds the first one's rows.
- * @param owner whose tasks may be named as dependencies; null: anybody's
+ * @param options.owner whose tasks may be named as dependencies; null: anybody's
+ * @param options.starter who starts its Temporal workflow: the creator, with the outbox as its safety, or the outbox at once
  */
-export async function insertTask(sql: Sql, task: NewTask, owner: string | null): Promise<InsertedTask> {
-  const refused = new Refused();
-  try {
-    await answered(
-      sql.begin(async (tx) => {
-        const unknown = await unknownTasks(tx, task.dependsOn, owner);
-        if (unknown.length > 0) throw refused.with({ outcome: 'unknown_dependencies', ids: unknown });
-        const inserted = await tx`
-        insert into tasks (id, name, type, description, priority, user_id, template, template_hash, parameters, plan, request, metadata, agent_assigned)
-        values (${task.id}, ${task.name}, ${task.plan.template}, ${task.description}, ${task.exact}, ${task.userId}, ${task.plan.template}, ${task.plan.templateHash},
-          ${storedJson(tx, task.parameters)}, ${storedJson(tx, task.plan)}, ${storedJson(tx, task.request)}, ${storedJson(tx, task.metadata)}, ${task.agentAssigned})
-        on conflict (id) do nothing`;
-        if (inserted.count === 0) return;
-        if (task.dependsOn.length > 0) {
-          await tx`
-          insert into task_dependencies (parent_task_id, child_task_id)
-          select parent, ${task.id} from unnest(${task.dependsOn as string[]}::uuid[]) as parent`;
-        }
-        await tx`
-        insert into outbox (kind, workflow_id, task_id, payload, next_at)
-        values ('start', ${taskWorkflowId(task.id)}, ${task.id}, ${storedJson(tx, { attempt: 1 })}, now() + ${startGraceSeconds} * interval '1 second')`;
-        await tx`insert into task_events (task_id, kind, data) values (${task.id}, 'queued', ${storedJson(tx, { attempt: 1, priority: task.exact })})`;
-        if (task.idempotency !== null && !(await takeIdempotencyKey(tx, { ...task.idempotency, userId: task.userId, taskId: task.id }))) {
-          throw refused.with({ outcome: 'key_taken' });
-        }
-      }),
-    );
-    return { outcome: 'created' };
-  } catch (error) {
-    if (error === refused && refused.reason !== null) return refused.reason;
-    throw error;
-  }
+export async function insertTask(
+  sql: Sql,
+  task: NewTask,
+  options: { readonly owner: string | null; readonly starter: 'creator' | 'outbox' },
+): Promise<InsertedTask> {
+  const { plan } = task;
+  const row = {
+    id: task.id,
+    name: task.name,
+    description: task.description,
+    exact: task.exact,
+    user_id: task.userId,
+    template: plan.template,
+    template_hash: plan.templateHash,
+    parameters: task.parameters,
+    plan,
+    request: task.request,
+    metadata: task.metadata,
+    agent_assigned: task.agentAssigned,
+  };
+  const [made] = await answered(sql<{ made: { outcome: string; ids: string[]; createdAt: string; blockedBy: string[]; blocked: boolean; position: number } }[]>`
+    select task_create(${storedJson(sql, row)}, ${task.dependsOn as string[]}::uuid[], ${options.owner}, ${task.idempotency?.key ?? null}, ${task.idempotency?.bodyHash ?? null},
+      ${options.starter === 'creator' ? startGrace : '0'}::interval) as made`);
+  if (made === undefined) throw new Error('PostgreSQL returned no row');
+  const { outcome, ids, createdAt, blockedBy, blocked, position } = made.made;
+  if (outcome === 'unknown_dependencies') return { outcome, ids };
+  if (outcome === 'key_taken') return { outcome };
+  const statusDetail = blocked ? 'blocked' : blockedBy.length > 0 ? 'waiting_dependency' : null;
+  return { outcome: 'created', row: newRow(task, { createdAt: new Date(createdAt), blockedBy, statusDetail, queuePosition: position }) };
 }
 
-/** Thrown inside a transaction so that it rolls back, for a reason that is no error. */
-class Refused extends Error {
-  reason: InsertedTask | null = null;
-  with(reason: InsertedTask): this {
-    this.reason = reason;
-    return this;
-  }
-}
-
-/** Those of the ids that are no tasks, or somebody else's. Reads. */
-async function unknownTasks(sql: TransactionSql, ids: readonly string[], owner: string | null): Promise<string[]> {
-  if (ids.length === 0) return [];
-  const rows = await sql<{ id: string }[]>`
-    select asked.id::text as id from unnest(${ids as string[]}::uuid[]) as asked (id)
-    where not exists (select from tasks where tasks.id = asked.id and (${owner}::text is null or tasks.user_id = ${owner}))`;
-  return rows.map((row) => row.id);
+/** A task as it is right after it was stored. */
+function newRow(task: NewTask, stored: Pick<TaskRow, 'createdAt' | 'blockedBy' | 'statusDetail' | 'queuePosition'>): TaskRow {
+  return {
+    id: task.id,
+    status: 'queued',
+    level: levelOfExact(task.exact),
+    startedAt: null,
+    completedAt: null,
+    template: task.plan.template,
+    parameters: task.parameters,
+    result: null,
+    resourceUsage: null,
+    name: task.name,
+    type: task.plan.template,
+    dependsOn: [...task.dependsOn],
+    attempt: 1,
+    error: null,
+    userId: task.userId,
+    metadata: task.metadata,
+    ...stored,
+  };
 }
 
 // `waiting_retry`: the last try is void and the run waits on its own timer before it enters the line again.

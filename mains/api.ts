@@ -65,6 +65,7 @@ export async function runApi(): Promise<void> {
       drain: () => server.close(Math.min(8_000, config.shutdown.graceMs)),
       async stop() {
         await server.close(0);
+        await services.settled();
         await temporal.close();
         await disconnect(sql);
       },

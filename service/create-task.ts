@@ -9,7 +9,7 @@ import { findIdempotent } from '../db/idempotency.js';
 import { type InsertedTask, insertTask, type NewTask, readTask } from '../db/tasks.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
-import { startTask } from './start-task.js';
+import { startTask, type StartsUnderWay } from './start-task.js';
 import { taskView } from './task-view.js';
 import { connectionBroke } from './unavailable.js';
 
@@ -32,7 +32,7 @@ const storeTries = 3;
  * and the outbox starts it.
  * @throws {ProblemError} template_not_found, invalid_parameters, invalid_dependency, idempotency_conflict
  */
-export function createTaskUseCase(deps: ServiceDeps, compile: Compile): CreateTaskUseCase {
+export function createTaskUseCase(deps: ServiceDeps, compile: Compile, starts: StartsUnderWay): CreateTaskUseCase {
   const { sql } = deps;
 
   /** The task that a key stands for, when it was taken by the same request. */
@@ -68,25 +68,25 @@ export function createTaskUseCase(deps: ServiceDeps, compile: Compile): CreateTa
       dependsOn,
       idempotency: idempotencyKey === null ? null : { key: idempotencyKey, bodyHash },
     };
-    const stored = await store(deps, task, ownerOf(caller));
+    const starter = starts.hasRoom() ? 'creator' : 'outbox';
+    const stored = await store(deps, task, { owner: ownerOf(caller), starter });
     if (stored.outcome === 'unknown_dependencies') throw unknownDependencies(request.depends_on, stored.ids);
     if (stored.outcome === 'key_taken') {
       const winner = await earlier(caller, idempotencyKey ?? '', bodyHash);
       if (winner !== null) return winner;
       throw new ProblemError('unavailable', 'Another request with this Idempotency-Key is under way; try again.');
     }
-    await startTask(deps, { taskId: task.id, name: task.name, attempt: 1, plan, exact: task.exact, userId: task.userId });
-    const row = await readTask(sql, task.id, null);
-    if (row === null) throw new Error(`task ${task.id} was stored and is not there`);
-    return { task: taskView(row), created: true };
+    // The task is safe now, so nobody waits for Temporal.
+    if (starter === 'creator') starts.add(startTask(deps, { taskId: task.id, name: task.name, attempt: 1, plan, exact: task.exact, userId: task.userId }));
+    return { task: taskView(stored.row), created: true };
   };
 }
 
 /** Stores once, however often the connection breaks: the id is chosen before, so a repeat finds what was committed. */
-async function store({ sql, log }: ServiceDeps, task: NewTask, owner: string | null): Promise<InsertedTask> {
+async function store({ sql, log }: ServiceDeps, task: NewTask, options: Parameters<typeof insertTask>[2]): Promise<InsertedTask> {
   for (let tryNo = 1; ; tryNo += 1) {
     try {
-      return await insertTask(sql, task, owner);
+      return await insertTask(sql, task, options);
     } catch (error) {
       if (!connectionBroke(error) || tryNo === storeTries) throw error;
       log.warn({ err: error, task_id: task.id }, 'connection lost while storing a task; storing it again under the same id');

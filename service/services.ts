@@ -11,6 +11,7 @@ import { listModelsUseCase } from './list-models.js';
 import { listTasksUseCase } from './list-tasks.js';
 import { retryTaskUseCase } from './retry-task.js';
 import { setPriorityUseCase } from './set-priority.js';
+import { createStartsUnderWay } from './start-task.js';
 
 /** Every use case, the only way into the house for the API, the dashboard and what comes later. */
 export interface Services extends ApiKeyUseCases, HealthUseCases {
@@ -23,6 +24,8 @@ export interface Services extends ApiKeyUseCases, HealthUseCases {
   readonly listModels: ReturnType<typeof listModelsUseCase>;
   /** how many tasks of everybody have each status */
   readonly countTasks: () => Promise<Record<TaskStatus, number>>;
+  /** Resolves when nothing is under way that outlives its request; wait for it before the connections are closed. */
+  readonly settled: () => Promise<void>;
 }
 
 export interface ServicesDeps extends ServiceDeps {
@@ -32,10 +35,11 @@ export interface ServicesDeps extends ServiceDeps {
 
 /** Builds the use cases; opens nothing and starts nothing. */
 export function createServices(deps: ServicesDeps): Services {
+  const starts = createStartsUnderWay();
   return {
     ...apiKeyUseCases(deps),
     ...healthUseCases(deps),
-    createTask: createTaskUseCase(deps, (request) => compileRequest(deps.catalogue(), deps.deployment, request)),
+    createTask: createTaskUseCase(deps, (request) => compileRequest(deps.catalogue(), deps.deployment, request), starts),
     getTask: getTaskUseCase(deps),
     listTasks: listTasksUseCase(deps),
     cancelTask: cancelTaskUseCase(deps),
@@ -43,5 +47,6 @@ export function createServices(deps: ServicesDeps): Services {
     retryTask: retryTaskUseCase(deps),
     listModels: listModelsUseCase(deps),
     countTasks: () => countTasks(deps.sql),
+    settled: () => starts.settled(),
   };
 }

@@ -24,3 +24,29 @@ export async function startTask({ sql, temporal, log, config }: ServiceDeps, tas
     log.warn({ err: cause, task_id: task.taskId }, 'outbox row stays; the outbox starts the task again, without effect'),
   );
 }
+
+/** Starts that nobody waits for. */
+export interface StartsUnderWay {
+  /** False: leave the next one to the outbox, so that a burst of tasks never becomes a queue in this process. */
+  hasRoom(): boolean;
+  add(start: Promise<void>): void;
+  /** Resolves when none is under way; call it before the connection to Temporal is closed. */
+  settled(): Promise<void>;
+}
+
+/** As many as keep a server busy; each takes some ten milliseconds. */
+const startsMax = 16;
+
+export function createStartsUnderWay(): StartsUnderWay {
+  const starts = new Set<Promise<void>>();
+  return {
+    hasRoom: () => starts.size < startsMax,
+    add(start) {
+      starts.add(start);
+      void start.finally(() => starts.delete(start));
+    },
+    async settled() {
+      await Promise.all(starts);
+    },
+  };
+}

@@ -274,7 +274,8 @@ create table idempotency_keys (
   user_id text not null,
   key text not null,
   body_hash bytea not null,
-  task_id uuid not null references tasks (id) on delete cascade,
+  -- checked at the end, since the key is taken before its task is stored
+  task_id uuid not null references tasks (id) on delete cascade deferrable initially deferred,
   created_at timestamptz not null default now(),
   primary key (user_id, key)
 );

@@ -319,6 +319,6 @@ begin
     if cardinality(v_children) > 0 then perform line_release(v_children); end if;
   end if;
   delete from holds where task_id = p_task; -- last, after the rows, so that a grant given meanwhile cannot leave one behind
-  perform pg_notify('line', '');
+  if found then perform pg_notify('line', ''); end if;
   return true;
 end $$;

@@ -1,4 +1,10 @@
 -- Up Migration
+-- Whether any row may be granted now.
+create function decide_any() returns boolean language sql stable as $$
+  select exists (select 1 from (select 1 from line where state = 'waiting' and pool = 'general' and not_before < 'infinity' and not_before <= clock_timestamp() limit 1) g)
+    or exists (select 1 from (select 1 from line where state = 'waiting' and pool = 'model' and not_before < 'infinity' and not_before <= clock_timestamp() limit 1) m)
+$$;
+
 -- What the decide loop reads, under the lock; null when somebody else decides. A function, so that its queries see what was
 -- committed before the lock was had; one plain statement would look from before it.
 create function decide_read(p_spare integer) returns jsonb language plpgsql as $$

@@ -139,6 +139,7 @@ describe('a priority change', () => {
     const tasks = [];
     for (const name of waiting) tasks.push(await orchestra.submit('gate-one', { gate: name }));
     const last = tasks.at(-1);
+    await eventually(async () => (await orchestra.sql`select 1 from line where state = 'waiting'`).length === 20);
     const from = gates.arrived.length;
     const changed = await orchestra.request('PATCH', `/api/v1/tasks/${last?.id}/priority`, { priority: 9 });
     expect(changed).toMatchObject({ status: 200, body: { priority: 9 } });

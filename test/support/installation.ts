@@ -240,6 +240,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       );
     },
     async stop() {
+      await services.settled();
       for (const stop of stops) await stop();
       await native.close();
       await client.connection.close();

@@ -80,6 +80,7 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
       headers: { ...(who === null ? {} : { 'X-API-Key': who }), ...(body === undefined ? {} : { 'Content-Type': 'application/json' }), ...headers },
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     });
+    await services.settled(); // an answer does not wait for Temporal; these tests look at what follows
     await checkAnswer(method, new URL(url, 'http://localhost').pathname, answer.clone());
     return answer;
   };

@@ -19,13 +19,9 @@ beforeEach(() => world.empty());
 afterEach(async () => expect(await checkInvariants(db.sql)).toEqual([]));
 
 async function snapshot(): Promise<Snapshot> {
-  let seen: Snapshot | undefined;
-  await decideOnce(db.sql, (read) => {
-    seen = read;
-    return { grants: [], orders: [] };
-  });
-  if (!seen) throw new Error('busy');
-  return seen;
+  const [row] = await db.sql<{ seen: Snapshot | null }[]>`select decide_read(32) as seen`;
+  if (!row?.seen) throw new Error('busy');
+  return row.seen;
 }
 
 const ageGrants = (seconds: number) => db.sql`update line set granted_at = granted_at - ${seconds} * interval '1 second' where state = 'granted'`;
@@ -50,7 +46,16 @@ describe('a decision', () => {
     for (const decision of decisions) expect(decision).toMatchObject({ decision_type: 'grant', output_data: { reason: expect.stringContaining('slot') } });
   });
 
+  test('when nothing waits nobody takes the lock', async () => {
+    await world.engine(1);
+    await db.sql.begin(async (tx) => {
+      await tx`select line_try_lock()`;
+      expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [] });
+    });
+  });
+
   test('only one decides at a time', async () => {
+    await world.enter(await world.task());
     await db.sql.begin(async (tx) => {
       await tx`select line_try_lock()`;
       expect(await decideOnce(db.sql, policy)).toBe('busy');

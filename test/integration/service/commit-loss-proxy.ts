@@ -3,18 +3,18 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
 export interface CommitLossProxy {
   readonly url: string;
-  /** Lets the next COMMIT reach the server and breaks the connection as soon as the server has answered it. */
-  loseNextCommit(): void;
-  /** commits whose answer was lost so far */
+  /** Lets the next statement with this text in its parameters be carried out and breaks the connection as soon as the server has answered it. */
+  loseAnswerTo(text: string): void;
+  /** statements whose answer was lost so far */
   lost(): number;
   close(): Promise<void>;
 }
 
-/** A connection to PostgreSQL whose commits are carried out without the client ever hearing of it. */
+/** A connection to PostgreSQL whose statements are carried out and committed without the client ever hearing of it. */
 export async function startCommitLossProxy(databaseUrl: string): Promise<CommitLossProxy> {
   const target = new URL(databaseUrl);
   const sockets = new Set<Socket>();
-  let armed = false;
+  let armed: string | null = null;
   let lostCount = 0;
   const server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname);
@@ -29,15 +29,15 @@ export async function startCommitLossProxy(databaseUrl: string): Promise<CommitL
         });
     }
     client.on('data', (bytes) => {
-      if (armed && bytes.toString('latin1').toLowerCase().includes('commit')) {
-        armed = false;
+      if (armed !== null && bytes.toString('latin1').includes(armed)) {
+        armed = null;
         losing = true;
       }
       upstream.write(bytes);
     });
     upstream.on('data', (bytes) => {
-      // PostgreSQL answers a commit with its tag, after the commit is on disk.
-      if (losing && bytes.toString('latin1').includes('COMMIT')) {
+      // A statement outside a transaction is answered with its tag after it was committed.
+      if (losing && bytes.toString('latin1').includes('SELECT 1')) {
         lostCount += 1;
         client.resetAndDestroy();
       } else client.write(bytes);
@@ -50,8 +50,8 @@ export async function startCommitLossProxy(databaseUrl: string): Promise<CommitL
   url.port = String((server.address() as AddressInfo).port);
   return {
     url: url.href,
-    loseNextCommit: () => {
-      armed = true;
+    loseAnswerTo(text) {
+      armed = text;
     },
     lost: () => lostCount,
     async close() {
