@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import postgres from 'postgres';
 import { answered, type Sql } from './connect.js';
@@ -8,6 +9,8 @@ export type Channel = 'line' | 'outbox' | 'residency' | 'cancel';
 export interface ListenOptions {
   /** Called when notifications may have been missed, and once at the start: read again whatever they would have told of. */
   readonly onReconnect: () => void;
+  /** how often the connection is asked whether it is alive; a silent one is replaced. Default 5,000 */
+  readonly checkEveryMs?: number;
   readonly log: Logger;
 }
 
@@ -15,8 +18,7 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/** How often the connection is asked whether it is alive; a silent one is replaced. */
-const checkEveryMs = 5_000;
+const defaultCheckEveryMs = 5_000;
 const checkDeadlineMs = 3_000;
 const reopenPauseMs = 500;
 
@@ -25,13 +27,15 @@ const reopenPauseMs = 500;
  * Returns at once; the first connection may come later, and `onReconnect` tells of it.
  */
 export function listen(url: string, channels: readonly Channel[], onNotify: (channel: Channel, payload: string) => void, options: ListenOptions): Listener {
-  let closed = false;
+  const { onReconnect, checkEveryMs = defaultCheckEveryMs, log } = options;
+  const closing = new AbortController();
+  let broken = closing;
   let current: Sql | undefined;
-  let endWait: () => void = () => {};
 
   const ended = (async () => {
-    while (!closed) {
-      const broken = new AbortController();
+    while (!closing.signal.aborted) {
+      const thisBroken = new AbortController();
+      broken = thisBroken;
       const sql = postgres(url, {
         max: 1,
         connect_timeout: 5,
@@ -39,7 +43,7 @@ export function listen(url: string, channels: readonly Channel[], onNotify: (cha
         max_lifetime: null,
         fetch_types: false,
         onnotice: () => {},
-        onclose: () => broken.abort(),
+        onclose: () => thisBroken.abort(),
         connection: { application_name: 'orchestra-listen' },
         // Not in the published types, but how postgres.js itself listens; its own `listen` gives up when the first reconnect fails.
         ...{ onnotify: (channel: string, payload: string) => onNotify(channel as Channel, payload) },
@@ -47,39 +51,32 @@ export function listen(url: string, channels: readonly Channel[], onNotify: (cha
       current = sql;
       try {
         for (const channel of channels) await answered(sql`listen ${sql(channel)}`, checkDeadlineMs);
-        options.onReconnect();
-        while (!closed && !broken.signal.aborted) {
-          await wait(checkEveryMs, broken.signal);
-          if (!closed && !broken.signal.aborted) await answered(sql`select 1`, checkDeadlineMs);
+        onReconnect();
+        while (!thisBroken.signal.aborted) {
+          await pause(checkEveryMs, thisBroken.signal);
+          if (!thisBroken.signal.aborted) await answered(sql`select 1`, checkDeadlineMs);
         }
       } catch (error) {
-        if (!closed) options.log.warn({ err: error }, 'the connection for notifications broke; opening another');
+        if (!closing.signal.aborted) log.warn({ err: error }, 'the connection for notifications broke; opening another');
       }
       await sql.end({ timeout: 0 }).catch(() => undefined);
-      if (!closed) await wait(reopenPauseMs);
+      if (!closing.signal.aborted) await pause(reopenPauseMs, closing.signal);
     }
   })();
 
   return {
     async close() {
-      closed = true;
-      endWait();
+      closing.abort();
+      broken.abort();
       await current?.end({ timeout: 0 });
       await ended;
     },
   };
+}
 
-  async function wait(timeMs: number, signal?: AbortSignal): Promise<void> {
-    if (closed || signal?.aborted) return;
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, timeMs);
-      endWait = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-      signal?.addEventListener('abort', endWait, { once: true });
-    });
-  }
+/** Ends early, without an error, when the signal aborts; leaves no listener on it. */
+async function pause(timeMs: number, signal: AbortSignal): Promise<void> {
+  await delay(timeMs, undefined, { signal }).catch(() => undefined);
 }
 
 /** Tells the listeners of a channel; at most some hundred bytes. */

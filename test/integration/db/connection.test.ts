@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -25,6 +26,20 @@ async function silentServer(): Promise<{ url: string; close(): void }> {
       server.close();
     },
   };
+}
+
+/** Sees which abort listeners are added from now on: how many, and the most that one signal had at a time. */
+function watchAbortListeners(): { added(): number; most(): number; restore(): void } {
+  const original = EventTarget.prototype.addEventListener;
+  let added = 0;
+  let most = 0;
+  EventTarget.prototype.addEventListener = function (this: EventTarget, ...args: Parameters<typeof original>) {
+    original.apply(this, args);
+    if (!(this instanceof AbortSignal)) return;
+    added += 1;
+    most = Math.max(most, getEventListeners(this, 'abort').length);
+  };
+  return { added: () => added, most: () => most, restore: () => void (EventTarget.prototype.addEventListener = original) };
 }
 
 describe('a connection', () => {
@@ -97,6 +112,17 @@ describe('listening', () => {
     await notify(db.sql, 'line', 'again');
     await eventually(() => heard.some(([, payload]) => payload === 'again'));
     await listener.close();
+  });
+
+  test('a listener that listens for long keeps nothing of its checks', async () => {
+    const counts = watchAbortListeners();
+    let opened = 0;
+    const listener = listen(db.url, ['line'], () => {}, { onReconnect: () => (opened += 1), checkEveryMs: 1, log });
+    await eventually(() => opened === 1);
+    await eventually(() => counts.added() > 50);
+    expect(counts.most()).toBeLessThan(5);
+    await listener.close();
+    counts.restore();
   });
 
   test('a listener can be closed while the server is away', async () => {
