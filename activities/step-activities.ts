@@ -118,6 +118,7 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
       models: deps.models,
       sandbox: deps.sandbox,
       git: deps.git,
+      stillMine: () => untilAvailable(() => deps.line.holds(claim), { patienceMs: finishPatienceMs, signal: controller.signal }),
       progress(detail) {
         phase = detail;
         moved = Date.now();

@@ -102,6 +102,8 @@ export interface Line {
   context(run: RunIdentity, step: PlanStep): Promise<{ readonly plan: Plan; readonly outputs: StepOutputs } | null>;
   /** granted -> running. `engine` is the id of the engine for a grant on `general`. Null: the grant is void. */
   claim(grant: Grant, engine: string | null): Promise<Claim | null>;
+  /** Whether the row still runs under this claim; false: what it makes has to be discarded. Reads. */
+  holds(claim: Claim): Promise<boolean>;
   /** running -> done, with the execution record. Null: the grant is void and the output discarded. */
   finish(claim: Claim, output: JsonObject, usage: Usage): Promise<ExecutionRef | null>;
   /** running -> void, with the execution record. False: the grant was void already. */

@@ -32,6 +32,11 @@ export function createLine(sql: Sql): Line {
       return claim && claimOf(claim);
     },
 
+    async holds(claim) {
+      const rows = await answered(sql`select 1 from line where id = ${claim.row} and state = 'running' and claim_token = ${claim.token}`);
+      return rows.count === 1;
+    },
+
     async finish(claim, output, usage) {
       const [row] = await answered(sql<{ execution: { execution_id: string; output_bytes: number } | null }[]>`
         select line_finish(${claim.row}, ${claim.token}, ${claim.step.type}, ${storedJson(sql, output)}, ${Buffer.byteLength(JSON.stringify(output))},

@@ -25,6 +25,8 @@ export interface StepContext {
   readonly models: ModelBackend;
   readonly sandbox: Sandbox;
   readonly git: GitClient;
+  /** whether the step still has its slot; asked right before an effect that others see, such as the rename of a file. Waits for PostgreSQL */
+  stillMine(): Promise<boolean>;
   /** tells how far the step is; shown live, at most one a second is kept */
   progress(detail: { phase: string; done?: number; total?: number }): void;
   /** adds to the execution record; counts and durations of the same name add up */

@@ -24,14 +24,14 @@ export const storeResult = defineStep({
   output: z.object({ path: z.string(), size_bytes: z.int(), sha256: z.string() }),
   policy: { pool: 'general', startToCloseMs: 5 * MINUTE_MS, attempts: 3 },
   example: '- { type: store_result, path: reports/summary.json }',
-  async run({ path }, { previous, resultsRoot, taskId, signal }) {
+  async run({ path }, { previous, resultsRoot, taskId, signal, stillMine }) {
     if (previous === null)
       throw new StepFailure(failureCodes.invalidInput, 'store_result has no step before it whose result it could store', { retryable: false });
     const content = Buffer.from(path.endsWith('.json') ? `${JSON.stringify(previous, null, 2)}\n` : textOf(previous));
     signal.throwIfAborted();
     try {
       const names = namesOf(path);
-      await writeBelow(join(resultsRoot, taskId), names, content);
+      await writeBelow(join(resultsRoot, taskId), names, content, stillMine);
       return { path: `${taskId}/${names.join('/')}`, size_bytes: content.length, sha256: createHash('sha256').update(content).digest('hex') };
     } catch (error) {
       if (error instanceof PathRefused) throw new StepFailure('path_refused', `cannot store the result: ${error.message}`, { retryable: false, cause: error });
@@ -43,8 +43,11 @@ export const storeResult = defineStep({
   },
 });
 
-/** Writes a file whole or not at all; readers see the old one or the new one, and after a power cut too. */
-async function writeBelow(root: string, names: readonly string[], content: Buffer): Promise<void> {
+/**
+ * Writes a file whole or not at all; readers see the old one or the new one, and after a power cut too.
+ * @param stillMine asked before the file gets its name: a step whose slot was taken back must not overwrite what its successor stored
+ */
+async function writeBelow(root: string, names: readonly string[], content: Buffer, stillMine: () => Promise<boolean>): Promise<void> {
   await mkdir(root, { recursive: true });
   const directory = await openDirectoryBelow(root, names.slice(0, -1), true);
   const temporary = join(directory.path, `.partial-${randomUUID()}`);
@@ -56,6 +59,7 @@ async function writeBelow(root: string, names: readonly string[], content: Buffe
     } finally {
       await file.close();
     }
+    if (!(await stillMine())) throw new StepFailure(failureCodes.grantVoid, 'the slot was taken back while the step ran', { retryable: true });
     await rename(temporary, join(directory.path, names.at(-1) as string));
     await directory.handle.sync();
   } catch (error) {

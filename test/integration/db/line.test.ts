@@ -195,6 +195,17 @@ describe('dependencies', () => {
   });
 });
 
+describe('holds', () => {
+  test('a claim holds while its row runs under it, and no longer', async () => {
+    await world.engine(1);
+    const claim = await world.claimed(await world.task());
+    expect(await world.line.holds(claim)).toBe(true);
+    expect(await world.line.holds({ ...claim, token: randomUUID() })).toBe(false);
+    await world.line.finish(claim, { text: 'x' }, {});
+    expect(await world.line.holds(claim)).toBe(false);
+  });
+});
+
 describe('claim', () => {
   test('the first claim starts the task and brings what the step works with', async () => {
     await world.engine(1);

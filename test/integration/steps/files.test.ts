@@ -158,6 +158,14 @@ test.each(['../other/x', '/etc/x', 'link/x', 'directory', 'file/x', 'n'.repeat(2
   expect((await readdir(own)).filter((name) => name.startsWith('.partial'))).toEqual([]);
 });
 
+test('a step whose slot was taken back does not touch the file that its successor stored [DUR-07, TPL-10]', async () => {
+  await store('r.txt', { text: 'of the successor' });
+  const late = storeResult.run({ path: 'r.txt' }, { ...context, previous: { text: 'late' }, stillMine: async () => false } as StepContext);
+  await expect(late).rejects.toMatchObject({ code: 'GrantVoid' });
+  expect(await readdir(join(context.resultsRoot, context.taskId))).toEqual(['r.txt']);
+  expect(await readFile(join(context.resultsRoot, context.taskId, 'r.txt'), 'utf8')).toBe('of the successor');
+});
+
 test('a link in the place of a result is replaced, not followed [TPL-10]', async () => {
   const own = join(context.resultsRoot, context.taskId);
   await mkdir(own);

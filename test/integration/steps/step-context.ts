@@ -39,6 +39,7 @@ export async function stepContext(changes: Partial<StepContext> = {}): Promise<O
     models: createMemoryBackend([]),
     sandbox,
     git: createGitClient({ allowedSchemes: ['file'], log }),
+    stillMine: async () => true,
     progress: () => undefined,
     record: (one) => void usage.push(one),
     remove: () => rm(home, { recursive: true, force: true }),
