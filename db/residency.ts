@@ -31,6 +31,31 @@ export async function isOrderOpen(sql: Sql, order: OrderId): Promise<boolean> {
   return row?.open ?? false;
 }
 
+/** Orders that are open for at least so long and that their workflow was told of. */
+export async function openOrders(sql: Sql, olderThanMs: number): Promise<ResidencyOrder[]> {
+  const rows = await answered(sql<OpenOrderRow[]>`
+    select id, host, host_epoch as "hostEpoch", unload, load_key as key, load_model as model, load_num_ctx as "numCtx" from residency_orders o
+    where state = 'open' and created_at <= clock_timestamp() - ${olderThanMs} * interval '1 millisecond'
+      and not exists (select 1 from outbox where kind = 'residency' and payload ->> 'id' = o.id::text)`);
+  return rows.map(({ id, host, hostEpoch, unload, key, model, numCtx }) => ({
+    id,
+    host,
+    hostEpoch: Number(hostEpoch),
+    unload,
+    load: key === null || model === null || numCtx === null ? null : { key, model: { name: model, numCtx } },
+  }));
+}
+
+interface OpenOrderRow {
+  readonly id: string;
+  readonly host: string;
+  readonly hostEpoch: string;
+  readonly unload: ResidencyKey[];
+  readonly key: ResidencyKey | null;
+  readonly model: string | null;
+  readonly numCtx: number | null;
+}
+
 /** Lets keys take no more grants. @returns those of them that have a row; none when the order is stale */
 export async function drainKeys(sql: Sql, order: OrderId, keys: readonly ResidencyKey[]): Promise<ResidencyKey[]> {
   const rows = await answered(sql<{ key: ResidencyKey }[]>`
@@ -103,7 +128,7 @@ export async function serveKey(sql: Sql, order: OrderId, key: ResidencyKey, load
 /**
  * Closes an order that could not be carried out: what was not unloaded serves again, the key is not ordered on this host for a while (2 s, doubled
  * with each failure, at most 5 minutes), and its waiting steps are refused, each told by a signal, unless another host may still serve them.
- * No refusal when only the host was lost, or its server is away. No effect on an order that is closed.
+ * No refusal when only the host was lost, its server is away, or the order's workflow was ended from outside. No effect on an order that is closed.
  */
 export async function abandonOrder(sql: Sql, order: ResidencyOrder, failure: OrderFailure): Promise<void> {
   await answered(
@@ -115,7 +140,7 @@ export async function abandonOrder(sql: Sql, order: ResidencyOrder, failure: Ord
       await tx`
         update residency set state = 'serving', since = clock_timestamp()
         where host = ${order.host} and host_epoch = ${order.hostEpoch} and order_id = ${order.id} and state = 'draining'`;
-      if (order.load && failure.code !== hostLost) {
+      if (order.load && failure.code !== hostLost && failure.code !== failureCodes.endedOutside) {
         const { key } = order.load;
         // A server that is away says nothing about the model: its steps wait, and go on soon after it is back.
         const away = failure.code === failureCodes.backendUnavailable;

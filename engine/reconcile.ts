@@ -2,9 +2,10 @@ import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { Workspaces } from '../activities/workspace.js';
 import { failureCodes } from '../contract/failure.js';
-import { taskOfWorkflowId } from '../contract/ids.js';
+import { residencyWorkflowId, taskOfWorkflowId } from '../contract/ids.js';
 import type { Sql } from '../db/connect.js';
 import { closeOutside, finalTasks, openTasks, type ReconcileTask, reopenTask, requeueStart } from '../db/reconcile.js';
+import { abandonOrder, openOrders } from '../db/residency.js';
 import { isNotFound } from '../temporal/grpc-status.js';
 import { runTaskType } from '../workflows/run-task.messages.js';
 
@@ -27,8 +28,9 @@ export interface ReconcileDeps {
 
 /**
  * One run of the reconcile loop: tasks whose workflow ended without writing its end (terminated, timed out) are closed, tasks without a
- * workflow are given to the outbox with the same attempt, final tasks whose run was reset outside are opened again, and workspaces that
- * nobody needs are removed. At the start and every five minutes all open tasks are looked at; between, what Temporal lists as ended or reset.
+ * workflow are given to the outbox with the same attempt, final tasks whose run was reset outside are opened again, residency orders
+ * without a running workflow are given up, and workspaces that nobody needs are removed. At the start and every five minutes all open
+ * tasks are looked at; between, what Temporal lists as ended or reset.
  */
 export function createReconciler({ sql, client, workspaces, onOutbox, log }: ReconcileDeps): () => Promise<undefined> {
   let fullAtMs = Number.NEGATIVE_INFINITY;
@@ -44,6 +46,7 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
     if (endedOutside.length > 0) for (const task of await openTasks(sql, { ids: endedOutside, unchangedMs: 0, limit: pageSize })) await lookAtOpen(task);
     // Nobody started them: their creator died before its call, and the outbox row is gone.
     for (const task of await openTasks(sql, { neverRun: true, unchangedMs, limit: pageSize })) await lookAtOpen(task);
+    await lookAtOrders();
     const begun = await taskIds(`ExecutionStatus = 'Running' AND StartTime > '${since}'`);
     if (begun.length > 0) for (const task of await finalTasks(sql, begun)) await lookAtFinal(task);
     return undefined;
@@ -63,27 +66,38 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
     const all: ReconcileTask[] = [];
     for (let after: string | undefined; ; ) {
       const page: ReconcileTask[] = await openTasks(sql, { unchangedMs: 0, limit: pageSize, ...(after === undefined ? {} : { after }) });
-      for (const task of page) if (!running.has(task.taskId)) await lookAtOpen(task);
-      all.push(...page);
+      for (const task of page) if (running.has(task.taskId) || !(await lookAtOpen(task))) all.push(task);
       after = page.at(-1)?.taskId;
       if (page.length < pageSize) return all;
     }
   }
 
-  async function lookAtOpen(task: ReconcileTask): Promise<void> {
-    if (task.startPending) return;
+  /** @returns whether the task is closed now */
+  async function lookAtOpen(task: ReconcileTask): Promise<boolean> {
+    if (task.startPending) return false;
     const run = await describe(task.workflowId);
-    if (run?.status === 'RUNNING') return;
+    if (run?.status === 'RUNNING') return false;
     // Without a workflow, or with one that ended before this attempt began, the attempt was never started.
     if (run === null || task.runId === null) {
-      if (!(await requeueStart(sql, task))) return;
+      if (!(await requeueStart(sql, task))) return false;
       log.warn({ task_id: task.taskId, workflow_id: task.workflowId, attempt: task.attempt }, 'a task had no workflow; it is started again');
       onOutbox();
-      return;
+      return false;
     }
     const message = `its run was ended from outside: ${run.status.toLowerCase().replaceAll('_', ' ')}`;
-    if (await closeOutside(sql, task, { code: failureCodes.endedOutside, message })) {
-      log.warn({ task_id: task.taskId, workflow_id: task.workflowId, attempt: task.attempt }, `a task is closed: ${message}`);
+    const closed = await closeOutside(sql, task, { code: failureCodes.endedOutside, message });
+    if (closed) log.warn({ task_id: task.taskId, workflow_id: task.workflowId, attempt: task.attempt }, `a task is closed: ${message}`);
+    return closed;
+  }
+
+  /** An order whose workflow was terminated, or failed, would stay open for ever, and no other is given to its host meanwhile. */
+  async function lookAtOrders(): Promise<void> {
+    for (const order of await openOrders(sql, unchangedMs)) {
+      const run = await describe(residencyWorkflowId(order.host));
+      if (run?.status === 'RUNNING') continue;
+      const message = `the workflow of the order is not running: ${run === null ? 'there is none' : run.status.toLowerCase().replaceAll('_', ' ')}`;
+      await abandonOrder(sql, order, { code: failureCodes.endedOutside, message, retryable: true });
+      log.warn({ host: order.host, order: order.id, load: order.load?.key ?? null }, `a change of models is given up and will be ordered anew: ${message}`);
     }
   }
 
