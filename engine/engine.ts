@@ -6,10 +6,10 @@ import type { Workspaces } from '../activities/workspace.js';
 import { generalQueue } from '../contract/queues.js';
 import type { Sql } from '../db/connect.js';
 import { registerEngine, releaseEngine, renewEngine } from '../db/leases.js';
+import { type Loop, startLoop } from '../loop.js';
 import { lineOrderPolicy } from '../scheduling/line-order-policy.js';
 import { createActivityWorker, createWorkflowWorker } from '../temporal/worker.js';
 import { createDecider } from './decide.js';
-import { type Loop, startLoop } from './loop.js';
 import { createOutboxDelivery } from './outbox.js';
 import { createReconciler } from './reconcile.js';
 

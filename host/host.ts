@@ -2,15 +2,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { NativeConnection } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import type { ModelBackend } from '../activities/backends/backend.js';
+import { waitWhileBusy } from '../activities/backends/while-busy.js';
 import { createResidencyActivities, type OrderRows } from '../activities/residency.js';
 import type { AbortReason, RunningSteps } from '../activities/running.js';
 import { hostQueue, modelQueue, type ResidencyKey } from '../contract/queues.js';
 import { createActivityWorker } from '../temporal/worker.js';
 import type { HostTaken } from '../db/leases.js';
+import { type Loop, startLoop } from '../loop.js';
 import { type HostLease, keepLease, type LeaseKeeper, type LeaseRows, type LeaseTimes, leaseTimes } from './lease-keeper.js';
 import { createOneAtATime } from './one-at-a-time.js';
 import { planWorkers } from './plan-workers.js';
-import { type Repeated, repeat } from './repeat.js';
 import { type ServerWatch, watchServer, type WatchRows, type WatchTimes, watchTimes } from './server-watch.js';
 import { watchBackend } from './watched-backend.js';
 import { createWorkerSet } from './worker-set.js';
@@ -45,6 +46,8 @@ export interface HostDeps {
   readonly stepActivities: (models: ModelBackend) => object;
   readonly rows: LeaseRows & WatchRows & OrderRows;
   readonly listen: Listen;
+  /** why the model server is not ours to use (another installation uses it); null: it is. Asked again before each look at the server. Left out: nobody else uses it */
+  readonly notOurs?: () => Promise<string | null>;
   readonly log: Logger;
   readonly times?: Partial<LeaseTimes & WatchTimes & HostTimes>;
 }
@@ -73,7 +76,7 @@ export function createHost(deps: HostDeps): Host {
   let keeper: LeaseKeeper | null = null;
   let held: HostLease | null = null;
   let watch: ServerWatch | null = null;
-  let sync: Repeated | null = null;
+  let sync: Loop | null = null;
   let draining = false;
   let onEnd: { resolve: () => void; reject: (error: HostTaken) => void } = { resolve: () => {}, reject: () => {} };
   const ended = new Promise<void>((resolve, reject) => {
@@ -81,7 +84,8 @@ export function createHost(deps: HostDeps): Host {
   });
   ended.catch(() => undefined); // whoever does not ask is not killed by it
 
-  const models = watchBackend(deps.models, {
+  const patient = waitWhileBusy(deps.models, log);
+  const models = watchBackend(patient, {
     onUse: (model) => watch?.used(model),
     onUnavailable: async (message) => {
       await watch?.unavailable(message).catch((error: unknown) => log.warn({ err: error, host }, 'the host could not be marked as not ready'));
@@ -91,7 +95,7 @@ export function createHost(deps: HostDeps): Host {
   const residencyActivities = createResidencyActivities({
     host,
     rows,
-    models: deps.models,
+    models: patient,
     lease: () => held && { epoch: held.epoch, lost: AbortSignal.any([held.lost, stopping.signal]) },
     exclusively: (change) =>
       changes.run(change).finally(() => {
@@ -134,8 +138,18 @@ export function createHost(deps: HostDeps): Host {
         onTaken: (error) => onEnd.reject(error),
         log,
       });
-      sync = repeat('workers of this host', 1_000, log, syncWorkers);
-      watch = watchServer({ host, models: deps.models, rows, lease: () => held, changes, times, closed: () => (draining ? stoppingReason : null), log });
+      sync = startLoop({ name: 'workers of this host', everyMs: times.syncEveryMs, run: syncWorkers, log });
+      watch = watchServer({
+        host,
+        models: deps.models,
+        rows,
+        lease: () => held,
+        changes,
+        times,
+        notOurs: deps.notOurs ?? (async () => null),
+        closed: () => (draining ? stoppingReason : null),
+        log,
+      });
       const { listen } = deps;
       listening.push(
         await listen('residency', (of) => {
@@ -182,16 +196,15 @@ export function createHost(deps: HostDeps): Host {
     await ends;
   }
 
-  async function syncWorkers(): Promise<number> {
+  async function syncWorkers(): Promise<undefined> {
     const lease = held;
-    if (!lease) return times.syncEveryMs;
+    if (!lease) return;
     await hostWorker.start('host');
     const change = planWorkers(await rows.residency(lease.epoch), lease.epoch, modelWorkers.keys);
-    if (lease.lost.aborted) return times.syncEveryMs;
+    if (lease.lost.aborted) return;
     for (const key of change.stop) void modelWorkers.stop(key);
     for (const key of change.start) await modelWorkers.start(key);
     if (change.start.length + change.stop.length > 0) log.info({ host, start: change.start, stop: change.stop }, 'the workers follow the residency');
-    return times.syncEveryMs;
   }
 
   function lineChange(timeoutMs: number): Promise<void> {

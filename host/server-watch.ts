@@ -6,10 +6,10 @@ import { failureCodes, StepFailure } from '../contract/failure.js';
 import type { JsonObject } from '../contract/json.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { ResidencyRow } from '../contract/residency.js';
+import { type Loop, startLoop } from '../loop.js';
 import { judgePoll, type LoadMemory, type PollLimits } from './judge-poll.js';
 import type { HostLease } from './lease-keeper.js';
 import type { OneAtATime } from './one-at-a-time.js';
-import { type Repeated, repeat } from './repeat.js';
 
 /** Rows that the watch of a model server reads and writes; each write has no effect under another epoch. */
 export interface WatchRows {
@@ -40,6 +40,8 @@ export interface ServerWatchDeps {
   /** shared with the residency activities: no poll while a model is loaded or unloaded */
   readonly changes: OneAtATime;
   readonly times: WatchTimes;
+  /** why the server may not be touched, null: it may */
+  readonly notOurs: () => Promise<string | null>;
   /** why this host takes no grants although its server answers; null: it takes them */
   readonly closed: () => string | null;
   readonly log: Logger;
@@ -67,35 +69,46 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
   /** what was last written of readiness, and under which epoch */
   let told: { readonly epoch: number; readonly text: string } | null = null;
 
-  const repeated: Repeated = repeat('watch of the model server', times.retryEveryMs, log, async () => {
-    const held = lease();
-    if (!held) return times.retryEveryMs;
-    const earlyMs = times.pollPauseMs - (performance.now() - polledAtMs);
-    if (earlyMs > 0 && told?.epoch === held.epoch) return earlyMs;
-    // A change looks at the server itself, and wakes this job when it has ended.
-    if (changes.busy) return times.pollEveryMs;
-    const answers = await changes.run(() => look(held));
-    return answers ? times.pollEveryMs : times.retryEveryMs;
+  const loop: Loop = startLoop({
+    name: 'watch of the model server',
+    everyMs: times.retryEveryMs,
+    log,
+    async run() {
+      const held = lease();
+      if (!held) return undefined;
+      const earlyMs = times.pollPauseMs - (performance.now() - polledAtMs);
+      if (earlyMs > 0 && told?.epoch === held.epoch) return { againInMs: earlyMs };
+      // A change looks at the server itself, and wakes this loop when it has ended.
+      if (changes.busy) return { againInMs: times.pollEveryMs };
+      const answers = await changes.run(() => look(held));
+      return answers ? { againInMs: times.pollEveryMs } : undefined;
+    },
   });
 
   return {
-    wake: () => repeated.wake(),
+    wake: () => loop.wake(),
     async unavailable(message) {
       const held = lease();
       if (held) await tell(held, false, { why: message });
       polledAtMs = -Infinity;
-      repeated.wake();
+      loop.wake();
     },
     used: (model) => void usedAtMs.set(model, Date.now()),
     loaded: (key, model) => remember(key, model, null),
     async stop() {
       stopping.abort();
-      await repeated.stop();
+      await loop.stop();
     },
   };
 
   /** @returns whether the server answers */
   async function look(held: HostLease): Promise<boolean> {
+    const foreign = await deps.notOurs();
+    if (foreign !== null) {
+      await tell(held, false, { why: foreign });
+      await rows.allUnloaded(); // what it holds is not for us
+      return false;
+    }
     const signal = AbortSignal.any([held.lost, stopping.signal]);
     const wanted = await rows.residency(held.epoch);
     const serving = wanted.filter(({ state }) => state === 'serving');

@@ -2,6 +2,7 @@ import { createStepActivities } from '../activities/step-activities.js';
 import { disconnect } from '../db/connect.js';
 import { createHostRows } from '../db/host-rows.js';
 import { createHost } from '../host/host.js';
+import { claimServer } from './claim-server.js';
 import { createListenHub } from './listen-hub.js';
 import { databaseUrl, openDatabase, openStepParts, openTemporal } from './parts.js';
 import { markReady } from './process-file.js';
@@ -16,6 +17,7 @@ export async function runHost(): Promise<void> {
     const hub = createListenHub(databaseUrl(config), ['line', 'residency', 'cancel'], log);
     const { id } = config.host;
     const { parallel } = config.models;
+    const server = claimServer(parts.models.address, config);
     const host = createHost({
       host: id,
       parallel,
@@ -26,6 +28,7 @@ export async function runHost(): Promise<void> {
       stepActivities: (models) => createStepActivities({ ...parts.deps, models, engine: null }),
       rows: createHostRows(sql, { host: id, address: parts.models.address, parallel }),
       listen: hub.listen,
+      notOurs: server.notOurs,
       log,
     });
     await host.start();
@@ -35,6 +38,7 @@ export async function runHost(): Promise<void> {
       drain: (signal) => host.drain(signal),
       async stop() {
         await host.stop();
+        await server.release();
         await hub.close();
         await temporal.close();
         await disconnect(sql);

@@ -391,7 +391,7 @@ async function restartOnChange(supervisor: Supervisor, say: Say, signal: AbortSi
 
 /** Whether a change of this path, relative to the package, is one of the program. */
 export function isSource(path: string): boolean {
-  return /^(activities|api|config|contract|dashboard|db|engine|host|mains|scheduling|service|templates|temporal|workflows)\/.*\.(ts|js|yaml|sql|eta|css)$|^(config|logging)\.ts$|^config\/.*\.yaml$/.test(
+  return /^(activities|api|config|contract|dashboard|db|engine|host|mains|scheduling|service|templates|temporal|workflows)\/.*\.(ts|js|yaml|sql|eta|css)$|^(config|logging|loop)\.ts$|^config\/.*\.yaml$/.test(
     path.replaceAll('\\', '/'),
   );
 }

@@ -26,6 +26,7 @@ export interface RigHostOptions {
   readonly parallel?: number;
   readonly models: ModelBackend;
   readonly stepActivities?: HostDeps['stepActivities'];
+  readonly notOurs?: HostDeps['notOurs'];
   readonly times?: HostDeps['times'];
 }
 
@@ -98,7 +99,7 @@ export async function startHostRig(): Promise<HostRig> {
     host,
     client,
     native,
-    createHost({ parallel = 1, models, stepActivities = () => ({ unused: async () => null }), times = {} }) {
+    createHost({ parallel = 1, models, stepActivities = () => ({ unused: async () => null }), notOurs = async () => null, times = {} }) {
       const created = createHost({
         host,
         parallel,
@@ -109,6 +110,7 @@ export async function startHostRig(): Promise<HostRig> {
         stepActivities,
         rows: createHostRows(sql, { host, parallel, address: models.address }),
         listen: listenTo(database.url),
+        notOurs,
         log: testLog,
         times,
       });

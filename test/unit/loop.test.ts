@@ -1,6 +1,6 @@
 import { pino } from 'pino';
 import { expect, test, vi } from 'vitest';
-import { startLoop } from '../../../engine/loop.js';
+import { startLoop } from '../../loop.js';
 
 const log = pino({ level: 'silent' });
 
