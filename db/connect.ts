@@ -22,12 +22,16 @@ export class DatabaseUnavailable extends Error {
 /** How long a call waits for its answer. Above the statement time-out, below the 10 s that a local activity of Temporal has. */
 export const callDeadlineMs = 8_000;
 
+/** After this time without a query a connection is closed. */
+const idleSeconds = 3;
+
 /** Opens a pool; no connection is made before the first query. Close it with {@link disconnect}. */
 export function connect(url: string, options: ConnectOptions): Sql {
   return postgres(url, {
     max: options.connectionsMax ?? 10,
     connect_timeout: 5,
-    idle_timeout: 300,
+    // Connections are used in turn, so a longer time would keep all of them after a burst, at a few queries per second.
+    idle_timeout: idleSeconds,
     onnotice: () => {},
     connection: {
       application_name: options.applicationName,
@@ -37,6 +41,22 @@ export function connect(url: string, options: ConnectOptions): Sql {
     },
   });
 }
+
+/**
+ * How many connections one main's pool may have, so that an api, an engine and a host with one listener each fit one server.
+ * @param wanted what the configuration asks for
+ */
+export async function connectionsThatFit(sql: Sql, wanted: number): Promise<number> {
+  const [row] = await answered(
+    sql<{ room: number }[]>`select current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer as room`,
+  );
+  return Math.max(1, Math.min(wanted, Math.floor((row?.room ?? wanted) / mains) - othersOfMain));
+}
+
+/** Pools that share a server: api, engine and host. */
+const mains = 3;
+/** Connections of a main beside its pool: one that listens, and one for a migration or somebody's psql. */
+const othersOfMain = 2;
 
 /** Closes a pool. postgres.js can wait for ever for a connection that was lost, hence its time-out and ours. */
 export async function disconnect(sql: Sql): Promise<void> {

@@ -13,7 +13,7 @@ import type { StepDeps } from '../activities/step-activities.js';
 import { steps } from '../activities/steps/index.js';
 import { createWorkspaces, type Workspaces } from '../activities/workspace.js';
 import { type Config, setVariable } from '../config.js';
-import { answered, connect, disconnect, type Sql, untilAvailable } from '../db/connect.js';
+import { connect, connectionsThatFit, disconnect, type Sql, untilAvailable } from '../db/connect.js';
 import { createLine } from '../db/line.js';
 import { migrate } from '../db/migrate.js';
 import { createRenderer } from '../templates/render.js';
@@ -35,17 +35,18 @@ export function databaseUrl(config: Config): string {
 
 /**
  * Opens the database and brings it to the present schema; waits for a server that is not there yet, so that everything may start in any order.
- * @param connectionsMax default: `pool_size` and `max_overflow` together; idle connections are closed
+ * Its pool has `pool_size` and `max_overflow` connections together, or fewer where the server has no room for three such mains; idle ones are closed.
  */
 export async function openDatabase(config: Config, name: string, log: Logger, stopping: AbortSignal): Promise<Sql> {
   const url = databaseUrl(config);
-  const sql = connect(url, { applicationName: `orchestra-${name}`, connectionsMax: config.database.poolSize + config.database.maxOverflow });
+  const wanted = config.database.poolSize + config.database.maxOverflow;
+  const first = connect(url, { applicationName: `orchestra-${name}`, connectionsMax: 1 });
   try {
     let told = false;
-    await untilAvailable(
+    const connectionsMax = await untilAvailable(
       async () => {
         try {
-          await answered(sql`select 1`);
+          return await connectionsThatFit(first, wanted);
         } catch (error) {
           if (!told) log.warn({ err: error }, 'the database does not answer; waiting for it');
           told = true;
@@ -54,11 +55,16 @@ export async function openDatabase(config: Config, name: string, log: Logger, st
       },
       { patienceMs: Number.MAX_SAFE_INTEGER, signal: stopping },
     );
+    if (connectionsMax < wanted) {
+      log.warn(
+        { wanted, connectionsMax },
+        'the server of the database has too few max_connections for pool_size and max_overflow of three mains; fewer are used',
+      );
+    }
     await migrate(url, log);
-    return sql;
-  } catch (error) {
-    await disconnect(sql);
-    throw error;
+    return connect(url, { applicationName: `orchestra-${name}`, connectionsMax });
+  } finally {
+    await disconnect(first);
   }
 }
 

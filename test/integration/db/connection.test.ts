@@ -2,8 +2,10 @@ import { getEventListeners } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { answered, connect, DatabaseUnavailable, disconnect, isBrokenRequest, untilAvailable } from '../../../db/connect.js';
+import { loadConfig } from '../../../config.js';
+import { answered, connect, connectionsThatFit, DatabaseUnavailable, disconnect, isBrokenRequest, untilAvailable } from '../../../db/connect.js';
 import { type Channel, listen, notify } from '../../../db/listen.js';
+import { postgresCommand } from '../../../db/server/postgres-cluster.js';
 import { createTestDatabase, eventually, type TestDatabase } from '../../support/servers.js';
 
 const log = pino({ level: 'silent' });
@@ -71,6 +73,40 @@ describe('a connection', () => {
     await db.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'to-be-cut'`;
     expect(await untilAvailable(() => answered(sql`select 1 as one`), { patienceMs: 10_000 })).toEqual([{ one: 1 }]);
     await disconnect(sql);
+  });
+
+  test('a pool has at most its connections, and after a burst at most 20 although some queries go on [CFG-06]', async () => {
+    const { poolSize, maxOverflow } = loadConfig({}).database;
+    const connectionsMax = poolSize + maxOverflow;
+    expect([poolSize, connectionsMax]).toEqual([20, 50]);
+    const sql = connect(db.url, { applicationName: 'counted', connectionsMax });
+    const count = async () => (await db.sql`select 1 from pg_stat_activity where application_name = 'counted'`).count;
+    const burst = Promise.all(Array.from({ length: 200 }, () => sql`select pg_sleep(0.3)`));
+    let most = 0;
+    await eventually(async () => {
+      most = Math.max(most, await count());
+      return most >= connectionsMax;
+    });
+    await burst;
+    expect(most).toBe(connectionsMax);
+    // An engine at rest asks about five times a second.
+    let looks = 0;
+    await eventually(async () => {
+      if (looks++ % 4 === 0) await sql`select 1`;
+      return (await count()) <= poolSize;
+    });
+    await disconnect(sql);
+  });
+
+  test('the pools of three mains fit the server, with room for their listeners [CFG-06]', async () => {
+    const [server] = await db.sql<{ room: number }[]>`
+      select current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer as room`;
+    expect(3 * (await connectionsThatFit(db.sql, 100_000)) + 3).toBeLessThanOrEqual(server!.room);
+    expect(await connectionsThatFit(db.sql, 2)).toBe(2);
+    const { args } = postgresCommand({ binary: 'postgres', dataDir: '/data', user: null, password: '' }, 5432);
+    const own = Number(/max_connections=(\d+)/.exec(args.join(' '))?.[1]);
+    const { poolSize, maxOverflow } = loadConfig({}).database;
+    expect(3 * (poolSize + maxOverflow + 2)).toBeLessThanOrEqual(own - 3);
   });
 
   test('what a repeat cannot mend is told from what it can', async () => {
