@@ -134,8 +134,16 @@ function textLine(record: Record<string, unknown>): string {
     : record['task_id'] === undefined
       ? ''
       : ` | Task ID: ${String(record['task_id'])}`;
-  const shown = `${failed ? 'Error: ' : ''}${said}${ids}`;
+  const request = record['request_id'] === undefined ? '' : ` | Request ID: ${String(record['request_id'])}`;
+  const shown = `${failed ? 'Error: ' : ''}${said}${answerOf(record)}${ids}${request}`;
   return `${String(record['time'])} - ${String(record['name'])} - ${String(record['level'])} - ${shown.replaceAll(control, escaped)}\n`;
+}
+
+/** What a line about a request says of its answer; nothing on other lines. */
+function answerOf({ method, path, status, milliseconds }: Record<string, unknown>): string {
+  return method === undefined || path === undefined || status === undefined
+    ? ''
+    : ` ${String(method)} ${String(path)} ${String(status)} in ${String(milliseconds)} ms`;
 }
 
 /** A file that is renamed to `.1`, `.2`... when the next line would make it larger than its bound. */

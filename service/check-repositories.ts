@@ -5,7 +5,8 @@ import type { Fault } from '../contract/problems.js';
 
 /**
  * Looks at the repositories that a plan clones, as far as they are known when it is submitted, so that an address that would be
- * refused later is refused now. The clone itself checks again, and besides where the host's name leads.
+ * refused later is refused now. One with a user, password or token is refused too: it would be kept with the task and in Temporal's
+ * history. The clone itself checks again, and besides where the host's name leads.
  * @param schemes allowed, lower case
  * @returns faults without users and passwords
  */
@@ -23,8 +24,10 @@ export function repositoryFaults(plan: Plan, schemes: readonly string[]): Fault[
 
 function refusal(repo: string, schemes: readonly string[]): string | null {
   try {
-    parseRepositoryAddress(repo, schemes);
-    return null;
+    const { scheme, authorization, shown } = parseRepositoryAddress(repo, schemes);
+    // ssh has no password in its address, and its user is no secret.
+    if (authorization === null && (scheme === 'ssh' || shown === repo)) return null;
+    return `the repository ${JSON.stringify(shown.slice(0, 300))} is refused: a user, password or token in an address would be stored with the task; give the address without it, or by ssh, with a key of the user that runs the engine`;
   } catch (error) {
     if (error instanceof StepFailure) return error.message;
     throw error;

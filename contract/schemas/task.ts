@@ -111,7 +111,6 @@ export const RetryRequest = RetrySettings.meta({
 
 export const LimitsRequest = z
   .strictObject({
-    cpu_cores: z.number().positive().max(1024),
     memory_gb: z.number().positive().max(65_536),
     disk_gb: z.number().positive().max(1_048_576),
     timeout_seconds: z.number().positive().max(2_592_000),

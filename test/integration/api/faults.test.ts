@@ -7,6 +7,7 @@ import { listen } from '../../../api/server.js';
 import type { HealthView } from '../../../contract/schemas/health.js';
 import type { TaskView } from '../../../contract/schemas/task.js';
 import { connect, disconnect, type Sql } from '../../../db/connect.js';
+import { createLogger } from '../../../logging.js';
 import { createServices, type Services } from '../../../service/services.js';
 import { startFaultProxy } from '../../support/fault-proxy.js';
 import { eventually } from '../../support/servers.js';
@@ -194,6 +195,23 @@ test('an unexpected error is logged whole and answered without its message [TASK
   const { request_id: requestId } = JSON.parse(body) as { request_id: string };
   expect(lines.find((line) => line.includes('swordfish'))).toContain(requestId);
 });
+
+test.each(['json', 'text'] as const)(
+  'the request id of a 500 is found in the log as %s, beside the error and the address [OBS-07, TASK-25]',
+  async (format) => {
+    const lines: string[] = [];
+    const log = createLogger({ level: 'INFO', format, handlers: [], file: { path: '', maxSizeBytes: 1, backupCount: 0 } }, 'api', [
+      { write: (line: string) => void lines.push(line) },
+    ]);
+    const services: Services = { ...api.services, listModels: async () => Promise.reject(new Error('the disk sank')) };
+    const answer = await createApp({ services, log, config: apiConfig }).request('/api/v1/models', { headers: { 'X-API-Key': api.keys.ann } });
+    const { request_id: requestId } = (await answer.json()) as { request_id: string };
+    const found = lines.filter((line) => line.includes(requestId));
+    expect(found).toHaveLength(2);
+    expect(found[0]).toContain('the disk sank');
+    for (const part of ['GET', '/api/v1/models', '500']) expect(found[1]).toContain(part);
+  },
+);
 
 test('no line of the log has an API key, and each request has one with its id, task and user [SEC-13]', async () => {
   const lines: string[] = [];

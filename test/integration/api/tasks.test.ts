@@ -213,6 +213,44 @@ describe('create', () => {
     expect(await answer.text()).not.toContain('hunter2secret');
   });
 
+  test.each([
+    'https://me:hunter2secret@example.com/r.git',
+    'https://hunter2secret@example.com/r.git',
+    'https://oauth2:hunter2secret@example.com/r.git',
+    'https://example.com/r.git?private_token=hunter2secret',
+  ])('%s is refused, and its secret is stored nowhere [bad-34, SEC-13]', async (repo) => {
+    const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', {
+      template: 'git-script-execution',
+      parameters: { repo_url: repo, script_path: 'run.sh', output_path: 'o.json' },
+    });
+    expect(answer.status).toBe(422);
+    const body = await answer.text();
+    expect(JSON.parse(body)).toMatchObject({
+      code: 'invalid_parameters',
+      errors: [{ path: 'parameters.repo_url', message: expect.stringContaining('by ssh') }],
+    });
+    expect(body).not.toContain('hunter2secret');
+    expect(await api.database.sql`select 1 from tasks where tasks::text like '%hunter2secret%'`).toEqual([]);
+  });
+
+  test.each(['git@example.com:a/b.git', 'ssh://git@example.com/a/b.git', 'https://example.com/a/b.git?x=1'])(
+    '%s names no secret and is taken [bad-34]',
+    async (repo) => {
+      const answer = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', {
+        template: 'git-script-execution',
+        parameters: { repo_url: repo, script_path: 'run.sh', output_path: 'o.json' },
+      });
+      expect(answer.status).toBe(201);
+    },
+  );
+
+  test('a limit that would not be enforced is refused [TASK-16]', async () => {
+    const answer = await post({ limits: { cpu_cores: 1 } });
+    expect(answer.status).toBe(422);
+    expect(await answer.json()).toMatchObject({ errors: [{ path: expect.stringContaining('cpu_cores') }] });
+    expect((await post({ limits: { memory_gb: 1, timeout_seconds: 60 } })).status).toBe(201);
+  });
+
   test('names that hide or reorder text are refused [bad-5]', async () => {
     for (const name of ['a\u202eb', 'a\u0007b', 'line\nbreak', '']) expect((await post({ name })).status).toBe(422);
     expect((await post({ name: 'Prüfung 試験' })).status).toBe(201);

@@ -40,6 +40,15 @@ test('a text line is time - name - level - message, and an error names its task 
   expect(lines[2]).toMatch(/ - ERROR - Error: gone \| Task ID: - \| Workflow ID: -\n$/);
 });
 
+test('a text line about a request says what was asked, how it was answered, and under which id [OBS-07]', () => {
+  const { log, lines } = logger('text');
+  const request = log.child({ request_id: 'b1c2d3e4-0000' });
+  request.error({ err: new Error('boom') }, 'unexpected error');
+  request.info({ method: 'GET', path: '/api/v1/tasks', status: 500, milliseconds: 3 }, 'request');
+  expect(lines[0]).toContain('Error: unexpected error: boom | Task ID: - | Workflow ID: - | Request ID: b1c2d3e4-0000\n');
+  expect(lines[1]).toContain(' - INFO - request GET /api/v1/tasks 500 in 3 ms | Request ID: b1c2d3e4-0000\n');
+});
+
 test('lines below the level are not written', () => {
   const { log, lines } = logger('json', 'WARNING');
   log.info('quiet');
