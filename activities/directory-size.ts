@@ -1,11 +1,12 @@
 import type { Dirent } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 
 export interface DirectorySize {
   /** bytes that the files take on disk: holes of sparse files do not count */
   readonly bytes: number;
   readonly entries: number;
+  /** some paths are longer than the system takes, so that nothing is known of what is there */
+  readonly tooDeep: boolean;
 }
 
 /**
@@ -15,16 +16,26 @@ export interface DirectorySize {
 export async function directorySize(root: string, entriesMax: number): Promise<DirectorySize> {
   let bytes = 0;
   let entries = 0;
-  const pending = [root];
+  let tooDeep = false;
+  const missed = (error: NodeJS.ErrnoException): undefined => {
+    if (error.code === 'ENAMETOOLONG') tooDeep = true;
+  };
+  // Names are bytes: as text, one that is no UTF-8 would name nothing, and what is below it would not count.
+  const pending = [Buffer.from(root)];
   for (let directory = pending.pop(); directory !== undefined && entries <= entriesMax; directory = pending.pop()) {
-    const list: Dirent[] = await readdir(directory, { withFileTypes: true }).catch(() => []);
+    const list: Dirent<Buffer>[] = (await readdir(directory, { withFileTypes: true, encoding: 'buffer' }).catch(missed)) ?? [];
     for (const entry of list) {
       entries += 1;
       if (entries > entriesMax) break;
-      const path = join(directory, entry.name);
+      const path = pathBelow(directory, entry.name);
       if (entry.isDirectory()) pending.push(path);
-      else bytes += ((await lstat(path).catch(() => undefined))?.blocks ?? 0) * 512;
+      else bytes += ((await lstat(path).catch(missed))?.blocks ?? 0) * 512;
     }
   }
-  return { bytes, entries };
+  return { bytes, entries, tooDeep };
+}
+
+/** A path below a directory, for a name that need not be text. */
+export function pathBelow(directory: Buffer, name: Buffer): Buffer<ArrayBuffer> {
+  return Buffer.concat([directory, Buffer.from('/'), name]);
 }

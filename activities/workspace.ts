@@ -1,5 +1,7 @@
-import { chmod, lstat, mkdir, readdir, rm, rmdir } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { chmod, lstat, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pathBelow } from './directory-size.js';
 
 export interface TaskAttempt {
   readonly taskId: string;
@@ -13,7 +15,7 @@ export interface Workspaces {
   create(of: TaskAttempt): Promise<string>;
   /** Removes the directory and, when it was the last, the task's. Links in it are removed, never followed. One that is gone is no error. */
   remove(of: TaskAttempt): Promise<void>;
-  /** Removes the directories of all attempts but these. @returns how many it removed */
+  /** Removes the directories of all attempts but these. @returns how many it removed @throws AggregateError at the end, when some could not be */
   sweep(live: readonly TaskAttempt[]): Promise<number>;
 }
 
@@ -49,38 +51,60 @@ export function createWorkspaces(root: string): Workspaces {
     },
     async sweep(live) {
       const kept = new Set(live.map(({ taskId, attempt }) => `${taskId}/${attempt}`));
+      const failures: unknown[] = [];
       let removed = 0;
       for (const taskId of await namesIn(root, taskName)) {
         for (const attempt of await namesIn(join(root, taskId), attemptName)) {
           if (kept.has(`${taskId}/${attempt}`)) continue;
-          await remove({ taskId, attempt: Number(attempt) });
-          removed += 1;
+          try {
+            await remove({ taskId, attempt: Number(attempt) });
+            removed += 1;
+          } catch (error) {
+            failures.push(error);
+          }
         }
         if (![...kept].some((one) => one.startsWith(`${taskId}/`))) await rmdir(join(root, taskId)).catch(ignore('ENOENT', 'ENOTEMPTY', 'EEXIST'));
       }
+      if (failures.length > 0) throw new AggregateError(failures, `${failures.length} workspaces could not be removed`);
       return removed;
     },
   };
 }
 
-/** Removes a directory whatever rights a script left on what is in it; never follows a link. Call it when no process of the script is left. */
+/**
+ * Removes a directory whatever rights a script left on what is in it, however deep it nested it; never follows a link.
+ * Call it when no process of the script is left.
+ */
 export async function removeTree(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true, maxRetries: 2 });
   } catch (error) {
-    if (!['EACCES', 'EPERM', 'ENOTEMPTY'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    if (!['EACCES', 'EPERM', 'ENOTEMPTY', 'ENAMETOOLONG'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     await openUp(path);
     await rm(path, { recursive: true, force: true, maxRetries: 2 });
   }
 }
 
-/** Gives the owner its rights on every directory of a tree back. */
+/** Bytes of a path from which on a directory is moved up: what is in it then stays below the 4096 that a path may have. */
+const pathBytesMax = 2048;
+
+/** Gives the owner its rights on every directory of a tree back, and moves those that lie too deep to be named to the top. */
 async function openUp(root: string): Promise<void> {
-  const pending = [root];
+  const pending = [Buffer.from(root)];
   for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
     if (!(await lstat(directory)).isDirectory()) continue;
     await chmod(directory, 0o700);
-    for (const entry of await readdir(directory, { withFileTypes: true })) if (entry.isDirectory()) pending.push(join(directory, entry.name));
+    for (const entry of await readdir(directory, { withFileTypes: true, encoding: 'buffer' })) {
+      if (!entry.isDirectory()) continue;
+      let inner = pathBelow(directory, entry.name);
+      if (inner.length > pathBytesMax) {
+        const top = Buffer.from(join(root, randomUUID()));
+        await chmod(inner, 0o700); // a directory that changes its parent has to be writable itself
+        await rename(inner, top);
+        inner = top;
+      }
+      pending.push(inner);
+    }
   }
 }
 

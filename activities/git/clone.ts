@@ -192,9 +192,10 @@ async function limited(request: CloneRequest, work: (signal: AbortSignal, watch:
 }
 
 async function checkedSize(directory: string, bytesMax: number): Promise<{ bytes: number }> {
-  const { bytes, entries } = await directorySize(directory, filesMax);
+  const { bytes, entries, tooDeep } = await directorySize(directory, filesMax);
   if (bytes > bytesMax) throw limitExceeded('disk_gb', `the repository has more than ${bytesMax} bytes`);
   if (entries > filesMax) throw limitExceeded('disk_gb', `the repository has more than ${filesMax} files`);
+  if (tooDeep) throw limitExceeded('disk_gb', 'the repository has directories nested deeper than they can be measured');
   return { bytes };
 }
 

@@ -16,6 +16,8 @@ export const fencePath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 const runMarker = 'ORCHESTRA_RUN';
 /** Empty on every common system; only inside a private mount namespace something is put there. */
 const mountPoint = '/mnt';
+/** Bubblewrap reports a program that does not exist like a fence that cannot be set up; a shell ends with 127. */
+const startedByShell = ['/bin/sh', '-c', 'exec "$@"', 'sh'];
 
 /** Runs in bubblewrap. As root, the user is dropped first, so that no file is ever written as root. */
 export async function runInBwrap(request: RunRequest, { disableUserns, searchPath }: { disableUserns: boolean; searchPath: string }): Promise<RunResult> {
@@ -24,7 +26,9 @@ export async function runInBwrap(request: RunRequest, { disableUserns, searchPat
     await user?.own(request.workspace);
     const workspace = user ? mountPoint : request.workspace;
     const options = bwrapArguments({ workspace, cwd: request.cwd, env: request.env, disableUserns, ...(await systemDirectories()) });
-    const bwrap = ['bwrap', '--args', '3', '--json-status-fd', '4', '--', 'prlimit', ...prlimitArguments(request), '--', ...request.argv];
+    // The limits come before the fence: inside it, the script's own PATH would say which `prlimit` runs, and its LD_PRELOAD what that does.
+    const limits = prlimitArguments(request, user ? 0 : await tasksOfUser(process.getuid?.() ?? 0));
+    const bwrap = ['prlimit', ...limits, '--', 'bwrap', '--args', '3', '--json-status-fd', '4', '--', ...startedByShell, ...request.argv];
     // The home of an installation may be closed to other users, so root makes the workspace reachable before it is root no more.
     const bind = 'mount --bind -- "$1" "$2" && shift 2 && exec "$@"';
     const dropped = user

@@ -181,10 +181,11 @@ class WatchedRun {
   }
 
   async #lookAtDisk(): Promise<void> {
-    const { bytes, entries } = await directorySize(this.#request.workspace, this.#before.entries + filesMax);
+    const { bytes, entries, tooDeep } = await directorySize(this.#request.workspace, this.#before.entries + filesMax);
     const most = this.#request.diskBytes;
     if (bytes - this.#before.bytes > most) this.#pass('disk_gb', `it wrote more than its limit of ${most} bytes`);
     else if (entries - this.#before.entries > filesMax) this.#pass('disk_gb', `it made more than ${filesMax} files`);
+    else if (tooDeep) this.#pass('disk_gb', 'it nested directories deeper than they can be measured');
   }
 
   #pass(limit: LimitName, why: string): void {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ProbedSandbox } from '../../../activities/sandbox/probe-sandbox.js';
+import { removeTree } from '../../../activities/workspace.js';
 import { levels, processesWith, request, sandboxes, uniqueSleep } from './sandboxes.js';
 
 let found: ProbedSandbox[];
@@ -124,6 +125,25 @@ describe.each(levels)('in a sandbox of level %s', (level) => {
       request(workspace, shell('i=0; while [ $i -lt 100 ]; do head -c 500000 /dev/zero > f$i; i=$((i+1)); done'), { diskBytes: 2_000_000 }),
     );
     await expect(run).rejects.toMatchObject({ code: 'limit_exceeded', details: { limit: 'disk_gb' } });
+  });
+
+  test('files below directories that are nested too deep to be measured end the script all the same [bad-30]', async () => {
+    const code = 'import os\nfor _ in range(60): os.mkdir("d" * 100); os.chdir("d" * 100)\nopen("f", "wb").write(b"x" * 1900000)';
+    const run = sandbox().run(request(workspace, ['python3', '-c', code], { diskBytes: 2_000_000 }));
+    await expect(run).rejects.toMatchObject({ code: 'limit_exceeded', details: { limit: 'disk_gb' } });
+    await removeTree(join(workspace, 'd'.repeat(100)));
+  });
+
+  test('neither PATH nor a preloaded library of the script gets around its limits [bad-27, bad-30]', async () => {
+    await mkdir(join(workspace, 'bin'));
+    await writeFile(join(workspace, 'bin/prlimit'), '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n', { mode: 0o755 });
+    const place = level === 'bwrap' ? '/work' : workspace;
+    const env = { PATH: `${place}/bin:/usr/bin:/bin`, LD_PRELOAD: `${place}/none.so` };
+    const result = await sandbox().run(request(workspace, shell('cat /proc/self/limits'), { env }));
+    expect(result.stdout).toMatch(/Max file size +100000000 +100000000 /);
+    expect(Number(/Max processes +(\d+)/.exec(result.stdout)?.[1])).toBeLessThan(100_000);
+    expect(result.stdout).not.toMatch(/Max (processes|file size) +unlimited/);
+    expect(result.stdout).toMatch(/Max open files +1024 +1024 /);
   });
 
   test('a sparse file of a terabyte is refused [bad-30]', async () => {

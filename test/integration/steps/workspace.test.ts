@@ -1,8 +1,11 @@
+import { execFile } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { createWorkspaces } from '../../../activities/workspace.js';
+import { directorySize } from '../../../activities/directory-size.js';
+import { createWorkspaces, removeTree } from '../../../activities/workspace.js';
 
 const taskId = '0197a000-0000-7000-8000-000000000001';
 const other = '0197a000-0000-7000-8000-000000000002';
@@ -35,6 +38,23 @@ test('a removed workspace is gone whatever a script left in it, and what its lin
   expect(await readFile(join(home, 'victim'), 'utf8')).toBe('untouched');
 });
 
+test('a removed workspace is gone however deep a script nested directories in it, and whatever bytes their names have [bad-30]', async () => {
+  const workspaces = createWorkspaces(root);
+  const path = await workspaces.create({ taskId, attempt: 1 });
+  await nest(path, 60);
+  await workspaces.remove({ taskId, attempt: 1 });
+  expect(await readdir(root)).toEqual([]);
+});
+
+test('what cannot be measured, since its path is too long, is told [bad-30]', async () => {
+  const path = await createWorkspaces(root).create({ taskId, attempt: 1 });
+  await nest(path, 2);
+  expect(await directorySize(path, 1000)).toMatchObject({ bytes: 1_048_576, tooDeep: false });
+  await nest(path, 60);
+  expect(await directorySize(path, 1000)).toMatchObject({ tooDeep: true });
+  await removeTree(path);
+});
+
 test('a sweep leaves the live attempts and takes the rest [CONC-11]', async () => {
   const workspaces = createWorkspaces(root);
   for (const attempt of [1, 2]) await workspaces.create({ taskId, attempt });
@@ -56,3 +76,17 @@ test.each([
 ])('no workspace is made for task %j, attempt %j', async (id, attempt) => {
   await expect(createWorkspaces(root).create({ taskId: id, attempt })).rejects.toThrow('no workspace');
 }); // prettier-ignore
+
+/** Directories within each other whose names are no UTF-8, closed to their owner, with a file of 1 MiB in the innermost; by relative steps, as a script makes them. */
+async function nest(path: string, depth: number): Promise<void> {
+  const code = `
+import os
+name = b'\\xff' * 100
+os.chdir(${JSON.stringify(path)})
+for _ in range(${depth}):
+    if not os.path.isdir(name): os.mkdir(name)
+    os.chdir(name)
+with open('file', 'wb') as file: file.write(b'x' * 1048576)
+os.chmod('.', 0)`;
+  await promisify(execFile)('python3', ['-c', code]);
+}
