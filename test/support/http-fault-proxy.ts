@@ -116,7 +116,10 @@ async function passLines(
       if (lines >= fault.afterLines) {
         if (fault.kind === 'line') response.end(`${fault.line}\n`);
         if (fault.kind === 'cut') response.destroy();
-        if (fault.kind === 'stall') await once(response, 'close');
+        if (fault.kind === 'stall') {
+          await Promise.race([once(response, 'close'), once(answer, 'close')]); // a server that dies meanwhile is no silence
+          response.destroy();
+        }
         return;
       }
       response.write(line);
