@@ -54,15 +54,22 @@ function problemOf(error: unknown): ProblemError {
   return new ProblemError('unexpected', 'Something went wrong here; the log has it under the request id.', { cause: error });
 }
 
+/** Faults told one by one: a body of 1 MB can have so many that the answer is many times as large. */
+const faultsShownMax = 100;
+
 const placeNames: Readonly<Record<string, string>> = { query: 'query', param: 'path', header: 'header', cookie: 'cookie' };
 
 /** A request that does not fit its schema, fault by fault. `data` is what was validated. */
 export function invalidRequest(target: string, issues: readonly z.core.$ZodIssue[], data: unknown): ProblemError {
   const place = placeNames[target];
-  const errors = issues
-    .flatMap((issue) => faultsOf(issue, data))
+  const faults = issues.flatMap((issue) => faultsOf(issue, data));
+  const errors = faults
+    .slice(0, faultsShownMax)
     .map((fault) => (place === undefined ? fault : { ...fault, path: fault.path === '' ? place : `${place}.${fault.path}` }));
   const first = errors[0];
+  const more = faults.length - errors.length;
+  if (more > 0)
+    errors.push({ path: place ?? '', expected: 'a request that fits its schema', got: `${more} more faults`, message: `${more} more faults are not shown.` });
   return new ProblemError('invalid_request', first === undefined ? 'The request does not fit its schema.' : `${first.path || 'body'}: ${first.message}`, {
     errors,
   });

@@ -73,7 +73,7 @@ export interface TaskFilter {
 export const statusFilters = ['queued', 'running', 'completed', 'failed', 'cancelled', 'created', 'waiting'] as const;
 export type StatusFilter = (typeof statusFilters)[number];
 
-/** Where a page ends: `createdAt` is PostgreSQL's own text, exact to the microsecond. */
+/** Where a page ends: `createdAt` is ISO 8601 in UTC, exact to the microsecond. */
 export interface TaskPosition {
   readonly createdAt: string;
   readonly id: string;
@@ -205,7 +205,8 @@ export async function listTasks(
       where ${matches} ${page.after !== null ? sql`and (t.created_at, t.id) < (${page.after.createdAt}::text::timestamptz, ${page.after.id}::uuid)` : sql``}
       order by t.created_at desc, t.id desc limit ${page.limit + 1}
     )
-    select ${columns(sql)}, queue.place as "queuePosition", t.created_at::text as "createdText"
+    select ${columns(sql)}, queue.place as "queuePosition",
+      to_char(t.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "createdText"
     from page t left join queue on queue.id = t.id ${joins(sql)}
     order by t.created_at desc, t.id desc`);
   const [count] = await answered(sql<{ total: number }[]>`select count(*)::integer as total from tasks t where ${matches}`);

@@ -46,7 +46,7 @@ function positionOf(cursor: string, scope: string): TaskPosition {
   const decoded = Buffer.from(cursor, 'base64url').toString();
   const text = decoded.slice(checksumChars);
   const id = parseTaskId(text.slice(0, 36));
-  if (id === undefined || checksum(text, scope) !== decoded.slice(0, checksumChars)) {
+  if (id === undefined || !isTime(text.slice(36)) || checksum(text, scope) !== decoded.slice(0, checksumChars)) {
     const fault = {
       path: 'cursor',
       expected: 'next_cursor of the page before, with the same filters',
@@ -56,6 +56,13 @@ function positionOf(cursor: string, scope: string): TaskPosition {
     throw new ProblemError('invalid_request', fault.message, { errors: [fault] });
   }
   return { id, createdAt: text.slice(36) };
+}
+
+/** Whoever knows this code can make a checksum, so that a time is a time is looked at besides. */
+function isTime(text: string): boolean {
+  const parsed = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/.test(text) ? new Date(text) : null;
+  // A day that its month does not have would come back as another one.
+  return parsed !== null && !Number.isNaN(parsed.getTime()) && !text.startsWith('0000') && parsed.toISOString().startsWith(text.slice(0, 19));
 }
 
 function checksum(text: string, scope: string): string {

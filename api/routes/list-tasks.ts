@@ -32,8 +32,17 @@ function wholeNumber(min: number, max: number) {
     .meta({ type: 'integer', minimum: min, maximum: max });
 }
 
-const time = z.iso.datetime({ offset: true }).transform((text) => new Date(text));
-const name = z.string().min(1).max(255);
+// PostgreSQL has no year 0, which an offset can lead to, and no NUL in a text.
+const firstYearMs = Date.parse('0001-01-01T00:00:00Z');
+const time = z.iso
+  .datetime({ offset: true })
+  .transform((text) => new Date(text))
+  .refine((date) => date.getTime() >= firstYearMs, { error: 'expected a time after the year 0' });
+const name = z
+  .string()
+  .min(1)
+  .max(255)
+  .refine((text) => !text.includes('\0'), { error: 'expected a text without NUL' });
 
 const ListQuery = z.strictObject({
   status: repeatable(

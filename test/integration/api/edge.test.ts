@@ -39,6 +39,15 @@ describe('bodies', () => {
     expect(sentBytes).toBeLessThan(1_000_000);
   });
 
+  test('the answer to a body with thousands of faults tells a hundred of them and how many more there are [bad-12]', async () => {
+    const answer = await send(JSON.stringify(Object.fromEntries(Array.from({ length: 7_000 }, (_, index) => [`k${index}`, 1]))));
+    const text = await answer.text();
+    expect(answer.status).toBe(422);
+    expect(text.length).toBeLessThan(20_000);
+    const { errors } = JSON.parse(text) as { errors: readonly { message: string }[] };
+    expect([errors.length, errors.at(-1)?.message]).toEqual([101, '6901 more faults are not shown.']);
+  });
+
   test('a compressed body is refused, not decompressed [bad-1]', async () => {
     const answer = await send(JSON.stringify(valid), { 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' });
     expect([answer.status, await codeOf(answer)]).toEqual([415, 'unsupported_media_type']);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { TaskView } from '../../../contract/schemas/task.js';
 import { createApp } from '../../../api/app.js';
@@ -109,6 +110,27 @@ test('a cursor of another user, of other filters, or with a change is refused [b
   expect((await api.request(api.keys.ann, 'GET', `/api/v1/tasks?limit=5&cursor=${bent}`)).status).toBe(422);
   expect((await api.request(api.keys.ann, 'GET', `/api/v1/tasks?limit=50&cursor=${text}`)).status).toBe(200);
 });
+
+test.each(["x'; drop table tasks; --", 'infinity', '2026-02-30T00:00:00.000000Z', '0000-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z\0'])(
+  'a cursor with the right checksum and the time %j is refused before PostgreSQL sees it [bad-17]',
+  async (time) => {
+    const filter = { statuses: [], templates: [], levels: [], types: [], userIds: [], createdAfter: null, createdBefore: null };
+    const text = `0197a000-0000-7000-8000-000000000001${time}`;
+    const sum = createHash('sha256')
+      .update(`${JSON.stringify(['ann', filter])}\0${text}`)
+      .digest('base64url')
+      .slice(0, 16);
+    const made = (of: string): string => Buffer.from(of).toString('base64url');
+    expect((await api.request(api.keys.ann, 'GET', `/api/v1/tasks?cursor=${made(sum + text)}`)).status).toBe(422);
+  },
+);
+
+test.each(['template=%00', 'type=a%00', 'user_id=%00', 'created_after=0000-01-01T00:00:00Z', 'created_before=0001-01-01T00:00:00%2B01:00'])(
+  'a filter that PostgreSQL does not take, %s, is refused [bad-17]',
+  async (query) => {
+    expect((await api.request(api.keys.ann, 'GET', `/api/v1/tasks?${query}`)).status).toBe(422);
+  },
+);
 
 test('queued tasks have places from 1 without gaps, by priority and then by arrival, in the list and alone alike', async () => {
   const all = (await walk(api.keys.admin, 'limit=500')).filter((task) => task.status === 'queued');
