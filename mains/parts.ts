@@ -148,7 +148,8 @@ export interface StepParts {
 }
 
 export async function openStepParts(config: Config, sql: Sql, log: Logger): Promise<StepParts> {
-  for (const directory of [...config.files.roots, config.files.resultsRoot, config.files.workspacesRoot]) await mkdir(directory, { recursive: true });
+  for (const directory of [...config.files.roots, config.files.resultsRoot]) await mkdir(directory, { recursive: true, mode: 0o700 });
+  await mkdir(config.files.workspacesRoot, { recursive: true, mode: 0o711 }); // the user of a script passes through
   const running = createRunningSteps();
   const workspaces = createWorkspaces(config.files.workspacesRoot);
   const models = backends.ollama({

@@ -76,10 +76,18 @@ export async function runUp(options: UpOptions): Promise<void> {
   });
 }
 
+/** What tasks were given and gave is nobody else's on this machine: Temporal's file has the plans, results and logs the rest. */
+const closedFolders = ['files', 'results', 'logs', 'run', 'temporal'] as const;
+
 /** One `up` per home. The folder may be passed by PostgreSQL's user, and listed by its owner only. */
 async function claimHome(home: string): Promise<void> {
   await mkdir(home, { recursive: true });
   await chmod(home, 0o711);
+  for (const name of closedFolders) {
+    await mkdir(join(home, name), { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
+  }
   const other = await readProcessFile(home, 'up');
   if (other !== null && other.pid !== process.pid && (await isLive(other))) {
     throw new StartFault(`${home} is in use by process ${other.pid}: stop that one, or set ORCHESTRA_HOME to another folder.`);

@@ -65,6 +65,8 @@ test('up starts everything, survives a kill -9 with its children adopted, and en
   expect((await fetch(`${address}/readyz`)).status).toBe(200);
   expect(await (await fetch(address)).text()).toContain('<html');
   expect((await stat(join(home, 'admin.key'))).mode & 0o777).toBe(0o600);
+  expect((await stat(home)).mode & 0o777).toBe(0o711);
+  for (const name of ['files', 'results', 'logs', 'run', 'temporal']) expect([name, (await stat(join(home, name))).mode & 0o077]).toEqual([name, 0]);
   const key = (await readFile(join(home, 'admin.key'), 'utf8')).trim();
   expect((await fetch(`${address}/api/v1/tasks`, { headers: { 'x-api-key': key } })).status).toBe(200);
   const webUi = /Temporal Web UI +(http:\S+)/.exec(first.printed())?.[1] ?? '';
