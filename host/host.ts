@@ -48,6 +48,8 @@ export interface HostDeps {
   readonly listen: Listen;
   /** why the model server is not ours to use (another installation uses it); null: it is. Asked again before each look at the server. Left out: nobody else uses it */
   readonly notOurs?: () => Promise<string | null>;
+  /** what a person should know of this version of the server; null: nothing. Left out: nothing ever */
+  readonly versionWarning?: (version: string) => string | null;
   readonly log: Logger;
   readonly times?: Partial<LeaseTimes & WatchTimes & HostTimes>;
 }
@@ -146,6 +148,7 @@ export function createHost(deps: HostDeps): Host {
         lease: () => held,
         changes,
         times,
+        versionWarning: deps.versionWarning ?? (() => null),
         notOurs: deps.notOurs ?? (async () => null),
         closed: () => (draining ? stoppingReason : null),
         log,

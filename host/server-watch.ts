@@ -40,6 +40,8 @@ export interface ServerWatchDeps {
   /** shared with the residency activities: no poll while a model is loaded or unloaded */
   readonly changes: OneAtATime;
   readonly times: WatchTimes;
+  /** what a person should know of this version of the server; null: nothing */
+  readonly versionWarning: (version: string) => string | null;
   /** why the server may not be touched, null: it may */
   readonly notOurs: () => Promise<string | null>;
   /** why this host takes no grants although its server answers; null: it takes them */
@@ -121,7 +123,8 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       for (const key of memory.keys()) if (!wanted.some((row) => row.key === key)) memory.delete(key);
       await put(held, serving, loaded, signal);
       const why = deps.closed();
-      await tell(held, why === null, { version, ...(why === null ? {} : { why }) });
+      const warning = deps.versionWarning(version);
+      await tell(held, why === null, { version, ...(warning === null ? {} : { warning }), ...(why === null ? {} : { why }) });
       return true;
     } catch (error) {
       if (signal.aborted) return false;

@@ -1,3 +1,4 @@
+import { ollamaVersionWarning } from '../activities/backends/server/ollama-command.js';
 import { createStepActivities } from '../activities/step-activities.js';
 import { disconnect } from '../db/connect.js';
 import { createHostRows } from '../db/host-rows.js';
@@ -29,6 +30,7 @@ export async function runHost(): Promise<void> {
       rows: createHostRows(sql, { host: id, address: parts.models.address, parallel }),
       listen: hub.listen,
       notOurs: server.notOurs,
+      versionWarning: ollamaVersionWarning,
       log,
     });
     await host.start();

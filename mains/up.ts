@@ -8,6 +8,7 @@ import { ollamaDefaultPort } from '../activities/backends/server/ollama-address.
 import { findOllama, findOllamaBinary, findOrBuildOllama } from '../activities/backends/server/provide-ollama.js';
 import { childEnvironment, type Config, packageRoot, packageVersion } from '../config.js';
 import { connect, disconnect } from '../db/connect.js';
+import { readParts } from '../db/health.js';
 import { migrate } from '../db/migrate.js';
 import { clusterUrl, postgresCommand, PostgresUnavailable } from '../db/server/postgres-cluster.js';
 import { ensureDatabase, postgresAnswers, providePostgres } from '../db/server/provide-postgres.js';
@@ -36,6 +37,8 @@ const temporalPort = 7233;
 const temporalUiPort = 8233;
 /** The policy reckons with one resident model per host. */
 const maxLoadedModels = 1;
+/** how long `up` waits for what the host says of its model server */
+const hostSpeaksMs = 5_000;
 
 /** `orchestra up`: everything that one machine needs, kept running until it is asked to end. */
 export async function runUp(options: UpOptions): Promise<void> {
@@ -100,6 +103,8 @@ interface Addresses {
   readonly api: string;
   readonly temporalUi: string | null;
   readonly adminKeyFile: string;
+  /** where models come from, or why model steps wait */
+  readonly models: string;
 }
 
 interface Started {
@@ -151,7 +156,8 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
   const starts = mains.map((name) => supervisor.start(specOf(name)));
   await Promise.allSettled(starts);
   await Promise.all(starts);
-  return { addresses: { api: addressOf(config, port), temporalUi: temporal.uiAddress, adminKeyFile }, laterOllama: ollama.later };
+  const models = await modelsLine(database, config.host.id, ollama);
+  return { addresses: { api: addressOf(config, port), temporalUi: temporal.uiAddress, adminKeyFile, models }, laterOllama: ollama.later };
 }
 
 async function startPostgres(config: Config, supervisor: Supervisor, say: Say): Promise<string> {
@@ -255,6 +261,8 @@ async function uiPortOf(config: Config, directory: string, port: number): Promis
 interface OllamaPart {
   /** where it is, or will be */
   readonly address: string;
+  /** why there is none yet; null: one was found or started */
+  readonly missing: string | null;
   readonly later: (signal: AbortSignal) => Promise<void>;
 }
 
@@ -290,20 +298,24 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
   };
   const ownAddress = `http://127.0.0.1:${port}`;
   const found = ownLives && config.models.address === null ? await findOwn(search) : await findOllama(search);
-  if ('address' in found) return { address: found.address, later: nothingLater };
+  if ('address' in found) return { address: found.address, missing: null, later: nothingLater };
   if (found.kind !== 'unavailable') {
-    if (!options.ollama) return { address: ownAddress, later: nothingLater };
+    if (!options.ollama) {
+      say('Ollama: none runs, and none is started since --no-ollama was given; model steps wait');
+      return { address: ownAddress, missing: 'none runs, and --no-ollama was given', later: nothingLater };
+    }
     // Without it everything else works, so a fault of it is no fault of the start.
     await run(found.binary).catch((error: unknown) => say(`Ollama: ${error instanceof Error ? error.message : String(error)}; model steps wait`));
-    return { address: ownAddress, later: nothingLater };
+    return { address: ownAddress, missing: null, later: nothingLater };
   }
   say(`Ollama: ${found.reason}; model steps wait${options.ollama ? '' : ', since --no-ollama was given'}`);
   if (config.models.address !== null || !options.ollama) {
     say(`Ollama: ${found.remedy}`);
-    return { address: config.models.address ?? ownAddress, later: nothingLater };
+    return { address: config.models.address ?? ownAddress, missing: found.reason, later: nothingLater };
   }
   return {
     address: ownAddress,
+    missing: 'one is being built, where Go and a C++ compiler are',
     async later(signal) {
       const built = await findOrBuildOllama({ ...search, allowBuild: true, signal }).catch((error: unknown) => {
         if (signal.aborted) return null;
@@ -320,6 +332,21 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
 /** The executable that our own living server was started from, without asking who answers on the usual port. */
 async function findOwn(search: { readonly path: string; readonly cacheDir: string; readonly say: Say }) {
   return (await findOllamaBinary(search.path, search.cacheDir)) ?? findOllama({ ...search, address: null });
+}
+
+/** What the host says of its model server, for the person who starts us; it is asked for at most a few seconds. */
+async function modelsLine(database: string, hostId: string, { address, missing }: OllamaPart): Promise<string> {
+  const sql = connect(database, { applicationName: 'orchestra-up', connectionsMax: 1 });
+  try {
+    for (const deadlineMs = performance.now() + hostSpeaksMs; ; await delay(100)) {
+      const host = (await readParts(sql)).hosts.find(({ id, live }) => id === hostId && live);
+      if (host?.ready) return `Ollama at ${address}, version ${host.version}${host.warning === null ? '' : `. WARNING: ${host.warning}`}`;
+      if (host?.why) return `model steps wait: ${missing ?? host.why}`;
+      if (performance.now() > deadlineMs) return `model steps wait: ${missing ?? 'the host has not reached its model server yet'}`;
+    }
+  } finally {
+    await disconnect(sql);
+  }
 }
 
 async function adminKey(database: string, home: string, log: Logger): Promise<string> {
@@ -362,11 +389,12 @@ function hashOf(parts: readonly string[]): string {
 }
 
 function readyBlock(config: Config, addresses: Addresses): string {
-  const { api, temporalUi, adminKeyFile } = addresses;
+  const { api, temporalUi, adminKeyFile, models } = addresses;
   const rows: readonly (readonly [string, string])[] = [
     ['Dashboard and API', api],
     ['API documentation', `${api}/docs`],
     ['Temporal Web UI', temporalUi ?? 'where your Temporal server has it (TEMPORAL_UI_ADDRESS)'],
+    ['Models', models],
     ["Administrator's key", adminKeyFile],
     ['Logs', join(config.home, 'logs')],
   ];

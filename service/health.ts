@@ -48,9 +48,14 @@ export function healthUseCases({ sql, temporal, log, config }: ServiceDeps): Hea
     async ollama() {
       const { hosts } = await readParts(sql);
       const ready = hosts.filter((host) => host.live && host.ready);
+      const why = hosts.find((host) => host.live)?.why ?? hosts[0]?.why;
       if (hosts.length === 0) return { status: 'down', detail: 'No host with a model server is known; steps with a model wait.' };
-      if (ready.length === 0) return { status: 'down', detail: `No model server answers${hosts[0]?.why ? `: ${hosts[0].why}` : ''}; steps with a model wait.` };
-      return { status: ready.length === hosts.length ? 'ok' : 'degraded', detail: `${ready.length} of ${hosts.length} model servers answer.` };
+      if (ready.length === 0) return { status: 'down', detail: `No model server takes work${why ? `: ${why}` : ''}; steps with a model wait.` };
+      const warnings = [...new Set(ready.flatMap(({ warning }) => (warning === null ? [] : [`${warning}.`])))];
+      return {
+        status: ready.length === hosts.length && warnings.length === 0 ? 'ok' : 'degraded',
+        detail: [`${ready.length} of ${hosts.length} model servers answer.`, ...warnings].join(' '),
+      };
     },
     async system_resources() {
       const processor = processorShare();

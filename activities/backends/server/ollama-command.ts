@@ -89,10 +89,11 @@ export async function askOllamaVersion(address: string, timeoutMs = 2_000): Prom
   }
 }
 
-/** What to say about a server's version: a sentence when it is older than we support or was never tested, else null. */
+/** What to say about a server's version: a sentence when it is older than we support, or does not tell, else null. */
 export function ollamaVersionWarning(version: string): string | null {
-  // A server built from source without a version says 0.0.0.
-  if (version === '0.0.0') return null;
+  // Our own builds carry their version.
+  if (version === '0.0.0')
+    return `Ollama says version 0.0.0, as a build from source does, so whether it is supported is not known; ${ollamaVersionMin} and later are`;
   if (compareVersions(version, ollamaVersionMin) < 0)
     return `Ollama ${version} is older than ${ollamaVersionMin}, the oldest that is supported; install ${ollamaVersion} or later`;
   return null;

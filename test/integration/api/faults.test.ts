@@ -183,6 +183,17 @@ test('health says how scripts are fenced, and that they are refused where they c
   await api.database.sql`delete from engines where id in ('fenced', 'weak', 'refusing')`;
 });
 
+test('health says when a model server has a version that is not supported, and why one takes no work [MODEL-01, OBS-05]', async () => {
+  const { sql } = api.database;
+  await sql`update hosts set lease_until = now() + interval '1 hour', ready = true, info = ${sql.json({ version: '0.1.0', warning: 'Ollama 0.1.0 is older than 0.17.1' })} where id = 'h1'`;
+  const ollama = async () => (await api.services.health()).checks.ollama;
+  expect(await ollama()).toMatchObject({ status: 'degraded', detail: expect.stringContaining('older than 0.17.1') });
+  await sql`update hosts set ready = false, info = ${sql.json({ why: 'another installation uses it' })} where id = 'h1'`;
+  expect(await ollama()).toMatchObject({ status: 'down', detail: expect.stringContaining('another installation uses it') });
+  await sql`update hosts set ready = true, info = '{}' where id = 'h1'`;
+  expect(await ollama()).toMatchObject({ status: 'ok' });
+});
+
 test('an unexpected error is logged whole and answered without its message [TASK-25, SEC-13]', async () => {
   const lines: string[] = [];
   const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });

@@ -62,6 +62,7 @@ test('up starts everything, survives a kill -9 with its children adopted, and en
   const env = { ORCHESTRA_HOME: home, PORT: '0', SHUTDOWN_GRACE_SECONDS: '5' };
   const first = orchestra(['up', '--no-ollama'], env);
   const address = await ready(first);
+  expect(first.printed()).toMatch(/Models +model steps wait: no Ollama answers at http:\/\/127\.0\.0\.1:9 \(OLLAMA_HOST\)/);
   expect((await fetch(`${address}/readyz`)).status).toBe(200);
   expect(await (await fetch(address)).text()).toContain('<html');
   expect((await stat(join(home, 'admin.key'))).mode & 0o777).toBe(0o600);
@@ -88,6 +89,17 @@ test('up starts everything, survives a kill -9 with its children adopted, and en
   for (const file of before) expect(await processStartTime(file?.pid ?? 0)).toBeNull();
   for (const name of ['up', ...names]) expect(await readProcessFile(home, name)).toBeNull();
 }, 600_000);
+
+test('a second signal cuts: up ends at once with 130, and nothing of it is left [fault-35]', async () => {
+  const home = await newHome();
+  const run = orchestra(['up', '--no-ollama'], { ORCHESTRA_HOME: home, PORT: '0' });
+  await ready(run);
+  const files = await Promise.all(names.map((name) => readProcessFile(home, name)));
+  run.process.kill('SIGTERM');
+  run.process.kill('SIGINT'); // two of the same could be delivered as one
+  expect(await run.ended).toBe(130);
+  for (const file of files) expect(await processStartTime(file?.pid ?? 0)).toBeNull();
+}, 300_000);
 
 test('a database that does not answer is one sentence, without its password, and exit code 1', async () => {
   const run = orchestra(['up', '--no-ollama'], { ORCHESTRA_HOME: await newHome(), DATABASE_URL: 'postgres://o:secret@127.0.0.1:9/o' });
