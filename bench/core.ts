@@ -1,3 +1,4 @@
+import { isNotFound } from '../temporal/grpc-status.js';
 import { taskWorkflowId } from '../contract/ids.js';
 import { createTinyModel } from '../activities/backends/server/tiny-model.js';
 import { startCountingProxy } from './counting-proxy.js';
@@ -26,6 +27,7 @@ export async function benchCore(scale: number): Promise<Section> {
     for (const queued of [200, 400]) figures.push(await handover(bench, count(queued)));
     const loaded = await bench.memory();
     const counts = await countCalls(bench, count(100));
+    await raw.stop();
     const warm = await warmStart(bench);
     figures.push({
       name: 'warm start: from `orchestra up` to the end of the first task',
@@ -42,8 +44,11 @@ export async function benchCore(scale: number): Promise<Section> {
       figures,
       notes: [...counts, `Resident memory in MiB, at rest -> after the load: ${memory}.`],
     };
-  } finally {
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`); // what follows may fail too, and hide it
     await raw.stop();
+    throw error;
+  } finally {
     await bench.stop();
   }
 }
@@ -55,7 +60,15 @@ async function warmUp(bench: BenchInstallation, raw: RawTemporal): Promise<void>
 
 /** Both are waited for in the same way: by Temporal's long poll for the end of the run. */
 async function ended(bench: BenchInstallation, id: string): Promise<void> {
-  await bench.client.workflow.getHandle(taskWorkflowId(id)).result();
+  for (;;) {
+    try {
+      await bench.client.workflow.getHandle(taskWorkflowId(id)).result();
+      return;
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 2)); // a submit is answered before its workflow is started
+    }
+  }
 }
 
 async function oneStepTask(bench: BenchInstallation, raw: RawTemporal, count: number): Promise<Figure> {
@@ -184,6 +197,9 @@ async function warmStart(bench: BenchInstallation): Promise<number> {
   await bench.product.down();
   const startedMs = performance.now();
   await bench.product.up();
-  await ended(bench, (await bench.post(oneStep)).id);
+  const { id } = await bench.post(oneStep);
+  const headers = await bench.product.headers();
+  const status = async () => ((await (await fetch(`${bench.product.api}/api/v1/tasks/${id}`, { headers })).json()) as { status: string }).status;
+  while ((await status()) !== 'completed') await new Promise((resolve) => setTimeout(resolve, 20));
   return performance.now() - startedMs;
 }
