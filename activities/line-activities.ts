@@ -45,7 +45,7 @@ export function createLineActivities({ line, renderer, workspaces, log }: LineAc
     close: named('close', async (run: RunIdentity, end: TaskEnd) => {
       const current = await line.close(run, end);
       // The end is written. What a script left that nobody can remove holds up disk space, not the run; the sweep tries again.
-      await workspaces.remove(run).catch((error: unknown) => log.error({ err: error, task_id: run.taskId }, 'a workspace could not be removed'));
+      workspaces.remove(run).catch((error: unknown) => log.error({ err: error, task_id: run.taskId }, 'a workspace could not be removed'));
       return current;
     }),
   };
