@@ -181,7 +181,10 @@ export async function readTask(sql: Sql, id: string, owner: string | null): Prom
   return row ?? null;
 }
 
-/** One page of tasks, newest first, and how many there are on all pages. Reads. */
+/** Bytes of parameters, results and metadata from which on a page ends, however few tasks it has: 500 of the largest would be 2 GB. */
+const pageBytesMax = 8 * 1024 ** 2;
+
+/** One page of tasks, newest first, and how many there are on all pages. A page of large tasks is shorter than asked for. Reads. */
 export async function listTasks(
   sql: Sql,
   filter: TaskFilter,
@@ -197,25 +200,30 @@ export async function listTasks(
     ${filter.createdAfter !== null ? sql`and t.created_at > ${filter.createdAfter}` : sql``}
     ${filter.createdBefore !== null ? sql`and t.created_at < ${filter.createdBefore}` : sql``}`;
   // One row more than asked for tells whether there is a next page.
-  const rows = await answered(sql<(TaskRow & { createdText: string })[]>`
+  const rows = await answered(sql<(TaskRow & { createdText: string; fetched: number })[]>`
     with queue as materialized (
       select id, row_number() over (order by priority desc, pos, id)::integer as place from tasks where status = 'queued'
-    ), page as materialized (
-      select t.* from tasks t
+    ), fetched as (
+      select t.*, octet_length(t.parameters::text) + coalesce(octet_length(t.result::text), 0) + octet_length(t.metadata::text) as "sizeBytes" from tasks t
       where ${matches} ${page.after !== null ? sql`and (t.created_at, t.id) < (${page.after.createdAt}::text::timestamptz, ${page.after.id}::uuid)` : sql``}
       order by t.created_at desc, t.id desc limit ${page.limit + 1}
+    ), page as materialized (
+      select * from (
+        select *, count(*) over () as "fetched", sum("sizeBytes") over (order by created_at desc, id desc) - "sizeBytes" as "bytesBefore" from fetched
+      ) f where "bytesBefore" < ${pageBytesMax}
     )
-    select ${columns(sql)}, queue.place as "queuePosition",
+    select ${columns(sql)}, queue.place as "queuePosition", t.fetched::integer as fetched,
       to_char(t.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "createdText"
     from page t left join queue on queue.id = t.id ${joins(sql)}
     order by t.created_at desc, t.id desc`);
   const [count] = await answered(sql<{ total: number }[]>`select count(*)::integer as total from tasks t where ${matches}`);
   const shown = rows.slice(0, page.limit);
   const last = shown.at(-1);
+  const more = (last?.fetched ?? 0) > shown.length;
   return {
     rows: shown,
     total: count?.total ?? 0,
-    end: rows.length > page.limit && last !== undefined ? { createdAt: last.createdText, id: last.id } : null,
+    end: more && last !== undefined ? { createdAt: last.createdText, id: last.id } : null,
   };
 }
 

@@ -132,6 +132,16 @@ test.each(['template=%00', 'type=a%00', 'user_id=%00', 'created_after=0000-01-01
   },
 );
 
+test('pages of large tasks are shorter than asked for, so that no answer outgrows the memory, and still have every task once [bad-17]', async () => {
+  const metadata = { note: 'x'.repeat(900_000) };
+  const made = [];
+  for (let left = 12; left > 0; left -= 1) made.push((await api.task(api.keys.bob, { metadata, priority: 2 })).id);
+  const first = await list(api.keys.bob, '?limit=500&priority=2');
+  expect(first.items.length).toBeLessThan(12);
+  expect(first.total).toBe(12);
+  expect((await walk(api.keys.bob, 'limit=500&priority=2')).map(({ id }) => id)).toEqual(made.toReversed());
+});
+
 test('queued tasks have places from 1 without gaps, by priority and then by arrival, in the list and alone alike', async () => {
   const all = (await walk(api.keys.admin, 'limit=500')).filter((task) => task.status === 'queued');
   const sorted = all.toSorted((a, b) => (a.queue_position ?? 0) - (b.queue_position ?? 0));
