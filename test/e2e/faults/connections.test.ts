@@ -104,7 +104,8 @@ test('while PostgreSQL comes and goes for a minute, each request is answered or 
   await submitting;
 
   expect(putOff).toBeGreaterThan(0);
-  for (const [id, token] of accepted) expect(await orchestra.finished(id, 60_000)).toMatchObject({ status: 'completed', result: { steps: { format_output: { text: token } } } });
+  for (const [id, token] of accepted)
+    expect(await orchestra.finished(id, 60_000)).toMatchObject({ status: 'completed', result: { steps: { format_output: { text: token } } } });
   expect(Number((await orchestra.sql`select count(*) from tasks`)[0]?.['count'])).toBe(accepted.size);
   await nothingIsLeft(orchestra);
 }, 180_000);
@@ -124,7 +125,10 @@ test('while Temporal cannot be reached tasks are accepted and wait, one under wa
   gates.open('cut two');
   await eventually(async () => (await orchestra.sql`select 1 from task_executions where task_id = ${started.id} and status = 'completed'`).length === 1);
   const { body } = await orchestra.request('GET', '/api/v1/health');
-  expect(body).toMatchObject({ status: 'degraded', checks: { temporal_connection: { status: 'down' }, database_connection: { status: 'ok' }, engine: { status: 'ok' } } });
+  expect(body).toMatchObject({
+    status: 'degraded',
+    checks: { temporal_connection: { status: 'down' }, database_connection: { status: 'ok' }, engine: { status: 'ok' } },
+  });
   proxy.heal();
   for (const { id } of [started, ...waiting]) expect(await orchestra.finished(id, 60_000)).toMatchObject({ status: 'completed' });
   const runs = await orchestra.sql`select cardinality(runs) as runs from tasks`;

@@ -98,7 +98,9 @@ test('kill -9 of the process that holds the model alone: the step is tried again
   const task = await orchestra.submit('ask-long', { prompt: 'runner' });
   await asked('runner');
   for (const runner of await ollama.runners()) process.kill(runner, 'SIGKILL');
-  const code = await eventually(async () => (await orchestra.sql`select error ->> 'code' as code from task_executions where task_id = ${task.id}`)[0]?.['code']);
+  const code = await eventually(
+    async () => (await orchestra.sql`select error ->> 'code' as code from task_executions where task_id = ${task.id}`)[0]?.['code'],
+  );
   expect(['backend_failed', 'backend_unavailable']).toContain(code);
   await isDoneAfter(task, [String(code)], longTokens);
 }, 120_000);
@@ -111,7 +113,11 @@ test('an answer that stalls with its connection open ends by the idle limit, fre
 }, 120_000);
 
 test('a server that says it is full is asked again, at the cost of no attempt [fault-26]', async () => {
-  proxy.fault('/api/generate', { kind: 'answer', status: 503, body: JSON.stringify({ error: 'server busy, please try again.  maximum pending requests exceeded' }) }, 2);
+  proxy.fault(
+    '/api/generate',
+    { kind: 'answer', status: 503, body: JSON.stringify({ error: 'server busy, please try again.  maximum pending requests exceeded' }) },
+    2,
+  );
   const task = await orchestra.submit('ask', { prompt: 'full' });
   await asked('full', 3);
   await isDoneAfter(task, []);
@@ -121,7 +127,12 @@ test('each part that is away flips its own check of the health and no other [OBS
   // The machine's own load is no part of it.
   const states = async () => {
     const { checks } = (await orchestra.request('GET', '/api/v1/health')).body;
-    return { ollama: checks.ollama.status, temporal: checks.temporal_connection.status, engine: checks.engine.status, database: checks.database_connection.status };
+    return {
+      ollama: checks.ollama.status,
+      temporal: checks.temporal_connection.status,
+      engine: checks.engine.status,
+      database: checks.database_connection.status,
+    };
   };
   const well = { ollama: 'ok', temporal: 'ok', engine: 'ok', database: 'ok' };
   const become = (expected: object) =>

@@ -20,7 +20,10 @@ afterAll(() => rm(cacheDir, { recursive: true }));
 
 const log = pino({ level: 'silent' });
 const replay = async (file: string, codePath: string) =>
-  Worker.runReplayHistory({ workflowBundle: { codePath } }, temporal.api.history.v1.History.fromObject(JSON.parse(await readFile(path.join(histories, file), 'utf8'))));
+  Worker.runReplayHistory(
+    { workflowBundle: { codePath } },
+    temporal.api.history.v1.History.fromObject(JSON.parse(await readFile(path.join(histories, file), 'utf8'))),
+  );
 
 test('there are recorded histories of both workflows', () => {
   expect(new Set(recorded.map((file) => file.split(path.sep)[0]))).toEqual(new Set(['change-residency', 'run-task']));
