@@ -21,6 +21,11 @@ const toyModel = 'orchestra-toy:latest';
 const pollEveryMs = 500;
 const waitMs = 10 * 60_000;
 
+/** How long an API that was there may be away, while it is started again, before the demonstration gives up. */
+const awayMs = 30_000;
+
+class Unreachable extends StartFault {}
+
 interface Task {
   readonly id: string;
   readonly name: string;
@@ -64,7 +69,7 @@ async function openApi(config: Config, given: string | undefined): Promise<Api> 
       const headers = { [config.security.apiKeyHeader]: key.trim(), ...(body === undefined ? {} : { 'content-type': 'application/json' }) };
       const response = await fetch(`${address}/api/v1${path}`, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) }).catch(
         (cause: unknown) => {
-          throw new StartFault(`No installation answers at ${address}: start it with \`orchestra up\`.`, { cause });
+          throw new Unreachable(`No installation answers at ${address}: start it with \`orchestra up\`.`, { cause });
         },
       );
       const answer: unknown = await response.json();
@@ -137,8 +142,17 @@ async function submit(config: Config, api: Api, model: string, options: DemoOpti
 async function follow(api: Api, tasks: readonly Task[]): Promise<boolean> {
   const shown = new Map<string, string>();
   const deadlineMs = Date.now() + waitMs;
+  let heardAtMs = Date.now();
   for (;;) {
-    const now = await Promise.all(tasks.map(({ id }) => api.request<Task>('GET', `/tasks/${id}`)));
+    const now = await Promise.all(tasks.map(({ id }) => api.request<Task>('GET', `/tasks/${id}`))).catch((error: unknown) => {
+      if (!(error instanceof Unreachable) || Date.now() - heardAtMs > awayMs) throw error;
+      return null;
+    });
+    if (now === null) {
+      await delay(pollEveryMs);
+      continue;
+    }
+    heardAtMs = Date.now();
     for (const task of now) {
       const state = task.status_detail === null ? task.status : `${task.status} (${task.status_detail})`;
       if (shown.get(task.id) === state) continue;
