@@ -9,9 +9,9 @@ import { type OwnOllama, startOwnOllama } from '../../support/own-ollama.js';
 import { eventually, temporalAddress } from '../../support/servers.js';
 
 const model = 'fault-endless:latest';
-const tokens = 200;
-/** about a second's worth */
-const longTokens = 2_000;
+const tokens = 40;
+/** enough that a kill hits the answer in its middle */
+const longTokens = 600;
 const ask = (name: string, count: number) =>
   [
     `name: ${name}`,
