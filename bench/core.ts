@@ -1,6 +1,6 @@
 import { isNotFound } from '../temporal/grpc-status.js';
 import { taskWorkflowId } from '../contract/ids.js';
-import { createTinyModel } from '../activities/backends/server/tiny-model.js';
+import { createTinyModel, tinyShape } from '../activities/backends/server/tiny-model.js';
 import { startCountingProxy } from './counting-proxy.js';
 import { type BenchInstallation, startBenchInstallation } from './installation.js';
 import { type RawTemporal, startRawTemporal } from './raw-temporal.js';
@@ -23,6 +23,7 @@ export async function benchCore(scale: number): Promise<Section> {
     await warmUp(bench, raw);
     figures.push(await oneStepTask(bench, raw, count(60)));
     figures.push(...(await submit(bench, raw, count(1_000))));
+    figures.push(await pacedSubmit(bench, count(20)));
     figures.push(await throughput(bench, raw, count(2_000)));
     for (const queued of [200, 400]) figures.push(await handover(bench, count(queued)));
     const loaded = await bench.memory();
@@ -97,7 +98,7 @@ async function submit(bench: BenchInstallation, raw: RawTemporal, count: number)
   const ours = await timeMany(count, 50, async () => void ids.push((await bench.post(oneStep)).id));
   await Promise.all(ids.map((id) => ended(bench, id)));
   const at = (share: number): Figure => ({
-    name: `submit with 50 clients, p${share * 100} of ${count}`,
+    name: `submit with 50 clients without a pause, p${share * 100} of ${count}`,
     ours: inUnits(quantile(ours, share)),
     peer: inUnits(quantile(theirs, share)),
     ratio: (quantile(ours, share) / quantile(theirs, share)).toFixed(2),
@@ -105,6 +106,34 @@ async function submit(bench: BenchInstallation, raw: RawTemporal, count: number)
     met: share === 0.95 ? quantile(ours, share) < 200 : null,
   });
   return [at(0.5), at(0.95), at(0.99)];
+}
+
+/** 50 clients who each post once every two seconds: what people notice, where the closed loop above is the machine's limit. */
+async function pacedSubmit(bench: BenchInstallation, seconds: number): Promise<Figure> {
+  const clients = 50;
+  const everyMs = 2_000;
+  const took: number[] = [];
+  const ids: string[] = [];
+  await Promise.all(
+    Array.from({ length: clients }, async (_, client) => {
+      await new Promise((resolve) => setTimeout(resolve, (client * everyMs) / clients));
+      for (let turn = 0; turn < (seconds * 1_000) / everyMs; turn += 1) {
+        const nextMs = performance.now() + everyMs;
+        took.push(...(await timeMany(1, 1, async () => void ids.push((await bench.post(oneStep)).id))));
+        await new Promise((resolve) => setTimeout(resolve, Math.max(0, nextMs - performance.now())));
+      }
+    }),
+  );
+  await Promise.all(ids.map((id) => ended(bench, id)));
+  const [p50, p95] = [quantile(took, 0.5), quantile(took, 0.95)];
+  return {
+    name: `submit with 50 clients, ${(clients * 1_000) / everyMs} a second in all while the tasks run, p50 / p95 of ${took.length}`,
+    ours: `${inUnits(p50)} / ${inUnits(p95)}`,
+    peer: '',
+    ratio: '',
+    bar: 'p95 under 200 ms [PERF-01]',
+    met: p95 < 200,
+  };
 }
 
 async function throughput(bench: BenchInstallation, raw: RawTemporal, count: number): Promise<Figure> {
@@ -125,33 +154,40 @@ async function throughput(bench: BenchInstallation, raw: RawTemporal, count: num
   };
 }
 
-/** From one step's end to the next one's start on a resident model with one slot, as PostgreSQL's own clock has them. */
+/**
+ * From one step's end to the next one's start on a resident model with one slot, as PostgreSQL's own clock has them. A long inference
+ * holds the slot until all tasks stand in the line, so that what is measured is the handover and not the submits beside it.
+ */
 async function handover(bench: BenchInstallation, queued: number): Promise<Figure> {
   const model = 'bench-handover';
   const [host] = await bench.sql<{ address: string }[]>`select address from hosts`;
-  await createTinyModel(host?.address ?? '', model);
-  const task = { template: 'bench-generate', parameters: { model } };
-  await ended(bench, (await bench.post(task)).id); // now it is resident
+  await createTinyModel(host?.address ?? '', model, { ...tinyShape, endless: true });
+  const task = (tokens: number) => ({ template: 'bench-generate', parameters: { model, tokens } });
+  await ended(bench, (await bench.post(task(1))).id); // now it is resident
+  const holders = await Promise.all([bench.post(task(12_000)), bench.post(task(12_000))]);
   const ids: string[] = [];
-  await timeMany(queued, 50, async () => void ids.push((await bench.post(task)).id));
+  await timeMany(queued, 20, async () => void ids.push((await bench.post(task(1))).id));
+  const waiting = async () => (await bench.sql`select 1 from line where task_id = any(${ids}) and state = 'waiting'`).length;
+  let most = 0;
+  while (most < queued && (await unfinished(bench, holders)) > 0) most = Math.max(most, await waiting());
   await Promise.all(ids.map((id) => ended(bench, id)));
-  const rows = await bench.sql<{ gap: number; queued: number }[]>`
-    with steps as (
-      select started_at, lag(ended_at) over (order by started_at) as before,
-        (select count(*) from line w where w.task_id = any(${ids}) and w.entered_at <= l.started_at and w.started_at > l.started_at)::integer as queued
-      from line l where task_id = any(${ids}) and state = 'done')
-    select extract(epoch from started_at - before)::double precision * 1000 as gap, queued from steps where before is not null`;
+  const rows = await bench.sql<{ gap: number }[]>`
+    with steps as (select started_at, lag(ended_at) over (order by started_at) as before from line where task_id = any(${ids}) and state = 'done')
+    select extract(epoch from started_at - before)::double precision * 1000 as gap from steps where before is not null`;
   const gaps = rows.map((row) => row.gap);
-  const most = Math.max(...rows.map((row) => row.queued));
   const [p50, p99] = [quantile(gaps, 0.5), quantile(gaps, 0.99)];
   return {
-    name: `handover on a resident model, ${queued} tasks (at most ${most} waiting), p50 / p99`,
+    name: `handover on a resident model, ${most} of ${queued} tasks waiting, p50 / p99`,
     ours: `${inUnits(p50)} / ${inUnits(p99)}`,
     peer: '',
     ratio: '',
     bar: 'under 50 ms / 200 ms',
     met: p50 < 50 && p99 < 200,
   };
+}
+
+async function unfinished(bench: BenchInstallation, tasks: readonly { readonly id: string }[]): Promise<number> {
+  return (await bench.sql`select 1 from tasks where id = any(${tasks.map((task) => task.id)}) and status in ('queued', 'running')`).length;
 }
 
 /** Temporal calls of both, and SQL round trips of ours, per one-step task, less what a quiet installation asks in the same time. */
