@@ -21,7 +21,7 @@ import { createHost, type Host } from '../../host/host.js';
 import { createListenHub } from '../../mains/listen-hub.js';
 import { openStepParts } from '../../mains/parts.js';
 import { createServices, type Services } from '../../service/services.js';
-import { loadCatalogue } from '../../templates/catalogue.js';
+import { type Catalogue, loadCatalogue } from '../../templates/catalogue.js';
 import { connectClient, connectNative } from '../../temporal/client.js';
 import { ensureNamespace } from '../../temporal/namespace.js';
 import { createTestDatabase, eventually, ollamaAddress, takeNamespace, type TestDatabase, temporalAddress } from './servers.js';
@@ -60,6 +60,8 @@ export interface Installation {
   readonly key: string;
   readonly engine: Engine;
   readonly host: Host | null;
+  /** Writes local templates, YAML by file name without its ending, and reads them all anew, as a restart would. */
+  changeTemplates(changed: Readonly<Record<string, string>>): Promise<Catalogue>;
   /** Another engine beside the first; ends with the installation. */
   addEngine(): Promise<Engine>;
   request(method: string, url: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
@@ -76,7 +78,6 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   const home = await mkdtemp(path.join(tmpdir(), 'orchestra-'));
   const templates = path.join(home, 'templates');
   await mkdir(templates);
-  for (const [name, yaml] of Object.entries(options.templates ?? {})) await writeFile(path.join(templates, `${name}.yaml`), yaml);
   const database = await createTestDatabase();
   const namespace = takeNamespace();
   const databaseUrl = options.through?.database?.(database.url) ?? database.url;
@@ -100,14 +101,18 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   await ensureNamespace(client.connection as Connection, namespace);
   const native = await connectNative({ address, namespace });
   const registry = [...productSteps, ...(options.steps ?? [])];
-  const catalogue = await loadCatalogue(
-    [
-      { path: path.join(packageRoot(), 'templates'), source: 'built-in' },
-      { path: templates, source: 'local' },
-    ],
-    registry,
-    log,
-  );
+  const readTemplates = async (changed: Readonly<Record<string, string>>) => {
+    for (const [name, yaml] of Object.entries(changed)) await writeFile(path.join(templates, `${name}.yaml`), yaml);
+    return loadCatalogue(
+      [
+        { path: path.join(packageRoot(), 'templates'), source: 'built-in' },
+        { path: templates, source: 'local' },
+      ],
+      registry,
+      log,
+    );
+  };
+  let catalogue = await readTemplates(options.templates ?? {});
   const services = createServices({
     sql,
     temporal: async () => client,
@@ -221,6 +226,10 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     key,
     engine,
     host,
+    async changeTemplates(changed) {
+      catalogue = await readTemplates(changed);
+      return catalogue;
+    },
     addEngine,
     request,
     task,
