@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { homedir, totalmem } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
@@ -126,7 +126,8 @@ const schema = z.strictObject({
     files: bytes.default(50 * 1024 ** 2),
     files_max: int(1, 100_000).default(1_000),
     disk: bytes.default(1024 ** 3),
-    memory: bytes.default(0),
+    // of one script's processes together; 0: unlimited. Not set: half of the machine's, since the servers live there too
+    memory: bytes.optional(),
     timeout_seconds_max: int(1, 31_536_000).default(86_400),
   }),
   logging: section({
@@ -261,7 +262,7 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
       filesBytes: file.limits.files,
       filesMax: file.limits.files_max,
       diskBytes: file.limits.disk,
-      memoryBytes: file.limits.memory,
+      memoryBytes: file.limits.memory ?? Math.floor(totalmem() / 2),
     },
     /** longest time that a step or a task may ask for */
     timeoutSecondsMax: file.limits.timeout_seconds_max,

@@ -1,5 +1,5 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ConfigFault, loadConfig } from '../../../config.js';
@@ -35,6 +35,12 @@ test('an empty file and environment give the defaults of one machine', async () 
     files: { roots: ['/srv/app/.orchestra/files'] },
     security: { apiKeyHeader: 'X-API-Key' },
   });
+});
+
+test('a script may use half of the memory of the machine unless the file says otherwise [bad-30]', async () => {
+  expect((await load('')).limits.memoryBytes).toBe(Math.floor(totalmem() / 2));
+  expect((await load('limits: { memory: 2GB }')).limits.memoryBytes).toBe(2e9);
+  expect((await load('limits: { memory: 0 }')).limits.memoryBytes).toBe(0);
 });
 
 test.each(['development', 'production'])('the shipped %s file is without fault [CFG-01]', (environment) => {
