@@ -11,8 +11,8 @@ export interface ProcessLimits {
 /** Processes and threads of one run: enough for a compiler, far too few for a fork bomb to hurt. */
 const processesMax = 512;
 const filesOpenMax = 1024;
-/** Runtimes such as Node reserve far more address space than they use; what is used is measured while the run goes on. */
-const reservedBytes = 2 * 1024 ** 3;
+/** Runtimes reserve far more address space than they use, Node 10 GiB for a WebAssembly memory; what is used is measured while the run goes on. */
+const reservedBytes = 12 * 1024 ** 3;
 
 /**
  * Arguments of `prlimit` before the program, so that the limits bind it and all it starts.

@@ -165,6 +165,11 @@ describe.each(levels)('in a sandbox of level %s', (level) => {
     await expect(run).rejects.toMatchObject({ code: 'limit_exceeded', details: { limit: 'memory_gb' } });
   });
 
+  test('a memory limit leaves room for what a runtime only reserves', async () => {
+    const code = 'new WebAssembly.Memory({ initial: 1 }); console.log("ran")';
+    expect((await sandbox().run(request(workspace, ['node', '-e', code], { memoryBytes: 500e6 }))).stdout).toBe('ran\n');
+  });
+
   test('what a script writes belongs to a user without rights [ML-16]', async () => {
     await sandbox().run(request(workspace, shell('echo mine > file')));
     if (process.getuid?.() === 0) expect((await stat(join(workspace, 'file'))).uid).toBeGreaterThanOrEqual(65_000);

@@ -36,7 +36,7 @@ test('limits bind processor time, files, processes and memory, and no core is du
     '--fsize=1000',
     '--nofile=1024',
     '--nproc=515',
-    '--as=2147483658',
+    '--as=12884901898',
     '--core=0',
   ]);
   expect(prlimitArguments({ timeoutMs: 1, diskBytes: 1, memoryBytes: 0 }).join()).not.toContain('--as');
