@@ -12,7 +12,7 @@ export interface ListenOptions {
 
 export interface ApiServer {
   readonly port: number;
-  /** Takes no more requests, lets those under way finish for at most `graceMs` (default 8 s), then cuts. */
+  /** Takes no more requests, lets those under way finish for at most `graceMs` (default 8 s), then cuts. A later call may cut sooner. */
   close(graceMs?: number): Promise<void>;
 }
 
@@ -33,11 +33,11 @@ export async function listen(app: { fetch(request: Request): Response | Promise<
     keepAliveTimeout: keepAliveTimeoutMs,
     maxHeaderSize: headerBytesMax,
   });
-  let closing = false;
+  let closing: Promise<void> | null = null;
   const answer = getRequestListener(app.fetch);
   server.on('request', (request, response) => {
     // A connection that stays open would go on sending requests to a server that is about to leave.
-    if (closing) response.setHeader('Connection', 'close');
+    if (closing !== null) response.setHeader('Connection', 'close');
     void answer(request, response);
   });
   await new Promise<void>((resolve, reject) => {
@@ -51,23 +51,19 @@ export async function listen(app: { fetch(request: Request): Response | Promise<
   return {
     port: (server.address() as AddressInfo).port,
     async close(graceMs = 8_000) {
-      closing = true;
-      await closed(server, graceMs, log);
+      closing ??= closed(server);
+      const cut = setTimeout(() => {
+        log.warn({ graceMs }, 'requests under way are cut');
+        server.closeAllConnections();
+      }, graceMs);
+      await closing.finally(() => clearTimeout(cut));
     },
   };
 }
 
-async function closed(server: Server, graceMs: number, log: Logger): Promise<void> {
-  const cut = setTimeout(() => {
-    log.warn({ graceMs }, 'requests under way are cut');
-    server.closeAllConnections();
-  }, graceMs);
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.close((error) => (error === undefined ? resolve() : reject(error)));
-      server.closeIdleConnections();
-    });
-  } finally {
-    clearTimeout(cut);
-  }
+async function closed(server: Server): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.close((error) => (error === undefined ? resolve() : reject(error)));
+    server.closeIdleConnections();
+  });
 }

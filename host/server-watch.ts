@@ -171,6 +171,6 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
     if (told?.epoch === held.epoch && told.text === text) return;
     await rows.setReady(held.epoch, ready, info);
     told = { epoch: held.epoch, text };
-    log[ready ? 'info' : 'warn']({ host, ready, ...info }, ready ? 'the model server answers' : 'the model server takes no work');
+    log[ready ? 'info' : 'warn']({ host, ready, ...info }, ready ? 'the model server answers' : `the model server takes no work: ${String(info['why'])}`);
   }
 }
