@@ -88,6 +88,7 @@ test('up starts everything, survives a kill -9 with its children adopted, and en
   expect(await again.ended).toBe(0);
   for (const file of before) expect(await processStartTime(file?.pid ?? 0)).toBeNull();
   for (const name of ['up', ...names]) expect(await readProcessFile(home, name)).toBeNull();
+  for (const name of ['api', 'engine', 'host']) expect(await readFile(join(home, 'logs', `${name}.log`), 'utf8')).not.toContain(' - ERROR - ');
 }, 600_000);
 
 test('a second signal cuts: up ends at once with 130, and nothing of it is left [fault-35]', async () => {
