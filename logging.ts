@@ -135,8 +135,35 @@ function textLine(record: Record<string, unknown>): string {
       ? ''
       : ` | Task ID: ${String(record['task_id'])}`;
   const request = record['request_id'] === undefined ? '' : ` | Request ID: ${String(record['request_id'])}`;
-  const shown = `${failed ? 'Error: ' : ''}${said}${answerOf(record)}${ids}${request}`;
+  const shown = `${failed ? 'Error: ' : ''}${said}${answerOf(record)}${detailsOf(record)}${ids}${request}`;
   return `${String(record['time'])} - ${String(record['name'])} - ${String(record['level'])} - ${shown.replaceAll(control, escaped)}\n`;
+}
+
+/** What a text line says elsewhere, or leaves to JSON. */
+const saidElsewhere = new Set([
+  'level',
+  'time',
+  'name',
+  'main',
+  'pid',
+  'msg',
+  'err',
+  'task_id',
+  'workflow_id',
+  'request_id',
+  'method',
+  'path',
+  'status',
+  'milliseconds',
+]);
+const detailsCharactersMax = 2_000;
+
+/** The other fields of a line, such as the reason of a failed step; without them nobody could find a fault from the text alone. */
+function detailsOf(record: Record<string, unknown>): string {
+  const details = Object.fromEntries(Object.entries(record).filter(([key]) => !saidElsewhere.has(key)));
+  if (Object.keys(details).length === 0) return '';
+  const text = JSON.stringify(details);
+  return ` ${text.length > detailsCharactersMax ? `${text.slice(0, detailsCharactersMax)}[${text.length - detailsCharactersMax} more]` : text}`;
 }
 
 /** What a line about a request says of its answer; nothing on other lines. */

@@ -49,6 +49,14 @@ test('a text line about a request says what was asked, how it was answered, and 
   expect(lines[1]).toContain(' - INFO - request GET /api/v1/tasks 500 in 3 ms | Request ID: b1c2d3e4-0000\n');
 });
 
+test('a text line gives the reason with which a step failed, and the place of a fault in a template [OBS-08]', () => {
+  const { log, lines } = logger('text');
+  log.warn({ taskId: task, step: 'run', code: 'script_failed', reason: 'exit code 3' }, 'step did not finish');
+  log.error({ file: 'a.yaml', faults: [{ message: 'a.yaml:4:27: unknown type' }] }, 'template is broken');
+  expect(lines[0]).toContain(`step did not finish {"step":"run","code":"script_failed","reason":"exit code 3"} | Task ID: ${task}\n`);
+  expect(lines[1]).toContain('a.yaml:4:27: unknown type');
+});
+
 test('lines below the level are not written', () => {
   const { log, lines } = logger('json', 'WARNING');
   log.info('quiet');
