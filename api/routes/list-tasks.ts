@@ -23,7 +23,7 @@ function repeatable<S extends z.ZodType>(item: S, description: string) {
 
 /** A whole number as a query writes it: digits, nothing else. */
 function wholeNumber(min: number, max: number) {
-  const text = `expected a whole number from ${min} to ${max}`;
+  const text = `a whole number from ${min} to ${max}`;
   return z
     .string()
     .regex(/^\d{1,9}$/, { error: text })
