@@ -133,8 +133,10 @@ describe('the input of a step', () => {
   });
 
   test('that came as a parameter and passed through an output is still text [TPL-17, bad-24]', async () => {
-    const task = await runToEnd('two', { text: '{{ 7*7 }} {{ steps.second.text }}' });
-    expect(task).toMatchObject({ status: 'completed', result: { text: 'after {{ 7*7 }} {{ steps.second.text }}' } });
+    const text = '{{ 7*7 }} {{ steps.second.text }}", count: 3 }\n  - { type: act }\n';
+    const task = await runToEnd('two', { text });
+    expect(task).toMatchObject({ status: 'completed', result: { text: `after ${text}` } });
+    expect(stepsCalled(task)).toEqual(['first', 'second']);
   });
 
   test('keeps the type of the output it names', async () => {
