@@ -20,7 +20,10 @@ import { connectClient, connectNative } from '../../temporal/client.js';
 import { createWorkflowWorker } from '../../temporal/worker.js';
 import { changeResidencyType, orderSignal } from '../../workflows/change-residency.messages.js';
 import { listenTo, testLog } from './host-parts.js';
+import { installRuntime } from '../../temporal/runtime.js';
 import { createTestDatabase, takeNamespace, temporalAddress } from './servers.js';
+
+installRuntime(testLog);
 
 export interface RigHostOptions {
   readonly parallel?: number;

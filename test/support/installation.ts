@@ -23,6 +23,7 @@ import { openStepParts } from '../../mains/parts.js';
 import { createServices, type Services } from '../../service/services.js';
 import { type Catalogue, loadCatalogue } from '../../templates/catalogue.js';
 import { connectClient, connectNative } from '../../temporal/client.js';
+import { installRuntime } from '../../temporal/runtime.js';
 import { ensureNamespace } from '../../temporal/namespace.js';
 import { createTestDatabase, eventually, ollamaAddress, takeNamespace, type TestDatabase, temporalAddress } from './servers.js';
 
@@ -71,6 +72,9 @@ export interface Installation {
   finished(id: string, timeoutMs?: number): Promise<TaskView>;
   stop(): Promise<void>;
 }
+
+// Once per process, before the first connection: the SDK's own lines would drown those of the tests.
+installRuntime(pino({ level: 'silent' }));
 
 const isFinal = (task: TaskView) => ['completed', 'failed', 'cancelled'].includes(task.status);
 

@@ -132,7 +132,7 @@ test.each([
   await expect(read('*')).rejects.toMatchObject({ code: 'limit_exceeded', details: { limit } });
 });
 
-test('a result is stored whole below the directory of its task, JSON as JSON and text as text [TPL-10]', async () => {
+test('a result is stored whole below the directory of its task, JSON as JSON and text as text [TPL-10, bad-46]', async () => {
   const json = await store('a/b/result.json', { text: 'x', n: 1 });
   const written = await readFile(join(context.resultsRoot, context.taskId, 'a/b/result.json'));
   expect(JSON.parse(written.toString())).toEqual({ text: 'x', n: 1 });

@@ -14,6 +14,7 @@ import { taskWorkflowId } from '../../../contract/ids.js';
 import type { Plan } from '../../../contract/plan.js';
 import { generalQueue, workflowQueue } from '../../../contract/queues.js';
 import { connectClient, connectNative } from '../../../temporal/client.js';
+import { installRuntime } from '../../../temporal/runtime.js';
 import { createActivityWorker, createWorkflowWorker } from '../../../temporal/worker.js';
 import { grantSignal, prioritySignal, progressQuery, refusedSignal, type TaskStart } from '../../../workflows/run-task.messages.js';
 import { createMemoryLine, grantOf, granted, type MemoryLine, waiting } from '../../support/memory-line.js';
@@ -21,6 +22,8 @@ import { chain, planOf, planStep } from '../../support/plans.js';
 import { eventually, takeNamespace, temporalAddress } from '../../support/servers.js';
 
 type Perform = (call: StepCall, nth: number) => Promise<unknown> | unknown;
+
+installRuntime(pino({ level: 'silent' }));
 
 let client: Client;
 let native: NativeConnection;
