@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { temporal } from '@temporalio/proto';
-import { bundleWorkflowCode, Worker } from '@temporalio/worker';
+import { bundleWorkflowCode, DefaultLogger, Worker } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -112,6 +112,7 @@ describe('a replay', () => {
     beforeAll(async () => {
       ({ code } = await bundleWorkflowCode({
         workflowsPath: path.join(packageRoot(), 'workflows/index.ts'),
+        logger: new DefaultLogger('ERROR'),
         workflowInterceptorModules: [path.join(import.meta.dirname, '../../support/reordered-workflows/index.ts')],
       }));
     }, 120_000);
