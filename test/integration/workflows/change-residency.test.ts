@@ -13,9 +13,12 @@ import { residencyWorkflowId } from '../../../contract/ids.js';
 import { hostQueue, residencyKey, workflowQueue } from '../../../contract/queues.js';
 import type { OrderFailure, ResidencyOrder } from '../../../contract/residency.js';
 import { connectClient, connectNative } from '../../../temporal/client.js';
+import { installRuntime } from '../../../temporal/runtime.js';
 import { createActivityWorker, createWorkflowWorker } from '../../../temporal/worker.js';
 import { changeResidencyType, orderSignal, residencyProgressQuery } from '../../../workflows/change-residency.messages.js';
 import { eventually, takeNamespace, temporalAddress } from '../../support/servers.js';
+
+installRuntime(pino({ level: 'silent' }));
 
 /** What the activities were asked for, in order. */
 type Move = readonly ['drain' | 'pull' | 'load', order: string];
