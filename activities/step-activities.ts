@@ -89,6 +89,8 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
     const execution = await untilAvailable(() => deps.line.finish(claim, output, usage), { patienceMs: finishPatienceMs });
     if (!execution) throw grantVoid('the slot was taken back while the step ran', true);
     log.info({ output_bytes: outputBytes }, 'step finished');
+    // Nobody waits for it: what a failure leaves, the reconciler sweeps.
+    if (execution.closed) deps.workspaces.remove(claim).catch((error: unknown) => log.error({ err: error }, 'a workspace could not be removed'));
     return execution;
   } catch (error) {
     throw await settle(error);

@@ -55,6 +55,8 @@ export type Entered =
 export interface ExecutionRef {
   readonly executionId: string;
   readonly outputBytes: number;
+  /** the task was completed by the same transaction, since this was its last step */
+  readonly closed?: boolean;
 }
 
 /** What a claimed activity works with. */
@@ -104,7 +106,7 @@ export interface Line {
   claim(grant: Grant, engine: string | null): Promise<Claim | null>;
   /** Whether the row still runs under this claim; false: what it makes has to be discarded. Reads. */
   holds(claim: Claim): Promise<boolean>;
-  /** running -> done, with the execution record. Null: the grant is void and the output discarded. */
+  /** running -> done, with the execution record; the last step of a plan completes its task too. Null: the grant is void and the output discarded. */
   finish(claim: Claim, output: JsonObject, usage: Usage): Promise<ExecutionRef | null>;
   /** running -> void, with the execution record. False: the grant was void already. */
   fail(claim: Claim, failure: { code: string; message: string; details?: JsonValue }, usage: Usage): Promise<boolean>;

@@ -38,11 +38,11 @@ export function createLine(sql: Sql): Line {
     },
 
     async finish(claim, output, usage) {
-      const [row] = await answered(sql<{ execution: { execution_id: string; output_bytes: number } | null }[]>`
+      const [row] = await answered(sql<{ execution: { execution_id: string; output_bytes: number; closed: boolean } | null }[]>`
         select line_finish(${claim.row}, ${claim.token}, ${claim.step.type}, ${storedJson(sql, output)}, ${Buffer.byteLength(JSON.stringify(output))},
-          ${storedJson(sql, usage)}, ${continuedKey(claim)}) as execution`);
+          ${storedJson(sql, usage)}, ${continuedKey(claim)}, ${isLast(claim)}) as execution`);
       const execution = only(row).execution;
-      return execution && { executionId: execution.execution_id, outputBytes: execution.output_bytes };
+      return execution && { executionId: execution.execution_id, outputBytes: execution.output_bytes, ...(execution.closed && { closed: true }) };
     },
 
     async fail(claim, failure, usage) {
@@ -153,6 +153,11 @@ function stepsBefore(plan: Plan, step: PlanStep): ReadonlySet<string> {
   // A set hands out what is added while it is walked; so this reaches every step that has to end before.
   for (const id of before) for (const need of plan.steps.find((candidate) => candidate.id === id)?.needs ?? []) before.add(need);
   return before;
+}
+
+/** Whether every other step of the plan has ended before this one. */
+function isLast({ plan, step }: Claim): boolean {
+  return stepsBefore(plan, step).size === plan.steps.length - 1;
 }
 
 /** The key of this step when the plan's only direct successor needs it too, else null: its model is kept for a moment. */

@@ -79,8 +79,9 @@ export async function runTask(task: TaskStart): Promise<{ status: TaskEnd['statu
     steps: task.plan.steps.map((step) => ({ id: step.id, type: step.type, state: states.get(step.id) ?? 'pending' })),
   }));
 
+  let closed: boolean;
   try {
-    await runPlan(task, run, inbox, show);
+    closed = await runPlan(task, run, inbox, show);
   } catch (error) {
     if (error instanceof Stale) return { status: 'stale' };
     for (const [id, state] of states) if (state === 'pending') show(id, 'not_reached');
@@ -89,16 +90,20 @@ export async function runTask(task: TaskStart): Promise<{ status: TaskEnd['statu
     if (end.status === 'cancelled') throw error;
     throw ApplicationFailure.nonRetryable(end.error?.message ?? 'the task failed', end.error?.code ?? failureCodes.unexpected);
   }
+  if (closed) return { status: 'completed' };
   const end: TaskEnd = { status: 'completed', error: null };
   const current = await CancellationScope.nonCancellable(() => line.close(run, end));
   return { status: current ? 'completed' : 'stale' };
 }
 
-/** Runs every step as soon as those it needs have ended; the first failure cancels the others and waits for them. */
-async function runPlan(task: TaskStart, run: RunIdentity, inbox: Inbox, show: (id: string, state: StepState) => void): Promise<void> {
+/**
+ * Runs every step as soon as those it needs have ended; the first failure cancels the others and waits for them.
+ * @returns whether the last step has completed the task with its own end
+ */
+async function runPlan(task: TaskStart, run: RunIdentity, inbox: Inbox, show: (id: string, state: StepState) => void): Promise<boolean> {
   const scope = new CancellationScope();
-  const ends = new Map<string, Promise<void>>();
-  await scope.run(async () => {
+  const ends = new Map<string, Promise<ExecutionRef | null>>();
+  return scope.run(async () => {
     for (const [index, step] of task.plan.steps.entries()) {
       const title = `step ${index + 1}/${task.plan.steps.length}`;
       const needed = step.needs.flatMap((id) => ends.get(id) ?? []);
@@ -111,21 +116,31 @@ async function runPlan(task: TaskStart, run: RunIdentity, inbox: Inbox, show: (i
       end.catch((error: unknown) => {
         first ??= { error };
         scope.cancel();
+        return null;
       }),
     );
-    await Promise.all(watched);
+    const executions = await Promise.all(watched);
     if (first) throw first.error;
+    return executions.some((execution) => execution?.closed ?? false);
   });
 }
 
-async function runStep(task: TaskStart, run: RunIdentity, step: PlanStep, title: string, inbox: Inbox, show: (state: StepState) => void): Promise<void> {
+/** @returns its committed result; null when it was skipped. @throws {PlanFailed} {@link Stale} CancelledFailure */
+async function runStep(
+  task: TaskStart,
+  run: RunIdentity,
+  step: PlanStep,
+  title: string,
+  inbox: Inbox,
+  show: (state: StepState) => void,
+): Promise<ExecutionRef | null> {
   let stepAttempt = 1;
   let lostClaims = 0;
   for (;;) {
     const end = await tryStep(task, run, step, stepAttempt, title, inbox, show);
     if (end.kind === 'done') {
       show(end.execution ? 'completed' : 'skipped');
-      return;
+      return end.execution;
     }
     if (end.kind === 'lost') {
       lostClaims += end.claimed ? 1 : 0;
@@ -141,7 +156,7 @@ async function runStep(task: TaskStart, run: RunIdentity, step: PlanStep, title:
     }
     if (step.onFailure === 'skip') {
       show('skipped');
-      return;
+      return null;
     }
     show('failed');
     const { code, message, details } = failure;

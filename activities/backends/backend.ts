@@ -78,12 +78,13 @@ export interface ModelBackend {
   /** @throws backend_unavailable */
   version(signal: AbortSignal): Promise<string>;
   installed(signal: AbortSignal): Promise<readonly InstalledModel[]>;
+  /** What is in memory, once under each installed name: names of one digest are one model, whichever of them loaded it. */
   loaded(signal: AbortSignal): Promise<readonly LoadedModel[]>;
   /** Fetches a model; resumes a pull that was cut. Refuses names outside the allowed registries before any request. */
   pull(name: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<void>;
   /** Loads a model, or renews its lease when it is loaded; returns when it answers. */
   load(model: ModelNeed, keepAliveMs: number, signal: AbortSignal): Promise<LoadedModel>;
-  /** Unloads a model and returns when it is gone; a model that is not loaded is gone. */
+  /** Unloads a model, by any of its names, and returns when it is gone; a model that is not loaded is gone. */
   unload(name: string, signal: AbortSignal): Promise<void>;
   /** One inference, streamed. Never loads with other options than `model` says and never touches the lease. */
   generate(request: GenerateRequest): Promise<GenerateResult>;

@@ -78,9 +78,15 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
     return parsed.name;
   };
 
+  const readInstalled = async (signal: AbortSignal): Promise<readonly InstalledModel[]> => {
+    const answer = await callOllama(listCall(signal), (client) => client.list() as Promise<{ models: ModelResponse[] | null }>);
+    return (answer.models ?? []).map(installedModelOf);
+  };
+
   const readLoaded = async (signal: AbortSignal): Promise<readonly LoadedModel[]> => {
     const answer = await callOllama(listCall(signal), (client) => client.ps() as Promise<Omit<ListResponse, 'models'> & { models: RunningModel[] | null }>);
-    const models = (answer.models ?? []).map(loadedModelOf);
+    const running = (answer.models ?? []).map(loadedModelOf);
+    const models = running.length === 0 ? running : underEachName(running, await readInstalled(signal));
     lastLoaded = { models, atMs: performance.now() };
     return models;
   };
@@ -122,10 +128,7 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
       return version;
     },
 
-    async installed(signal) {
-      const answer = await callOllama(listCall(signal), (client) => client.list() as Promise<{ models: ModelResponse[] | null }>);
-      return (answer.models ?? []).map(installedModelOf);
-    },
+    installed: readInstalled,
 
     async loaded(signal) {
       signal.throwIfAborted();
@@ -338,6 +341,14 @@ function sum(layers: ReadonlyMap<string, ProgressResponse>, field: 'completed' |
 
 function installedModelOf(model: ModelResponse): InstalledModel {
   return { name: model.name, digest: model.digest, sizeBytes: model.size, details: { ...model.details } as unknown as JsonObject };
+}
+
+/** Ollama tells a model in memory by the name that loaded it, and answers requests for every other name of its digest from the same runner. */
+function underEachName(running: readonly LoadedModel[], installed: readonly InstalledModel[]): LoadedModel[] {
+  return running.flatMap((model) => {
+    const others = installed.filter(({ name, digest }) => digest === model.digest && !sameModel(name, model.name));
+    return [model, ...others.map(({ name }) => ({ ...model, name }))];
+  });
 }
 
 function loadedModelOf(model: RunningModel): LoadedModel {

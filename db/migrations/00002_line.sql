@@ -236,7 +236,8 @@ begin
   return v_id;
 end $$;
 
-create function line_finish(p_row bigint, p_token uuid, p_type text, p_output jsonb, p_output_bytes integer, p_usage jsonb, p_next_key text) returns jsonb language plpgsql as $$
+-- p_last: every other step has ended, so the task completes in the same transaction, and its dependents are woken by it.
+create function line_finish(p_row bigint, p_token uuid, p_type text, p_output jsonb, p_output_bytes integer, p_usage jsonb, p_next_key text, p_last boolean) returns jsonb language plpgsql as $$
 declare
   r record;
   v_execution uuid;
@@ -245,14 +246,16 @@ begin
   select * into r from line where id = p_row and claim_token = p_token and state in ('running', 'done') for update;
   if not found then return null; end if;
   if r.state = 'done' then
-    return (select jsonb_build_object('execution_id', id, 'output_bytes', output_bytes) from task_executions where id = r.execution_id);
+    return (select jsonb_build_object('execution_id', e.id, 'output_bytes', e.output_bytes, 'closed', p_last and t.status = 'completed')
+      from task_executions e join tasks t on t.id = e.task_id where e.id = r.execution_id);
   end if;
   v_execution := line_record(p_row, 'completed', p_type, p_output, p_output_bytes, null, p_usage);
   update line set state = 'done', ended_at = clock_timestamp(), execution_id = v_execution, next_key = p_next_key where id = p_row;
   insert into task_events (task_id, kind, data)
   values (r.task_id, 'step_finished', jsonb_build_object('step', r.step, 'attempt', r.attempt, 'step_attempt', r.step_attempt, 'try', r.try, 'execution_id', v_execution));
   perform pg_notify('line', '');
-  return jsonb_build_object('execution_id', v_execution, 'output_bytes', p_output_bytes);
+  if p_last then p_last := line_close(r.task_id, r.attempt, r.run_id, r.run_id, 'completed', null); end if;
+  return jsonb_build_object('execution_id', v_execution, 'output_bytes', p_output_bytes, 'closed', p_last);
 end $$;
 
 create function line_fail(p_row bigint, p_token uuid, p_type text, p_status text, p_error jsonb, p_usage jsonb) returns boolean language plpgsql as $$

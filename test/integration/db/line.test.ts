@@ -127,10 +127,10 @@ describe('enter', () => {
 
   test('a step that this run has finished is not run again, one of a reset run is', async () => {
     await world.engine(1);
-    const task = await world.task();
-    const execution = await world.line.finish(await world.claimed(task), { text: 'x' }, {});
-    expect(await world.enter(task)).toEqual({ state: 'done', execution });
-    expect((await world.enter(resetRun(task))).state).toBe('granted');
+    const task = await world.task({ plan: chain(planStep('one'), planStep('two')) });
+    const execution = await world.line.finish(await world.claimed(task, 'one'), { text: 'x' }, {});
+    expect(await world.enter(task, 'one')).toEqual({ state: 'done', execution });
+    expect((await world.enter(resetRun(task), 'one')).state).toBe('granted');
   });
 
   test('a new run after a loss of Temporal goes on after the last recorded step', async () => {
@@ -275,6 +275,28 @@ describe('claim', () => {
 });
 
 describe('finish and fail', () => {
+  test('the last step of a plan completes its task and lets its dependents go, in one transaction', async () => {
+    await world.engine(3);
+    const parent = await world.task({ plan: chain(planStep('one'), planStep('two')) });
+    const child = await world.task({ after: [parent.taskId] });
+    expect((await world.enter(child)).state).toBe('waiting');
+    expect(await world.line.finish(await world.claimed(parent, 'one'), { text: '1' }, {})).not.toHaveProperty('closed');
+    const last = await world.claimed(parent, 'two');
+    expect(await world.line.finish(last, { text: '2' }, {})).toMatchObject({ closed: true });
+    expect(await world.line.finish(last, { text: 'again' }, {})).toMatchObject({ closed: true });
+    const [task] = await db.sql`select status, result from tasks where id = ${parent.taskId}`;
+    expect(task).toEqual({ status: 'completed', result: { text: '2', steps: { one: { text: '1' }, two: { text: '2' } } } });
+    expect(await db.sql`select 1 from line where task_id = ${child.taskId} and not_before = '-infinity'`).toHaveLength(1);
+    expect(await world.line.close(identity(parent), { status: 'cancelled', error: null })).toBe(false);
+  });
+
+  test('of parallel steps none completes the task by itself', async () => {
+    await world.engine(2);
+    const task = await world.task({ plan: planOf(planStep('left'), planStep('right')) });
+    for (const step of ['left', 'right']) expect(await world.line.finish(await world.claimed(task, step), {}, {})).not.toHaveProperty('closed');
+    expect(await world.line.close(identity(task), { status: 'completed', error: null })).toBe(true);
+  });
+
   test('a result is committed once, and a repeat finds it', async () => {
     await world.engine(1);
     const task = await world.task();
