@@ -10,6 +10,8 @@ export interface BackendUnderTest {
   readonly backend: ModelBackend;
   /** two installed models, normalised; answers go on until `num_predict` */
   readonly models: readonly [string, string];
+  /** another installed name of the first model */
+  readonly alias: string;
   readonly missing: string;
   /** whether the server works on an inference at this moment */
   busy(): Promise<boolean>;
@@ -141,9 +143,31 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
       expect(loaded.digest).toBe((await subject.backend.installed(never())).find((each) => sameModel(each.name, loaded.name))?.digest);
       const renewed = await subject.backend.load(first(), leaseMs * 2, never());
       expect(renewed.expiresAtMs ?? 0).toBeGreaterThan((loaded.expiresAtMs ?? 0) + leaseMs / 2);
-      expect((await subject.backend.loaded(never())).map((each) => each.name)).toEqual([loaded.name]);
+      expect((await subject.backend.loaded(never())).map((each) => each.name).sort()).toEqual([subject.models[0], subject.alias].sort());
       await subject.backend.unload(subject.models[0], never());
       expect(await subject.backend.loaded(never())).toEqual([]);
+    });
+
+    test('two names of one digest are one model in memory, loaded, used and unloaded by either [MODEL-05] [MODEL-06]', async () => {
+      const [name] = subject.models;
+      for (const [loader, other] of [
+        [name, subject.alias],
+        [subject.alias, name],
+      ] as const) {
+        const loaded = await subject.backend.load({ name: loader, numCtx }, leaseMs, never());
+        expect(loaded.name).toBe(loader);
+        const residence = await subject.residence();
+        expect(await subject.backend.load({ name: other, numCtx }, leaseMs, never())).toMatchObject({ name: other, digest: loaded.digest });
+        await ask({ model: { name: other, numCtx } });
+        expect(await subject.residence()).toBe(residence);
+        const held = await subject.backend.loaded(never());
+        expect(held.map((each) => each.name).sort()).toEqual([name, subject.alias].sort());
+        await subject.backend.unload(other, never());
+        expect(await subject.backend.loaded(never())).toEqual([]);
+        await subject.backend.load({ name: other, numCtx }, leaseMs, never());
+        expect(await subject.residence()).not.toBe(residence);
+        await subject.backend.unload(loader, never());
+      }
     });
 
     test('an inference never touches the lease', async () => {

@@ -22,8 +22,10 @@ export interface MemoryBackend extends ModelBackend {
 const bytesPerModel = 1_000_000;
 const stallMs = 200;
 
-/** A model backend without a server: it answers with words made of the prompt and the seed. The second implementation of the interface [FUT-01]. */
-export function createMemoryBackend(models: readonly string[]): MemoryBackend {
+/** A model backend without a server: it answers with words made of the prompt and the seed. The second implementation of the interface [FUT-01]. @param aliases further names, each with the model it stands for */
+export function createMemoryBackend(models: readonly string[], aliases: Readonly<Record<string, string>> = {}): MemoryBackend {
+  const names = [...models, ...Object.keys(aliases)];
+  const targetOf = (name: string) => aliases[name] ?? name;
   const loadedModels = new Map<string, LoadedModel>();
   let underWay = 0;
   let loads = 0;
@@ -39,23 +41,23 @@ export function createMemoryBackend(models: readonly string[]): MemoryBackend {
     return parsed.name;
   };
   const installedName = (name: string): string => {
-    const found = models.find((each) => sameModel(each, allowed(name)));
+    const found = names.find((each) => sameModel(each, allowed(name)));
     if (found === undefined) throw fail(failureCodes.modelNotFound, `model ${name} not found`, false);
     return found;
   };
   const bring = (need: ModelNeed, expiresAtMs: number | null): LoadedModel => {
     const name = installedName(need.name);
-    const before = loadedModels.get(name);
+    const before = loadedModels.get(targetOf(name));
     if (before?.contextLength !== need.numCtx) loads += 1;
     const now = {
       name,
-      digest: digestOf(name),
+      digest: digestOf(targetOf(name)),
       memoryBytes: bytesPerModel,
       vramBytes: 0,
       contextLength: need.numCtx,
       expiresAtMs: expiresAtMs ?? before?.expiresAtMs ?? null,
     };
-    loadedModels.set(name, now);
+    loadedModels.set(targetOf(name), now);
     return now;
   };
 
@@ -71,11 +73,11 @@ export function createMemoryBackend(models: readonly string[]): MemoryBackend {
     },
     async installed(signal) {
       answering(signal);
-      return models.map((name) => ({ name, digest: digestOf(name), sizeBytes: bytesPerModel, details: {} }));
+      return names.map((name) => ({ name, digest: digestOf(targetOf(name)), sizeBytes: bytesPerModel, details: {} }));
     },
     async loaded(signal) {
       answering(signal);
-      return [...loadedModels.values()];
+      return names.flatMap((name) => [loadedModels.get(targetOf(name)) ?? []].flat().map((loaded) => ({ ...loaded, name })));
     },
     async pull(name, signal) {
       allowed(name);
@@ -88,7 +90,7 @@ export function createMemoryBackend(models: readonly string[]): MemoryBackend {
     },
     async unload(name, signal) {
       answering(signal);
-      for (const each of loadedModels.keys()) if (sameModel(each, name)) loadedModels.delete(each);
+      for (const each of names) if (sameModel(each, name)) loadedModels.delete(targetOf(each));
     },
     async generate(request) {
       allowed(request.model.name);

@@ -8,10 +8,12 @@ import { startHttpFaultProxy } from '../../support/http-fault-proxy.js';
 import { cpuTicks, startOwnOllama } from '../../support/own-ollama.js';
 
 const models = ['contract-one:latest', 'contract-two:latest'] as const;
+const alias = 'contract-uno:latest';
 
 describeModelBackend('ollama', async () => {
   const server = await startOwnOllama();
   for (const [index, name] of models.entries()) await createTinyModel(server.url, name, { ...tinyShape, endless: true, seed: 10 + index });
+  await fetch(`${server.url}/api/copy`, { method: 'POST', body: JSON.stringify({ source: models[0], destination: alias }) });
   const http = await startHttpFaultProxy(server.url);
   const tcp = await startFaultProxy({ host: '127.0.0.1', port: Number(new URL(http.url).port) });
   const backend = createOllamaBackend({
@@ -32,6 +34,7 @@ describeModelBackend('ollama', async () => {
   return {
     backend,
     models,
+    alias,
     missing: 'contract-absent:latest',
     busy,
     residence: async () => (await server.runners()).join(),

@@ -2,10 +2,11 @@ import { describeModelBackend } from '../../contracts/model-backend.js';
 import { createMemoryBackend } from '../../support/memory-backend.js';
 
 describeModelBackend('in memory, which shows that the suite is not about Ollama [FUT-01]', async () => {
-  const backend = createMemoryBackend(['one:latest', 'two:latest']);
+  const backend = createMemoryBackend(['one:latest', 'two:latest'], { 'uno:latest': 'one:latest' });
   return {
     backend,
     models: ['one:latest', 'two:latest'],
+    alias: 'uno:latest',
     missing: 'absent:latest',
     busy: async () => backend.underWay() > 0,
     residence: async () => String(backend.loads()),

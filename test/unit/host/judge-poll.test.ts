@@ -16,6 +16,10 @@ test('a served model that is there asks for nothing', () => {
   expect(judge([loaded], remembered({}))).toEqual(nothing);
 });
 
+test('a served model that another of its names loaded is there [fault-28]', () => {
+  expect(judge([{ ...loaded, name: 'alias:1' }, loaded], remembered({}))).toEqual(nothing);
+});
+
 test('a served model that somebody unloaded is loaded again [fault-28]', () => {
   expect(judge([], remembered({}))).toEqual({ ...nothing, reload: [row] });
 });
