@@ -25,6 +25,8 @@ export interface ChildSpec {
   readonly stopTimeoutMs: number;
   /** ends it at once, default SIGKILL */
   readonly cutSignal?: NodeJS.Signals;
+  /** ends what an earlier process of it left; done before each start of one and after its end */
+  sweep?(): Promise<void>;
 }
 
 export interface SupervisorOptions {
@@ -113,6 +115,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
 
   async function launch(child: Child): Promise<void> {
     const { spec } = child;
+    await spec.sweep?.();
     const log = openLog(join(home, 'logs'), spec.name);
     let started: ChildProcess;
     try {
@@ -196,6 +199,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       await timer;
     }
     child.pid = null;
+    await spec.sweep?.();
     await removeProcessFile(home, spec.name);
   }
 

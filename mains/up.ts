@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { askOllamaVersion, ollamaCommand } from '../activities/backends/server/ollama-command.js';
 import { ollamaDefaultPort } from '../activities/backends/server/ollama-address.js';
+import { endOrphanRunners } from '../activities/backends/server/orphan-runners.js';
 import { findOllama, findOllamaBinary, findOrBuildOllama } from '../activities/backends/server/provide-ollama.js';
 import { childEnvironment, type Config, packageRoot, packageVersion } from '../config.js';
 import { connect, disconnect } from '../db/connect.js';
@@ -271,11 +272,13 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
   const nothingLater = async () => {};
   // A server of ours that an earlier start left would otherwise be taken for somebody else's.
   const left = await readProcessFile(config.home, 'ollama');
+  const home = join(config.home, 'ollama');
+  const modelsDir = join(home, 'models');
+  // Also when another server is used from now on: a runner keeps its memory for ever.
+  await endOrphans(modelsDir, say);
   const ownLives = left !== null && (await isLive(left));
   const port = await portOf(config, 'ollama', ollamaDefaultPort);
   const run = async (binary: string) => {
-    const home = join(config.home, 'ollama');
-    const modelsDir = join(home, 'models');
     await mkdir(modelsDir, { recursive: true });
     const { file, args, env, url } = ollamaCommand(
       binary,
@@ -293,6 +296,7 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
       readyTimeoutMs: 60_000,
       stopSignal: 'SIGTERM',
       stopTimeoutMs: 15_000,
+      sweep: () => endOrphans(modelsDir, say),
     });
     say(`Ollama: serves at ${url}`);
   };
@@ -327,6 +331,16 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
       else say('Ollama: one was started meanwhile by somebody else; start again to use it');
     },
   };
+}
+
+/** A killed server's runners live on, each with its model in memory. */
+async function endOrphans(modelsDir: string, say: Say): Promise<void> {
+  try {
+    const ended = await endOrphanRunners(modelsDir);
+    if (ended > 0) say(`Ollama: ended ${ended} ${ended === 1 ? 'runner' : 'runners'} that a server that is gone had left`);
+  } catch (error) {
+    say(`Ollama: runners that are left could not be looked for: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 /** The executable that our own living server was started from, without asking who answers on the usual port. */

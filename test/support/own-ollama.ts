@@ -13,8 +13,11 @@ import { eventually } from './servers.js';
 export interface OwnOllama {
   /** `http://127.0.0.1:port`, the same after a restart */
   readonly url: string;
+  readonly modelsDir: string;
   /** kill -9 of the server and its runners */
   kill(): Promise<void>;
+  /** kill -9 of the server alone: its runners live on */
+  killServer(): Promise<void>;
   /** starts it again after a kill */
   start(): Promise<void>;
   /** pids of the processes that hold a model */
@@ -36,20 +39,29 @@ export async function startOwnOllama(env: Readonly<Record<string, string>> = {})
     child = spawn(command.file, command.args, { env: { ...command.env, ...env }, stdio: 'ignore' });
     await eventually(async () => (await fetch(`${url}/api/version`)).ok);
   };
-  const kill = async () => {
+  /** @returns its runners */
+  const killServer = async (): Promise<number[]> => {
     const running = child;
     child = undefined;
-    if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
+    if (running === undefined || running.exitCode !== null || running.signalCode !== null) return [];
     const pids = await childrenOf(running.pid ?? 0);
     const exited = once(running, 'exit');
     running.kill('SIGKILL');
     await exited;
+    return pids;
+  };
+  const kill = async () => {
+    const pids = await killServer();
     for (const pid of pids) killQuietly(pid);
   };
   await start();
   return {
     url,
+    modelsDir: settings.modelsDir,
     kill,
+    async killServer() {
+      await killServer();
+    },
     start,
     runners: () => childrenOf(child?.pid ?? 0),
     async stop() {
