@@ -9,9 +9,9 @@ import type { TaskView } from '../../../contract/schemas/task.js';
 import { connect, disconnect, type Sql } from '../../../db/connect.js';
 import { createLogger } from '../../../logging.js';
 import { createServices, type Services } from '../../../service/services.js';
+import { startAnswerLossProxy } from '../../support/answer-loss-proxy.js';
 import { startFaultProxy } from '../../support/fault-proxy.js';
 import { eventually } from '../../support/servers.js';
-import { startCommitLossProxy } from '../service/commit-loss-proxy.js';
 import { type ApiUnderTest, apiConfig, apiUnderTest, silent } from './api-under-test.js';
 
 let api: ApiUnderTest;
@@ -70,19 +70,20 @@ test('a task that was started leaves no outbox row behind [TASK-13]', async () =
 });
 
 test('when the answer to the commit is lost the task is stored once and the caller gets it [fault-19]', async () => {
-  const proxy = await startCommitLossProxy(api.database.url);
-  const sql = connect(proxy.url, { applicationName: 'api-test', connectionsMax: 2 });
+  const { hostname, port } = new URL(api.database.url);
+  const proxy = await startAnswerLossProxy({ host: hostname, port: Number(port) });
+  const sql = connect(proxy.through(api.database.url), { applicationName: 'api-test', connectionsMax: 2 });
   try {
     const app = serve(createServices({ ...api.deps, sql }));
     const before = await tasksStored();
     for (const headers of [{}, { 'Idempotency-Key': randomUUID() }]) {
-      proxy.loseAnswerTo('template_hash');
+      proxy.loseNext('template_hash');
       const answer = await post(app, headers);
       expect(answer.status).toBe(201);
       const { id } = (await answer.json()) as TaskView;
       expect(await api.database.sql`select kind from task_events where task_id = ${id}`).toHaveLength(1);
     }
-    expect(proxy.lost()).toBe(2);
+    expect(proxy.lost).toEqual(['template_hash', 'template_hash']);
     expect(await tasksStored()).toBe(before + 2);
   } finally {
     await disconnect(sql);
