@@ -19,7 +19,11 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   const app = new OpenAPIHono<AppEnv>({
     async defaultHook(result, c) {
       if (result.success) return;
-      throw invalidRequest(result.target, result.error.issues, result.target === 'json' ? await c.req.json() : result.target === 'query' ? c.req.query() : {});
+      throw invalidRequest(
+        result.target,
+        result.error.issues,
+        result.target === 'json' ? await c.req.json() : result.target === 'query' ? c.req.queries() : {},
+      );
     },
   });
   app.use(accessLog(deps), securityHeaders, requestTimeout(config.requestTimeoutMs), refuseForeignOrigin);

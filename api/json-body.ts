@@ -67,7 +67,7 @@ export function refuseUnsafeJson(text: string): void {
   try {
     JSON.parse(text);
   } catch (cause) {
-    throw new ProblemError('invalid_json', 'The body is not valid JSON.', { cause });
+    throw new ProblemError('invalid_json', text.trim() === '' ? 'The body is empty.' : `The body is not valid JSON${placeOf(cause)}.`, { cause });
   }
   // From here on the text is known to be valid, which is all that makes so small a scanner right.
   const open: (Set<string> | null)[] = [];
@@ -88,6 +88,13 @@ export function refuseUnsafeJson(text: string): void {
     else if (first === '"') checkText(part, /\s*:/y, text, token.lastIndex, open.at(-1) ?? null);
     else if (!Number.isFinite(Number(part))) throw new ProblemError('invalid_json', 'The body has a number that is too large.');
   }
+}
+
+/** Where the parser stopped, when it says so; the rest of its message repeats the body. */
+function placeOf(fault: unknown): string {
+  const position = fault instanceof Error ? /at position (\d+)/.exec(fault.message)?.[1] : undefined;
+  if (position !== undefined) return `: it goes wrong at position ${position}`;
+  return fault instanceof Error && fault.message.startsWith('Unexpected end') ? ': it ends too early' : '';
 }
 
 const loneSurrogate = /\p{Surrogate}/u;

@@ -57,12 +57,15 @@ function problemOf(error: unknown): ProblemError {
 /** Faults told one by one: a body of 1 MB can have so many that the answer is many times as large. */
 const faultsShownMax = 100;
 
+/** Characters of a value that is repeated. */
+const valueShownMax = 60;
+
 const placeNames: Readonly<Record<string, string>> = { query: 'query', param: 'path', header: 'header', cookie: 'cookie' };
 
 /** A request that does not fit its schema, fault by fault. `data` is what was validated. */
 export function invalidRequest(target: string, issues: readonly z.core.$ZodIssue[], data: unknown): ProblemError {
   const place = placeNames[target];
-  const faults = issues.flatMap((issue) => faultsOf(issue, data));
+  const faults = issues.flatMap((issue) => (target === 'query' ? queryFaultsOf(issue, data) : faultsOf(issue, data)));
   const errors = faults
     .slice(0, faultsShownMax)
     .map((fault) => (place === undefined ? fault : { ...fault, path: fault.path === '' ? place : `${place}.${fault.path}` }));
@@ -73,6 +76,19 @@ export function invalidRequest(target: string, issues: readonly z.core.$ZodIssue
   return new ProblemError('invalid_request', first === undefined ? 'The request does not fit its schema.' : `${first.path || 'body'}: ${first.message}`, {
     errors,
   });
+}
+
+/** Each name of a query has a list of values, and its schema sees the value itself where there is one. */
+function queryFaultsOf(issue: z.core.$ZodIssue, data: unknown): Fault[] {
+  const values = Object.fromEntries(Object.entries(data as Record<string, string[]>).map(([name, list]) => [name, list.length === 1 ? list[0] : list]));
+  const [name = '', index = 0] = issue.path;
+  const value = valueAt(data, [name, index]);
+  if (typeof value !== 'string') return faultsOf(issue, values);
+  if (issue.code !== 'invalid_value') return faultsOf(issue, values).map((fault) => ({ ...fault, got: describe(value) }));
+  // Repeated, since unlike the value of an unknown name it is no secret gone astray.
+  const got = JSON.stringify(value.length > valueShownMax ? `${value.slice(0, valueShownMax)}...` : value);
+  const expected = expectedOf(issue);
+  return [{ path: pathText(issue.path), expected, got, message: `${got} is not ${expected}` }];
 }
 
 function faultsOf(issue: z.core.$ZodIssue, data: unknown): Fault[] {

@@ -33,8 +33,8 @@ export function compileRequest(catalogue: Catalogue, deployment: Deployment, req
 function templateNotFound(catalogue: Catalogue, name: string): ProblemError {
   const suggested = catalogue.suggest(name);
   const known = catalogue.list().map(({ template }) => template.name);
-  const detail = suggested === undefined ? 'There is no template of this name.' : `There is no template of this name; did you mean "${suggested}"?`;
+  const detail = `There is no template "${name}"${suggested === undefined ? '.' : `; did you mean "${suggested}"?`}`;
   return new ProblemError('template_not_found', detail, {
-    errors: [{ path: 'template', expected: `one of ${known.join(', ')}`, got: `text of ${name.length} characters`, message: detail }],
+    errors: [{ path: 'template', expected: `one of ${known.join(', ')}`, got: name, message: detail }],
   });
 }

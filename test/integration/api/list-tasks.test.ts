@@ -166,3 +166,16 @@ test('two processes of the API answer alike, since neither keeps anything [TASK-
   expect((await other.request(`/api/v1/tasks/${task.id}`, { method: 'DELETE', headers: { 'X-API-Key': api.keys.ann } })).status).toBe(200);
   expect(await (await api.request(api.keys.ann, 'GET', `/api/v1/tasks/${task.id}`)).json()).toMatchObject({ status: 'cancelled' });
 });
+
+test('a status that there is not is answered with what came and with what may come [bad-2]', async () => {
+  for (const [query, path, got] of [
+    ['status=done', 'query.status[0]', '"done"'],
+    ['status=queued&status=Running', 'query.status[1]', '"Running"'],
+  ] as const) {
+    const answer = await api.request(api.keys.ann, 'GET', `/api/v1/tasks?${query}`);
+    expect(answer.status).toBe(422);
+    const { detail, errors } = (await answer.json()) as { detail: string; errors: object[] };
+    expect(detail).toMatch(new RegExp(`^query\\.status.+${got} is not one of .*queued, .*running, .*completed`));
+    expect(errors).toEqual([{ path, expected: expect.stringContaining('completed'), got, message: expect.stringContaining(got) }]);
+  }
+});

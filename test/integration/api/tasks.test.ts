@@ -109,7 +109,7 @@ describe('create', () => {
       const before = await countTasks();
       const answer = await post({ template });
       expect(answer.status).toBe(422);
-      expect(await answer.json()).toMatchObject({ code: 'template_not_found' });
+      expect(await answer.json()).toMatchObject({ code: 'template_not_found', detail: expect.stringContaining(`"${template}"`), errors: [{ got: template }] });
       expect(await countTasks()).toBe(before);
     },
   );

@@ -37,6 +37,16 @@ test('no text makes the check fail otherwise than by refusing it [TASK-25]', () 
   fc.assert(fc.property(fc.string({ unit: 'binary', maxLength: 200 }), check), { numRuns: 500 });
 });
 
+test.each([
+  ['', 'The body is empty.'],
+  [' \n', 'The body is empty.'],
+  ['{"a":1,}', 'The body is not valid JSON: it goes wrong at position 7.'],
+  ['{"a":', 'The body is not valid JSON: it ends too early.'],
+  ['secret', 'The body is not valid JSON.'],
+])('the text %j is refused with what is wrong, and never repeated [bad-2]', (text, detail) => {
+  expect(() => refuseUnsafeJson(text)).toThrow(new ProblemError('invalid_json', detail));
+});
+
 test('the limit of depth is exact [bad-3]', () => {
   const array = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
   const object = (depth: number) => '{"a":'.repeat(depth) + '1' + '}'.repeat(depth);
