@@ -1,13 +1,12 @@
-import { join } from 'node:path';
 import { createApp } from '../api/app.js';
 import { listen } from '../api/server.js';
 import { steps } from '../activities/steps/index.js';
-import { packageRoot, packageVersion } from '../config.js';
+import { packageVersion } from '../config.js';
 import { serveStatusPage } from '../dashboard/status-page.js';
 import { disconnect } from '../db/connect.js';
 import { createServices } from '../service/services.js';
 import { loadCatalogue } from '../templates/catalogue.js';
-import { lazyClient, openDatabase } from './parts.js';
+import { lazyClient, openDatabase, templateDirectories } from './parts.js';
 import { markReady } from './process-file.js';
 import { runMain, StartFault } from './run-main.js';
 
@@ -21,11 +20,7 @@ export async function runApi(): Promise<void> {
     const sql = await openDatabase(config, 'api', log, stopping);
     const temporal = lazyClient(config);
     const version = packageVersion();
-    const directories = [
-      { path: join(packageRoot(), 'templates'), source: 'built-in' as const },
-      ...(config.templates.directory === null ? [] : [{ path: config.templates.directory, source: 'local' as const }]),
-    ];
-    const catalogue = await loadCatalogue(directories, steps, log);
+    const catalogue = await loadCatalogue(templateDirectories(config), steps, log);
     const deployment = {
       numCtx: config.models.numCtx,
       allowedRegistries: config.models.registries,

@@ -1,4 +1,5 @@
 import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
 import type { NativeConnection } from '@temporalio/worker';
@@ -12,10 +13,11 @@ import { probeSandbox } from '../activities/sandbox/probe-sandbox.js';
 import type { StepDeps } from '../activities/step-activities.js';
 import { steps } from '../activities/steps/index.js';
 import { createWorkspaces, type Workspaces } from '../activities/workspace.js';
-import { type Config, setVariable } from '../config.js';
+import { type Config, packageRoot, setVariable } from '../config.js';
 import { connect, connectionsThatFit, disconnect, type Sql, untilAvailable } from '../db/connect.js';
 import { createLine } from '../db/line.js';
 import { migrate } from '../db/migrate.js';
+import type { TemplateDirectory } from '../templates/catalogue.js';
 import { createRenderer } from '../templates/render.js';
 import { connectClient, connectNative, type TemporalTarget } from '../temporal/client.js';
 import { ensureNamespace } from '../temporal/namespace.js';
@@ -26,6 +28,14 @@ const defaultTemporalAddress = '127.0.0.1:7233';
 const defaultOllamaAddress = '127.0.0.1:11434';
 /** Where Temporal does not end polls with their worker, the SDK waits this long for one before it cuts it. */
 const pollInterruptMs = '5000';
+
+/** Where templates are read from, the built-in ones first. */
+export function templateDirectories(config: Config): TemplateDirectory[] {
+  return [
+    { path: join(packageRoot(), 'templates'), source: 'built-in' },
+    ...(config.templates.directory === null ? [] : [{ path: config.templates.directory, source: 'local' as const }]),
+  ];
+}
 
 /** The address of the database. @throws {StartFault} when nobody has said where it is */
 export function databaseUrl(config: Config): string {

@@ -2,11 +2,12 @@ import { createHash } from 'node:crypto';
 import { chmod, mkdir, readFile, stat, watch, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Logger } from 'pino';
+import { type Logger, pino } from 'pino';
 import { askOllamaVersion, ollamaCommand } from '../activities/backends/server/ollama-command.js';
 import { ollamaDefaultPort } from '../activities/backends/server/ollama-address.js';
 import { endOrphanRunners } from '../activities/backends/server/orphan-runners.js';
 import { findOllama, findOllamaBinary, findOrBuildOllama } from '../activities/backends/server/provide-ollama.js';
+import { steps } from '../activities/steps/index.js';
 import { childEnvironment, type Config, packageRoot, packageVersion } from '../config.js';
 import { connect, disconnect } from '../db/connect.js';
 import { readParts } from '../db/health.js';
@@ -17,7 +18,9 @@ import { apiKeyUseCases } from '../service/api-keys.js';
 import { claimTemporalFile, provideTemporal, TemporalUnavailable } from '../temporal/server/provide-temporal.js';
 import { askServerVersion } from '../temporal/server/server-version.js';
 import { ownPriorityLevels, temporalCommand } from '../temporal/server/temporal-command.js';
+import { loadCatalogue } from '../templates/catalogue.js';
 import { defaultApiPort } from './api.js';
+import { templateDirectories } from './parts.js';
 import { isLive, processStartTime, readProcessFile, readReadiness, removeProcessFile, writeProcessFile } from './process-file.js';
 import { releasePorts, reservePort } from './reserve-port.js';
 import { type MainContext, runMain, StartFault } from './run-main.js';
@@ -52,7 +55,7 @@ export async function runUp(options: UpOptions): Promise<void> {
     try {
       const { addresses, laterOllama } = await startAll(options, context, supervisor, say);
       stopping.throwIfAborted();
-      say(readyBlock(config, addresses));
+      say(readyBlock(config, addresses, await brokenTemplates(config)));
       const background = new AbortController();
       const building = laterOllama(AbortSignal.any([background.signal, stopping])).catch((error: unknown) =>
         log.error({ err: error }, 'Ollama could not be started'),
@@ -402,7 +405,16 @@ function hashOf(parts: readonly string[]): string {
   return createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 12);
 }
 
-function readyBlock(config: Config, addresses: Addresses): string {
+/** What to say of template files that give no template; null: nothing. The API's log has every fault. */
+async function brokenTemplates(config: Config): Promise<string | null> {
+  const { broken } = await loadCatalogue(templateDirectories(config), steps, pino({ level: 'silent' }));
+  const [first] = broken;
+  if (first === undefined) return null;
+  const count = broken.length === 1 ? '1 template file is broken' : `${broken.length} template files are broken`;
+  return `${count}: ${first.file}: ${first.faults[0]?.message ?? 'it cannot be read'}; the rest is in the log`;
+}
+
+function readyBlock(config: Config, addresses: Addresses, broken: string | null): string {
   const { api, temporalUi, adminKeyFile, models } = addresses;
   const rows: readonly (readonly [string, string])[] = [
     ['Dashboard and API', api],
@@ -411,8 +423,9 @@ function readyBlock(config: Config, addresses: Addresses): string {
     ['Models', models],
     ["Administrator's key", adminKeyFile],
     ['Logs', join(config.home, 'logs')],
+    ...(broken === null ? [] : [['WARNING', broken] as const]),
   ];
-  const body = '{"template":"ollama-inference","parameters":{"model":"llama3.2","prompt":"Say hello."}}';
+  const body = '{"template":"ollama-inference","parameters":{"model":"llama3.2:1b","prompt":"Say hello."}}';
   return [
     '',
     `AI Task Orchestra ${packageVersion()} is ready.`,

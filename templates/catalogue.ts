@@ -56,7 +56,7 @@ export async function loadCatalogue(directories: readonly TemplateDirectory[], r
       else entries.set(parsed.template.name, { template: parsed.template, source });
     }
   }
-  for (const { file, faults } of broken) log.error({ file, faults }, 'template is broken and not available');
+  for (const { file, faults } of broken) log.error({ file, faults: faults.map(({ message }) => message) }, 'template is broken and not available');
   const sorted = [...entries.values()].sort((a, b) => (a.template.name < b.template.name ? -1 : 1));
   return {
     get: (name) => entries.get(name),

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -88,6 +88,7 @@ test('up starts everything, survives a kill -9 with its children adopted, and en
   expect(await again.ended).toBe(0);
   for (const file of before) expect(await processStartTime(file?.pid ?? 0)).toBeNull();
   for (const name of ['up', ...names]) expect(await readProcessFile(home, name)).toBeNull();
+  expect((await readdir(join(home, 'run'))).filter((file) => file.endsWith('.ready'))).toEqual([]);
   for (const name of ['api', 'engine', 'host']) expect(await readFile(join(home, 'logs', `${name}.log`), 'utf8')).not.toContain(' - ERROR - ');
 }, 600_000);
 
@@ -100,6 +101,22 @@ test('a second signal cuts: up ends at once with 130, and nothing of it is left 
   run.process.kill('SIGINT'); // two of the same could be delivered as one
   expect(await run.ended).toBe(130);
   for (const file of files) expect(await processStartTime(file?.pid ?? 0)).toBeNull();
+}, 300_000);
+
+test('a template file that is broken is told at the start, and the rest works [TPL-01]', async () => {
+  const home = await newHome();
+  const templates = join(home, 'own-templates');
+  await mkdir(templates);
+  await writeFile(join(templates, 'broken.yaml'), 'name: broken\nsteps: []\n');
+  const run = orchestra(['up', '--no-ollama'], { ORCHESTRA_HOME: home, PORT: '0', TEMPLATES_DIRECTORY: templates });
+  expect((await fetch(`${await ready(run)}/readyz`)).status).toBe(200);
+  const [, file, message] = /WARNING +1 template file is broken: (\S+): (.+); the rest is in the log/.exec(run.printed()) ?? [];
+  expect(file).toBe(join(templates, 'broken.yaml'));
+  const log = await readFile(join(home, 'logs', 'api.log'), 'utf8');
+  expect(log).toContain(`"faults":[${JSON.stringify(message)}`);
+  expect(log).not.toContain('"column"');
+  run.process.kill('SIGTERM');
+  expect(await run.ended).toBe(0);
 }, 300_000);
 
 test('a database that does not answer is one sentence, without its password, and exit code 1', async () => {
