@@ -101,6 +101,8 @@ const schema = z.strictObject({
     // 60 where the server has our dynamic configuration; `orchestra up` says so to the mains it starts
     priority_levels: int(1, 60).default(5),
     ui_address: z.url().optional(),
+    // whether the server that we start serves its Web UI
+    ui: flag.default(true),
   }),
   models: section({
     address: text.optional(),
@@ -166,6 +168,7 @@ const variables: Readonly<Record<string, readonly string[]>> = {
   TEMPORAL_API_KEY: ['temporal', 'api_key'],
   TEMPORAL_PRIORITY_LEVELS: ['temporal', 'priority_levels'],
   TEMPORAL_UI_ADDRESS: ['temporal', 'ui_address'],
+  TEMPORAL_UI: ['temporal', 'ui'],
   OLLAMA_HOST: ['models', 'address'],
   MODEL_REGISTRIES: ['models', 'registries'],
   MODEL_ALLOW_PULL: ['models', 'allow_pull'],
@@ -235,6 +238,8 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
       priorityLevels: file.temporal.priority_levels,
       /** base of the Web UI's pages, for links; null when nobody said where it is */
       uiAddress: file.temporal.ui_address ?? null,
+      /** of a server that we start */
+      ui: file.temporal.ui,
     },
     models: {
       /** OLLAMA_HOST as it was given */

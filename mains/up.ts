@@ -205,7 +205,7 @@ async function startTemporal(config: Config, supervisor: Supervisor, say: Say): 
   if (provided.kind === 'foreign') return { address: provided.address, uiAddress, priorityLevels };
   const directory = join(config.home, 'temporal');
   const port = await portOf(config, 'temporal', temporalPort);
-  const uiPort = await uiPortOf(config, directory, port);
+  const uiPort = config.temporal.ui ? await uiPortOf(config, directory, port) : null;
   await claimTemporalFile(directory, provided.serverVersion);
   const { file, args } = temporalCommand({ binary: provided.binary, directory, port, uiPort, namespaces: [] });
   const address = `127.0.0.1:${port}`;
@@ -227,7 +227,8 @@ async function startTemporal(config: Config, supervisor: Supervisor, say: Say): 
         { cause: error },
       );
     });
-  return { address, uiAddress: `http://127.0.0.1:${uiPort}/namespaces/${namespace}/workflows`, priorityLevels: ownPriorityLevels };
+  const ownUi = uiPort === null ? null : `http://127.0.0.1:${uiPort}/namespaces/${namespace}/workflows`;
+  return { address, uiAddress: ownUi, priorityLevels: ownPriorityLevels };
 }
 
 const reserved = new Set<number>();
@@ -419,7 +420,7 @@ function readyBlock(config: Config, addresses: Addresses, broken: string | null)
   const rows: readonly (readonly [string, string])[] = [
     ['Dashboard and API', api],
     ['API documentation', `${api}/docs`],
-    ['Temporal Web UI', temporalUi ?? 'where your Temporal server has it (TEMPORAL_UI_ADDRESS)'],
+    ['Temporal Web UI', temporalUi ?? (config.temporal.ui ? 'where your Temporal server has it (TEMPORAL_UI_ADDRESS)' : 'off (TEMPORAL_UI)')],
     ['Models', models],
     ["Administrator's key", adminKeyFile],
     ['Logs', join(config.home, 'logs')],

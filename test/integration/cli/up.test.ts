@@ -103,15 +103,18 @@ test('a second signal cuts: up ends at once with 130, and nothing of it is left 
   for (const file of files) expect(await processStartTime(file?.pid ?? 0)).toBeNull();
 }, 300_000);
 
-test('a template file that is broken is told at the start, and the rest works [TPL-01]', async () => {
+test('a template file that is broken is told at the start, and the rest works; Temporal without its Web UI too [TPL-01]', async () => {
   const home = await newHome();
   const templates = join(home, 'own-templates');
   await mkdir(templates);
   await writeFile(join(templates, 'broken.yaml'), 'name: broken\nsteps: []\n');
-  const run = orchestra(['up', '--no-ollama'], { ORCHESTRA_HOME: home, PORT: '0', TEMPLATES_DIRECTORY: templates });
+  const run = orchestra(['up', '--no-ollama'], { ORCHESTRA_HOME: home, PORT: '0', TEMPLATES_DIRECTORY: templates, TEMPORAL_UI: 'off' });
   expect((await fetch(`${await ready(run)}/readyz`)).status).toBe(200);
   const [, file, message] = /WARNING +1 template file is broken: (\S+): (.+); the rest is in the log/.exec(run.printed()) ?? [];
   expect(file).toBe(join(templates, 'broken.yaml'));
+  expect(run.printed()).toMatch(/Temporal Web UI +off/);
+  const temporal = await readProcessFile(home, 'temporal');
+  expect(await readFile(`/proc/${temporal?.pid}/cmdline`, 'utf8')).toContain('--headless');
   const log = await readFile(join(home, 'logs', 'api.log'), 'utf8');
   expect(log).toContain(`"faults":[${JSON.stringify(message)}`);
   expect(log).not.toContain('"column"');
