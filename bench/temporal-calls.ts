@@ -1,5 +1,9 @@
+/** The server brings its page up to date about once a second. */
+const reportedEveryMs = 2_500;
+
 /** Calls of a Temporal server's frontend by operation, since it started. From its Prometheus page. */
 export async function temporalCalls(metricsUrl: string): Promise<ReadonlyMap<string, number>> {
+  await new Promise((resolve) => setTimeout(resolve, reportedEveryMs));
   const text = await (await fetch(metricsUrl)).text();
   const calls = new Map<string, number>();
   for (const line of text.split('\n')) {
