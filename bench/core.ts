@@ -1,6 +1,5 @@
 import { isNotFound } from '../temporal/grpc-status.js';
 import { taskWorkflowId } from '../contract/ids.js';
-import { createTinyModel, tinyShape } from '../activities/backends/server/tiny-model.js';
 import { startCountingProxy } from './counting-proxy.js';
 import { type BenchInstallation, startBenchInstallation } from './installation.js';
 import { type RawTemporal, startRawTemporal } from './raw-temporal.js';
@@ -14,7 +13,7 @@ const slots = 10;
 
 /** The numbers of the core, each beside raw Temporal on the same server in the same run. `scale` below 1 shortens a trial run. */
 export async function benchCore(scale: number): Promise<Section> {
-  const bench = await startBenchInstallation({ models: true });
+  const bench = await startBenchInstallation({ models: false });
   const raw = await startRawTemporal(bench.temporal, slots);
   try {
     const count = (full: number) => Math.max(5, Math.round(full * scale));
@@ -25,7 +24,6 @@ export async function benchCore(scale: number): Promise<Section> {
     figures.push(...(await submit(bench, raw, count(1_000))));
     figures.push(await pacedSubmit(bench, count(20)));
     figures.push(await throughput(bench, raw, count(2_000)));
-    for (const queued of [200, 400]) figures.push(await handover(bench, count(queued)));
     const loaded = await bench.memory();
     const counts = await countCalls(bench, count(100));
     await raw.stop();
@@ -152,42 +150,6 @@ async function throughput(bench: BenchInstallation, raw: RawTemporal, count: num
     bar: '',
     met: null,
   };
-}
-
-/**
- * From one step's end to the next one's start on a resident model with one slot, as PostgreSQL's own clock has them. A long inference
- * holds the slot until all tasks stand in the line, so that what is measured is the handover and not the submits beside it.
- */
-async function handover(bench: BenchInstallation, queued: number): Promise<Figure> {
-  const model = 'bench-handover';
-  const [host] = await bench.sql<{ address: string }[]>`select address from hosts`;
-  await createTinyModel(host?.address ?? '', model, { ...tinyShape, endless: true });
-  const task = (tokens: number) => ({ template: 'bench-generate', parameters: { model, tokens } });
-  await ended(bench, (await bench.post(task(1))).id); // now it is resident
-  const holders = await Promise.all([bench.post(task(12_000)), bench.post(task(12_000))]);
-  const ids: string[] = [];
-  await timeMany(queued, 20, async () => void ids.push((await bench.post(task(1))).id));
-  const waiting = async () => (await bench.sql`select 1 from line where task_id = any(${ids}) and state = 'waiting'`).length;
-  let most = 0;
-  while (most < queued && (await unfinished(bench, holders)) > 0) most = Math.max(most, await waiting());
-  await Promise.all(ids.map((id) => ended(bench, id)));
-  const rows = await bench.sql<{ gap: number }[]>`
-    with steps as (select started_at, lag(ended_at) over (order by started_at) as before from line where task_id = any(${ids}) and state = 'done')
-    select extract(epoch from started_at - before)::double precision * 1000 as gap from steps where before is not null`;
-  const gaps = rows.map((row) => row.gap);
-  const [p50, p99] = [quantile(gaps, 0.5), quantile(gaps, 0.99)];
-  return {
-    name: `handover on a resident model, ${most} of ${queued} tasks waiting, p50 / p99`,
-    ours: `${inUnits(p50)} / ${inUnits(p99)}`,
-    peer: '',
-    ratio: '',
-    bar: 'under 50 ms / 200 ms',
-    met: p50 < 50 && p99 < 200,
-  };
-}
-
-async function unfinished(bench: BenchInstallation, tasks: readonly { readonly id: string }[]): Promise<number> {
-  return (await bench.sql`select 1 from tasks where id = any(${tasks.map((task) => task.id)}) and status in ('queued', 'running')`).length;
 }
 
 /** Temporal calls of both, and SQL round trips of ours, per one-step task, less what a quiet installation asks in the same time. */
