@@ -47,6 +47,12 @@ test('each move of a task is made once although its answer is lost, and a finish
   for (const move of moves) proxy.loseNext(move);
   const task = await orchestra.finished((await orchestra.submit('gate-two', { first: 'lost one', second: 'lost two' })).id, 60_000);
   expect(task).toMatchObject({ status: 'completed', result: { text: 'after lost one' } });
+  // A completed task was closed by its last step; one that fails is closed by a move of its own.
+  gates.failNext('lost three', 1, { retryable: false });
+  expect(await orchestra.finished((await orchestra.submit('gate-one', { gate: 'lost three' })).id, 60_000)).toMatchObject({
+    status: 'failed',
+    error: { code: 'gate_failed' },
+  });
   expect([...proxy.lost].sort()).toEqual([...moves].sort());
   const executions = await orchestra.sql`select step, status from task_executions where task_id = ${task.id} and status <> 'void' order by started_at`;
   expect(executions.map((row) => [row['step'], row['status']])).toEqual([
