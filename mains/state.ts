@@ -1,0 +1,171 @@
+import { once } from 'node:events';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { access, rename, rm } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import { type Config, ConfigFault, loadConfig, packageVersion } from '../config.js';
+import { connect, disconnect, type Sql } from '../db/connect.js';
+import { clusterUrl, prepareCluster } from '../db/server/postgres-cluster.js';
+import { postgresAnswers, withoutPassword } from '../db/server/provide-postgres.js';
+import { appliedMigrations, readState, StateRefused, type StateRows, type WrittenState, writeState } from '../db/state.js';
+import { createStateWriter, NotAStateDocument, readStateLines, type StateHeader } from '../db/state-document.js';
+import { createLogger } from '../logging.js';
+import { rebuildTasksUseCase } from '../service/rebuild-tasks.js';
+import { lazyClient } from './parts.js';
+import { isLive, readProcessFile } from './process-file.js';
+import { StartFault } from './run-main.js';
+
+/** Rows of one table that are inserted together. */
+const rowsAtOnce = 500;
+const bytesAtOnce = 4 * 1024 ** 2;
+const statementTimeoutMs = 600_000;
+
+/**
+ * `orchestra state export`: everything that the database holds of this installation, as of one moment, as one JSON document.
+ * @param file written whole or not at all; undefined or `-`: standard output
+ */
+export async function runStateExport(file?: string): Promise<void> {
+  await onState('export', async (_config, sql) => {
+    const toFile = file !== undefined && file !== '-';
+    const partial = `${file}.${process.pid}`;
+    const out = toFile ? createWriteStream(partial, { mode: 0o600, flags: 'wx' }) : process.stdout;
+    const failed = once(out, 'error').then(([error]) => Promise.reject(error as Error));
+    failed.catch(() => {});
+    const writer = createStateWriter(async (text) => {
+      if (!out.write(text)) await Promise.race([once(out, 'drain'), failed]);
+    });
+    try {
+      let rows = 0;
+      await writer.begin({ program: packageVersion(), exportedAt: new Date().toISOString(), migrations: await appliedMigrations(sql) });
+      await readState(
+        sql,
+        ({ name }) => writer.table(name),
+        async (row) => {
+          rows += 1;
+          await writer.row(row);
+        },
+      );
+      await writer.end();
+      if (!toFile) return;
+      const finished = once(out, 'close');
+      out.end();
+      await Promise.race([finished, failed]);
+      await rename(partial, file);
+      say(
+        `Exported ${rows} rows to ${file}. It holds parameters, results and hashes of keys: keep it as you keep the database. Files below results/ and files/ are not in it.`,
+      );
+    } catch (error) {
+      if (toFile) await rm(partial, { force: true });
+      throw error;
+    }
+  });
+}
+
+/** `orchestra state import`: a document of an export into an installation without tasks, all or nothing. A file that is not there is an empty state. */
+export async function runStateImport(file: string): Promise<void> {
+  await onState('import', async (_config, sql) => {
+    const present = await access(file).then(
+      () => true,
+      () => false,
+    );
+    if (!present) return say(`There is no ${file}: the state is empty, and nothing was imported.`);
+    const written = await writeState(sql, documentRows(file, await appliedMigrations(sql)));
+    say(`Imported ${summary(written)}. Tasks that have not ended go on after their last recorded step.`);
+  });
+}
+
+/** `orchestra state rebuild`: tasks that Temporal still has and the database has lost. */
+export async function runStateRebuild(): Promise<void> {
+  await onState('rebuild', async (config, sql) => {
+    const address = config.temporal.address ?? (await ownTemporal(config));
+    const temporal = lazyClient({ ...config, temporal: { ...config.temporal, address } });
+    try {
+      const counts = await rebuildTasksUseCase({ sql, temporal: temporal.client, log: createLogger({ ...config.logging, level: 'ERROR' }, 'state') })();
+      const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
+      const { queued, completed, failed, cancelled } = counts;
+      say(
+        all === 0
+          ? 'Every task that Temporal has is in the database.'
+          : `Rebuilt ${all} tasks: ${completed} completed (without their results, which were in the database), ${failed} failed, ${cancelled} cancelled, ${queued} queued again.`,
+      );
+    } finally {
+      await temporal.close();
+    }
+  });
+}
+
+const say = (line: string) => void process.stdout.write(`${line}\n`);
+
+/** Opens the database of this installation, and says what went wrong in one sentence. */
+async function onState(command: string, work: (config: Config, sql: Sql) => Promise<void>): Promise<void> {
+  let sql: Sql | undefined;
+  try {
+    const config = loadConfig();
+    const url = config.database.url ?? (await ownDatabase(config));
+    if (!(await postgresAnswers(url))) throw new StartFault(`The PostgreSQL at ${withoutPassword(url)} does not answer: start it, or correct DATABASE_URL.`);
+    sql = connect(url, { applicationName: 'orchestra-state', connectionsMax: 2, statementTimeoutMs });
+    await work(config, sql);
+  } catch (error) {
+    const named = error instanceof StartFault || error instanceof StateRefused || error instanceof NotAStateDocument || error instanceof ConfigFault;
+    process.stderr.write(
+      `orchestra state ${command}: ${error instanceof Error ? (named ? error.message : `${error.name}: ${error.message}`) : String(error)}\n`,
+    );
+    process.exitCode = error instanceof ConfigFault ? 2 : 1;
+  } finally {
+    if (sql !== undefined) await disconnect(sql);
+  }
+}
+
+/** The address of the embedded PostgreSQL, which runs while the installation does. */
+async function ownDatabase(config: Config): Promise<string> {
+  const file = await readProcessFile(config.home, 'postgres');
+  if (file === null || file.port === null || !(await isLive(file))) {
+    throw new StartFault(`No installation runs in ${config.home}: start it with \`orchestra up\`, or name its database with DATABASE_URL.`);
+  }
+  return clusterUrl(await prepareCluster(config.home, () => {}), file.port);
+}
+
+async function ownTemporal(config: Config): Promise<string> {
+  const file = await readProcessFile(config.home, 'temporal');
+  if (file === null || file.port === null || !(await isLive(file))) {
+    throw new StartFault(`No Temporal of this installation runs: start it with \`orchestra up\`, or name one with TEMPORAL_ADDRESS.`);
+  }
+  return `127.0.0.1:${file.port}`;
+}
+
+/** @throws {StateRefused} when the document was written under another schema */
+async function* documentRows(file: string, migrations: readonly string[]): AsyncGenerator<StateRows> {
+  const lines = createInterface({ input: createReadStream(file, 'utf8'), crlfDelay: Number.POSITIVE_INFINITY });
+  let table = '';
+  let rows: string[] = [];
+  let bytes = 0;
+  for await (const line of readStateLines(lines)) {
+    if ('header' in line) {
+      refuseOtherSchema(line.header, migrations);
+      continue;
+    }
+    const full = rows.length >= rowsAtOnce || bytes >= bytesAtOnce;
+    if (rows.length > 0 && (full || 'table' in line)) {
+      yield { table, rows };
+      rows = [];
+      bytes = 0;
+    }
+    if ('table' in line) table = line.table;
+    else {
+      rows.push(line.row);
+      bytes += line.row.length;
+    }
+  }
+  if (rows.length > 0) yield { table, rows };
+}
+
+function refuseOtherSchema(header: StateHeader, migrations: readonly string[]): void {
+  if (JSON.stringify(header.migrations) === JSON.stringify(migrations)) return;
+  throw new StateRefused(
+    `The document was written by ${header.program} with the schema ${header.migrations.at(-1) ?? 'none'}, and this database has ${migrations.at(-1) ?? 'none'}: import it with that release, then upgrade.`,
+  );
+}
+
+function summary(written: WrittenState): string {
+  const counts = Object.entries(written).filter(([, count]) => count > 0);
+  return counts.length === 0 ? 'an empty state' : counts.map(([table, count]) => `${count} ${table}`).join(', ');
+}
