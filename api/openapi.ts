@@ -38,6 +38,7 @@ export function openApiDocument(apiKeyHeader: string): object {
       { name: 'tasks', description: 'Create, watch and steer tasks' },
       { name: 'models', description: 'What the model servers have' },
       { name: 'health', description: 'How the service is' },
+      { name: 'system', description: 'What administrators keep and restore' },
     ],
     servers: [{ url: '/', description: 'This server' }],
   });

@@ -2,6 +2,7 @@ import type { TaskStatus } from '../contract/status.js';
 import { countTasks } from '../db/tasks.js';
 import { type ApiKeyUseCases, apiKeyUseCases } from './api-keys.js';
 import { cancelTaskUseCase } from './cancel-task.js';
+import { type CheckpointUseCases, checkpointUseCases } from './checkpoints.js';
 import { type CatalogueNow, compileRequest, type Deployment } from './compile-request.js';
 import { createTaskUseCase } from './create-task.js';
 import type { ServiceDeps } from './deps.js';
@@ -14,7 +15,7 @@ import { setPriorityUseCase } from './set-priority.js';
 import { createStartsUnderWay } from './start-task.js';
 
 /** Every use case, the only way into the house for the API, the dashboard and what comes later. */
-export interface Services extends ApiKeyUseCases, HealthUseCases {
+export interface Services extends ApiKeyUseCases, CheckpointUseCases, HealthUseCases {
   readonly createTask: ReturnType<typeof createTaskUseCase>;
   readonly getTask: ReturnType<typeof getTaskUseCase>;
   readonly listTasks: ReturnType<typeof listTasksUseCase>;
@@ -39,6 +40,7 @@ export function createServices(deps: ServicesDeps): Services {
   return {
     ...apiKeyUseCases(deps),
     ...healthUseCases(deps),
+    ...checkpointUseCases(deps, deps.catalogue),
     createTask: createTaskUseCase(deps, (request) => compileRequest(deps.catalogue(), deps.deployment, request), starts),
     getTask: getTaskUseCase(deps),
     listTasks: listTasksUseCase(deps),

@@ -28,6 +28,8 @@ const nodesMax = 20_000;
 /** A parsed file: its value as plain JSON, and where each part of it stands. */
 export interface Yaml {
   readonly file: string;
+  /** the whole file */
+  readonly text: string;
   readonly value: JsonValue;
   /** Position of the value at a path, or of its nearest ancestor that is in the file. */
   at(path: YamlPath): Position;
@@ -202,6 +204,7 @@ function reader(file: string, text: string, document: Document, contents: Node, 
   };
   return {
     file,
+    text,
     value,
     at: (path) => position(startOf(find(path))),
     atKey(path, key) {

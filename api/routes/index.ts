@@ -1,14 +1,33 @@
 import type { ApiRoute } from '../define-route.js';
 import { deleteTask } from './delete-task.js';
+import { getCheckpoint } from './get-checkpoint.js';
 import { getHealth } from './get-health.js';
 import { getTask } from './get-task.js';
 import { healthz } from './healthz.js';
+import { listCheckpoints } from './list-checkpoints.js';
 import { listModels } from './list-models.js';
 import { listTasks } from './list-tasks.js';
 import { patchTaskPriority } from './patch-task-priority.js';
+import { postCheckpoint } from './post-checkpoint.js';
+import { postCheckpointRestore } from './post-checkpoint-restore.js';
 import { postTask } from './post-task.js';
 import { postTaskRetry } from './post-task-retry.js';
 import { readyz } from './readyz.js';
 
 /** Every endpoint of the API, in the order of the document. */
-export const routes: readonly ApiRoute[] = [postTask, listTasks, getTask, deleteTask, patchTaskPriority, postTaskRetry, listModels, getHealth, healthz, readyz];
+export const routes: readonly ApiRoute[] = [
+  postTask,
+  listTasks,
+  getTask,
+  deleteTask,
+  patchTaskPriority,
+  postTaskRetry,
+  listModels,
+  getHealth,
+  healthz,
+  readyz,
+  postCheckpoint,
+  listCheckpoints,
+  getCheckpoint,
+  postCheckpointRestore,
+];
