@@ -113,6 +113,14 @@ const schema = z.strictObject({
     parallel: int(1, 64).default(1),
   }),
   concurrency: section({ max_workers: int(1, 1_000).default(10) }),
+  orchestration: section({
+    scheduling: section({
+      queue_config: section({
+        // a further task is refused
+        max_queue_size: int(1, 1_000_000).default(10_000),
+      }),
+    }),
+  }),
   host: section({
     id: z
       .string()
@@ -250,6 +258,7 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
       keepAliveMs: file.models.keep_alive_seconds * 1_000,
       parallel: file.models.parallel,
     },
+    queue: { /** tasks that may be queued */ tasksMax: file.orchestration.scheduling.queue_config.max_queue_size },
     engine: { slots: file.concurrency.max_workers },
     host: { id: file.host.id },
     isolation: { sandbox: file.isolation.sandbox, minimum: file.isolation.minimum },

@@ -6,7 +6,8 @@ import { Problem } from '../contract/schemas/problem.js';
 import { unavailable } from '../service/unavailable.js';
 import type { AppEnv } from './env.js';
 
-const retryAfterSeconds = 2;
+/** When to try again: a part that is away is back in seconds, a full queue has room when its tasks have run. */
+const retryAfterSeconds: Partial<Record<ProblemCode, number>> = { unavailable: 2, queue_full: 10 };
 
 /** Responses of a route by status, from the codes it may answer; several codes of one status are told apart by `code`. */
 export function problems(...codes: readonly ProblemCode[]) {
@@ -40,7 +41,8 @@ export function answerProblem(error: unknown, c: Context<AppEnv>): Response {
     errors: [...problem.errors],
   };
   if (status === 401) c.header('WWW-Authenticate', 'Bearer realm="ai-task-orchestra"');
-  if (status === 503) c.header('Retry-After', String(retryAfterSeconds));
+  const retryAfter = retryAfterSeconds[problem.code];
+  if (retryAfter !== undefined) c.header('Retry-After', String(retryAfter));
   return c.body(JSON.stringify(body), status, { 'Content-Type': 'application/problem+json' });
 }
 

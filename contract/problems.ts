@@ -7,6 +7,7 @@ export const problemTable = {
   unknown_checkpoint: { status: 404, title: 'No such checkpoint' },
   task_not_found: { status: 404, title: 'No such task' },
   method_not_allowed: { status: 405, title: 'The address does not take this method' },
+  task_started: { status: 409, title: 'The task has started' },
   task_finished: { status: 409, title: 'The task has ended' },
   task_not_retryable: { status: 409, title: 'Only a failed or cancelled task can be retried' },
   idempotency_conflict: { status: 409, title: 'The idempotency key belongs to another request' },
@@ -18,6 +19,7 @@ export const problemTable = {
   template_not_found: { status: 422, title: 'No such template' },
   invalid_dependency: { status: 422, title: 'The task cannot wait for that' },
   unexpected: { status: 500, title: 'Unexpected error' },
+  queue_full: { status: 503, title: 'Too many tasks are queued' },
   unavailable: { status: 503, title: 'A part of the service does not answer' },
 } as const satisfies Record<string, { status: number; title: string }>;
 

@@ -22,6 +22,8 @@ export interface NewTask {
   readonly agentAssigned: string | null;
   /** without duplicates */
   readonly dependsOn: readonly string[];
+  /** tasks that may be queued */
+  readonly queueMax: number;
   readonly idempotency: { readonly key: string; readonly bodyHash: Buffer } | null;
 }
 
@@ -30,6 +32,8 @@ export type InsertedTask =
   | { readonly outcome: 'created'; readonly row: TaskRow }
   /** these ids are no tasks of the owner */
   | { readonly outcome: 'unknown_dependencies'; readonly ids: readonly string[] }
+  /** so many tasks are queued that no more are taken; nothing was stored */
+  | { readonly outcome: 'queue_full'; readonly queued: number }
   /** another request took the idempotency key first; nothing was stored */
   | { readonly outcome: 'key_taken' };
 
@@ -107,14 +111,18 @@ export async function insertTask(
     request: task.request,
     metadata: task.metadata,
     agent_assigned: task.agentAssigned,
+    queue_max: task.queueMax,
   };
-  const [made] = await answered(sql<{ made: { outcome: string; ids: string[]; createdAt: string; blockedBy: string[]; blocked: boolean; position: number } }[]>`
+  const [made] = await answered(sql<
+    { made: { outcome: string; ids: string[]; createdAt: string; blockedBy: string[]; blocked: boolean; position: number; queued: number } }[]
+  >`
     select task_create(${storedJson(sql, row)}, ${task.dependsOn as string[]}::uuid[], ${options.owner}, ${task.idempotency?.key ?? null}, ${task.idempotency?.bodyHash ?? null},
       ${options.starter === 'creator' ? startGrace : '0'}::interval) as made`);
   if (made === undefined) throw new Error('PostgreSQL returned no row');
   const { outcome, ids, createdAt, blockedBy, blocked, position } = made.made;
   if (outcome === 'unknown_dependencies') return { outcome, ids };
   if (outcome === 'key_taken') return { outcome };
+  if (outcome === 'queue_full') return { outcome, queued: made.made.queued };
   const statusDetail = blocked ? 'blocked' : blockedBy.length > 0 ? 'waiting_dependency' : null;
   return { outcome: 'created', row: newRow(task, { createdAt: new Date(createdAt), blockedBy, statusDetail, queuePosition: position }) };
 }

@@ -31,7 +31,7 @@ export async function runApi(): Promise<void> {
       sql,
       temporal: temporal.client,
       log,
-      config: { priorityLevels: config.temporal.priorityLevels, temporalTimeoutMs, version },
+      config: { priorityLevels: config.temporal.priorityLevels, temporalTimeoutMs, queueMax: config.queue.tasksMax, version },
       catalogue: () => catalogue,
       deployment,
     });

@@ -1,8 +1,9 @@
 import { ProblemError } from '../contract/problems.js';
 import { levelOfExact } from '../contract/priority.js';
 import type { CheckpointDetailView, CheckpointView, CreateCheckpointRequest, RestoredCheckpointView } from '../contract/schemas/checkpoint.js';
-import { type CheckpointRow, createCheckpoint, listCheckpoints, readCheckpoint, restoreTask } from '../db/checkpoints.js';
+import { type CheckpointRow, createCheckpoint, type KeptTask, listCheckpoints, readCheckpoint, restoreTask } from '../db/checkpoints.js';
 import { untilAvailable } from '../db/connect.js';
+import { addDependency, readDependencies, removeDependency } from '../db/dependencies.js';
 import type { Caller } from './caller.js';
 import type { CatalogueNow } from './compile-request.js';
 import type { ServiceDeps } from './deps.js';
@@ -38,6 +39,27 @@ export function checkpointUseCases({ sql }: ServiceDeps, catalogue: CatalogueNow
       .list()
       .map(({ template: { name, hash, yaml }, source }) => ({ name, source, hash, yaml: yaml.text }));
 
+  /** All that is too much goes first, so that no order of the rest closes a circle. @returns ids of the tasks whose dependencies were changed */
+  async function restoreDependencies(tasks: readonly KeptTask[]): Promise<ReadonlySet<string>> {
+    const present = await readDependencies(
+      sql,
+      tasks.map(({ task_id }) => task_id),
+    );
+    const before = (id: string) => present.get(id) ?? new Set<string>();
+    const changed = new Set<string>();
+    const extra = tasks.flatMap(({ task_id, depends_on }) => [...before(task_id)].filter((id) => !depends_on.includes(id)).map((id) => ({ task_id, id })));
+    const missing = tasks.flatMap(({ task_id, depends_on }) => depends_on.filter((id) => !before(task_id).has(id)).map((id) => ({ task_id, id })));
+    await eachAtOnce(extra, atOnce, async ({ task_id, id }) => {
+      const { outcome } = await untilAvailable(() => removeDependency(sql, task_id, null, id), { patienceMs });
+      if (outcome === 'changed') changed.add(task_id);
+    });
+    await eachAtOnce(missing, atOnce, async ({ task_id, id }) => {
+      const { outcome } = await untilAvailable(() => addDependency(sql, task_id, null, id, 'sequential'), { patienceMs });
+      if (outcome === 'changed') changed.add(task_id);
+    });
+    return changed;
+  }
+
   return {
     createCheckpoint: async (caller, { name }) => view(await createCheckpoint(sql, { name: name ?? null, user: caller.userId, definitions: definitionsNow() })),
     listCheckpoints: async () => ({ items: (await listCheckpoints(sql)).map(view) }),
@@ -63,10 +85,11 @@ export function checkpointUseCases({ sql }: ServiceDeps, catalogue: CatalogueNow
         task_id: task.task_id,
         outcome: await untilAvailable(() => restoreTask(sql, task), { patienceMs }),
       }));
+      const changed = await restoreDependencies(content.queue.filter((_, index) => isQueued(outcomes[index]?.outcome)));
       const now = new Map(definitionsNow().map(({ name, hash }) => [name, hash]));
       return {
         checkpoint_id: id,
-        tasks: outcomes,
+        tasks: outcomes.map(({ task_id, outcome }) => ({ task_id, outcome: outcome === 'unchanged' && changed.has(task_id) ? ('moved' as const) : outcome })),
         definitions: content.definitions.map(({ name, hash }) => ({
           name,
           outcome: !now.has(name) ? ('missing' as const) : now.get(name) === hash ? ('unchanged' as const) : ('changed' as const),
@@ -74,6 +97,10 @@ export function checkpointUseCases({ sql }: ServiceDeps, catalogue: CatalogueNow
       };
     },
   };
+}
+
+function isQueued(outcome: RestoredCheckpointView['tasks'][number]['outcome'] | undefined): boolean {
+  return outcome === 'unchanged' || outcome === 'moved' || outcome === 'queued_again';
 }
 
 function view({ id, name, createdAt, createdBy, tasks, definitions }: CheckpointRow): CheckpointView {

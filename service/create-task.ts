@@ -30,7 +30,7 @@ const storeTries = 3;
 /**
  * Validates, compiles and stores a task, then starts its Temporal workflow. While Temporal is away the task is accepted all the same
  * and the outbox starts it.
- * @throws {ProblemError} template_not_found, invalid_parameters, invalid_dependency, idempotency_conflict
+ * @throws {ProblemError} template_not_found, invalid_parameters, invalid_dependency, idempotency_conflict, queue_full
  */
 export function createTaskUseCase(deps: ServiceDeps, compile: Compile, starts: StartsUnderWay): CreateTaskUseCase {
   const { sql } = deps;
@@ -66,11 +66,14 @@ export function createTaskUseCase(deps: ServiceDeps, compile: Compile, starts: S
       metadata: request.metadata,
       agentAssigned: request.agent_assigned ?? null,
       dependsOn,
+      queueMax: deps.config.queueMax,
       idempotency: idempotencyKey === null ? null : { key: idempotencyKey, bodyHash },
     };
     const starter = starts.hasRoom() ? 'creator' : 'outbox';
     const stored = await store(deps, task, { owner: ownerOf(caller), starter });
     if (stored.outcome === 'unknown_dependencies') throw unknownDependencies(request.depends_on, stored.ids);
+    if (stored.outcome === 'queue_full')
+      throw new ProblemError('queue_full', `${stored.queued} tasks are queued already, and ${deps.config.queueMax} may be; try again later.`);
     if (stored.outcome === 'key_taken') {
       const winner = await earlier(caller, idempotencyKey ?? '', bodyHash);
       if (winner !== null) return winner;

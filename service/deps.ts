@@ -16,6 +16,8 @@ export interface ServiceConfig {
   readonly priorityLevels: number;
   /** how long a request waits for Temporal before it leaves the work to the outbox */
   readonly temporalTimeoutMs: number;
+  /** tasks that may be queued; a further one is refused */
+  readonly queueMax: number;
   /** version of this program */
   readonly version: string;
 }

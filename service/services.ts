@@ -5,9 +5,11 @@ import { cancelTaskUseCase } from './cancel-task.js';
 import { type CheckpointUseCases, checkpointUseCases } from './checkpoints.js';
 import { type CatalogueNow, compileRequest, type Deployment } from './compile-request.js';
 import { createTaskUseCase } from './create-task.js';
+import { type DependencyUseCases, dependencyUseCases } from './change-dependencies.js';
 import type { ServiceDeps } from './deps.js';
 import { getTaskUseCase } from './get-task.js';
 import { type HealthUseCases, healthUseCases } from './health.js';
+import { listExecutionsUseCase } from './list-executions.js';
 import { listModelsUseCase } from './list-models.js';
 import { listTasksUseCase } from './list-tasks.js';
 import { retryTaskUseCase } from './retry-task.js';
@@ -15,13 +17,14 @@ import { setPriorityUseCase } from './set-priority.js';
 import { createStartsUnderWay } from './start-task.js';
 
 /** Every use case, the only way into the house for the API, the dashboard and what comes later. */
-export interface Services extends ApiKeyUseCases, CheckpointUseCases, HealthUseCases {
+export interface Services extends ApiKeyUseCases, CheckpointUseCases, DependencyUseCases, HealthUseCases {
   readonly createTask: ReturnType<typeof createTaskUseCase>;
   readonly getTask: ReturnType<typeof getTaskUseCase>;
   readonly listTasks: ReturnType<typeof listTasksUseCase>;
   readonly cancelTask: ReturnType<typeof cancelTaskUseCase>;
   readonly setPriority: ReturnType<typeof setPriorityUseCase>;
   readonly retryTask: ReturnType<typeof retryTaskUseCase>;
+  readonly listExecutions: ReturnType<typeof listExecutionsUseCase>;
   readonly listModels: ReturnType<typeof listModelsUseCase>;
   /** how many tasks of everybody have each status */
   readonly countTasks: () => Promise<Record<TaskStatus, number>>;
@@ -41,12 +44,14 @@ export function createServices(deps: ServicesDeps): Services {
     ...apiKeyUseCases(deps),
     ...healthUseCases(deps),
     ...checkpointUseCases(deps, deps.catalogue),
+    ...dependencyUseCases(deps),
     createTask: createTaskUseCase(deps, (request) => compileRequest(deps.catalogue(), deps.deployment, request), starts),
     getTask: getTaskUseCase(deps),
     listTasks: listTasksUseCase(deps),
     cancelTask: cancelTaskUseCase(deps),
     setPriority: setPriorityUseCase(deps),
     retryTask: retryTaskUseCase(deps),
+    listExecutions: listExecutionsUseCase(deps),
     listModels: listModelsUseCase(deps),
     countTasks: () => countTasks(deps.sql),
     settled: () => starts.settled(),

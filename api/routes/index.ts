@@ -1,4 +1,5 @@
 import type { ApiRoute } from '../define-route.js';
+import { deleteTaskDependency } from './delete-task-dependency.js';
 import { deleteTask } from './delete-task.js';
 import { getCheckpoint } from './get-checkpoint.js';
 import { getHealth } from './get-health.js';
@@ -6,11 +7,13 @@ import { getTask } from './get-task.js';
 import { healthz } from './healthz.js';
 import { listCheckpoints } from './list-checkpoints.js';
 import { listModels } from './list-models.js';
+import { listTaskExecutions } from './list-task-executions.js';
 import { listTasks } from './list-tasks.js';
 import { patchTaskPriority } from './patch-task-priority.js';
 import { postCheckpoint } from './post-checkpoint.js';
 import { postCheckpointRestore } from './post-checkpoint-restore.js';
 import { postTask } from './post-task.js';
+import { postTaskDependency } from './post-task-dependency.js';
 import { postTaskRetry } from './post-task-retry.js';
 import { readyz } from './readyz.js';
 
@@ -22,6 +25,9 @@ export const routes: readonly ApiRoute[] = [
   deleteTask,
   patchTaskPriority,
   postTaskRetry,
+  listTaskExecutions,
+  postTaskDependency,
+  deleteTaskDependency,
   listModels,
   getHealth,
   healthz,

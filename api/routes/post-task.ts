@@ -40,6 +40,7 @@ export const postTask = defineRoute(
         'template_not_found',
         'invalid_parameters',
         'invalid_dependency',
+        'queue_full',
       ),
     },
   }),

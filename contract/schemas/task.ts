@@ -159,6 +159,16 @@ export const TaskList = z
   })
   .meta({ id: 'TaskList', description: 'One page of tasks, newest first' });
 
+/** How a task waits for another one: for its end, or for what it gave as well. */
+export const dependencyTypes = ['sequential', 'data'] as const;
+
+export const AddDependency = z
+  .strictObject({
+    task_id: z.string().max(100).meta({ description: 'Id of the task to wait for' }),
+    dependency_type: z.enum(dependencyTypes).default('sequential'),
+  })
+  .meta({ id: 'AddDependency', description: 'A task to wait for', example: { task_id: '3f0c1f3e-5b7e-4f0e-8a43-6f3d4f1c9a10' } });
+
 export const PriorityChange = z
   .strictObject({ priority: Level })
   .meta({ id: 'PriorityChange', description: 'The new priority of a task', example: { priority: 9 } });

@@ -121,7 +121,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     sql,
     temporal: async () => client,
     log,
-    config: { priorityLevels: 60, temporalTimeoutMs: 2_000, version: 'test' },
+    config: { priorityLevels: 60, temporalTimeoutMs: 2_000, queueMax: config.queue.tasksMax, version: 'test' },
     catalogue: () => catalogue,
     deployment: {
       numCtx: config.models.numCtx,

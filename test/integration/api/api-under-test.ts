@@ -64,7 +64,7 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
     sql,
     temporal: async () => temporal,
     log: silent,
-    config: { priorityLevels: 60, temporalTimeoutMs: 5_000, version: '0.0.0-test' },
+    config: { priorityLevels: 60, temporalTimeoutMs: 5_000, queueMax: 10_000, version: '0.0.0-test' },
     catalogue: () => catalogue,
     deployment: { numCtx: 4096, allowedRegistries: defaultRegistries, timeoutSecondsMax: 3600, gitSchemes: ['https', 'ssh'] },
     ...overrides.deps,

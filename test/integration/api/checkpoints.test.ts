@@ -54,6 +54,30 @@ test('a checkpoint brings back order, priority and cancelled tasks, leaves what 
   expect(again.body.tasks.map(({ outcome }) => outcome)).toEqual(['unchanged', 'unchanged', 'unchanged', 'went_on', 'gone']);
 });
 
+test('a checkpoint brings dependencies back, also where they were turned round since [DUR-03, SCHED-06]', async () => {
+  const [a, b, c] = [await api.task(api.keys.ann), await api.task(api.keys.ann), await api.task(api.keys.ann)];
+  const dependencies = (id: string, method: string, parent: string) =>
+    api.request(
+      api.keys.ann,
+      method,
+      `/api/v1/tasks/${id}/dependencies${method === 'DELETE' ? `/${parent}` : ''}`,
+      method === 'DELETE' ? undefined : { task_id: parent },
+    );
+  const waitsFor = async (id: string) =>
+    ((await (await api.request(api.keys.ann, 'GET', `/api/v1/tasks/${id}`)).json()) as { depends_on: string[] }).depends_on;
+  await dependencies(b.id, 'POST', a.id);
+  await dependencies(c.id, 'POST', b.id);
+  const checkpoint = await create('with dependencies');
+  await dependencies(b.id, 'DELETE', a.id);
+  await dependencies(a.id, 'POST', b.id);
+  await dependencies(c.id, 'DELETE', b.id);
+
+  const restored = await admin<RestoredCheckpointView>('POST', `/${checkpoint.id}/restore`);
+  const outcomes = new Map(restored.body.tasks.map(({ task_id, outcome }) => [task_id, outcome]));
+  expect([a, b, c].map(({ id }) => outcomes.get(id))).toEqual(['moved', 'moved', 'moved']);
+  expect([await waitsFor(a.id), await waitsFor(b.id), await waitsFor(c.id)]).toEqual([[], [a.id], [b.id]]);
+});
+
 test('checkpoints are numbered upwards, listed newest first, and read with the queue and the text of the templates [DUR-03]', async () => {
   const [first, second] = [await create('first'), await create('second')];
   expect(second.id).toBe(first.id + 1);
