@@ -135,6 +135,13 @@ const schema = z.strictObject({
     file: bytes.default(10 * 1024 ** 2),
     files: bytes.default(50 * 1024 ** 2),
     files_max: int(1, 100_000).default(1_000),
+    // characters of one prompt, all messages of a chat together
+    prompt_chars: int(1, 10_000_000).default(1_000_000),
+    // images of one inference, and the size of each
+    images_max: int(1, 100).default(8),
+    image_bytes: bytes.default(10 * 1024 ** 2),
+    // texts that one step may embed
+    embed_inputs: int(1, 10_000).default(1_000),
     disk: bytes.default(1024 ** 3),
     // of one script's processes together; 0: unlimited. Not set: half of the machine's, since the servers live there too
     memory: bytes.optional(),
@@ -275,6 +282,10 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
       fileBytes: file.limits.file,
       filesBytes: file.limits.files,
       filesMax: file.limits.files_max,
+      promptChars: file.limits.prompt_chars,
+      imagesMax: file.limits.images_max,
+      imageBytes: file.limits.image_bytes,
+      embedInputs: file.limits.embed_inputs,
       diskBytes: file.limits.disk,
       memoryBytes: file.limits.memory ?? Math.floor(totalmem() / 2),
     },

@@ -11,7 +11,7 @@ import type { ModelBackend } from './backends/backend.js';
 import type { GitClient } from './git/git-client.js';
 import type { AbortReason, RunningSteps } from './running.js';
 import type { Sandbox } from './sandbox/sandbox.js';
-import type { StepDefinition, StepLimits } from './steps/define-step.js';
+import { outputBytesMax, type StepDefinition, type StepLimits } from './steps/define-step.js';
 import { addUsage } from './usage.js';
 import type { Workspaces } from './workspace.js';
 
@@ -40,9 +40,6 @@ export interface StepDeps {
   readonly git: GitClient;
   readonly log: Logger;
 }
-
-/** An output larger than this belongs into a file; bytes of JSON. */
-export const outputBytesMax = 2 * 1024 * 1024;
 
 const beatMs = 2_000;
 /** How long a finished step waits for PostgreSQL to take its result before the work is given up. */

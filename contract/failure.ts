@@ -20,6 +20,13 @@ export const failureCodes = {
   modelOutOfMemory: 'model_out_of_memory',
   modelLoadTimeout: 'model_load_timeout',
   modelDigestMismatch: 'model_digest_mismatch',
+  /** images were given to a model that cannot see */
+  modelLacksVision: 'model_lacks_vision',
+  /** `think` was asked of a model that only answers */
+  modelLacksThinking: 'model_lacks_thinking',
+  /** text was asked of a model that only embeds */
+  modelLacksCompletion: 'model_lacks_completion',
+  modelLacksEmbedding: 'model_lacks_embedding',
   backendUnavailable: 'backend_unavailable',
   unexpected: 'unexpected',
 } as const;

@@ -12,16 +12,20 @@ export interface BackendWatch {
 export function watchBackend(backend: ModelBackend, { onUse, onUnavailable }: BackendWatch): ModelBackend {
   return {
     ...backend,
-    async generate(request) {
-      onUse(request.model.name);
-      try {
-        return await backend.generate(request);
-      } catch (error) {
-        if (error instanceof StepFailure && error.code === failureCodes.backendUnavailable) await onUnavailable(error.message);
-        throw error;
-      } finally {
-        onUse(request.model.name);
-      }
-    },
+    generate: (request) => watched(request.model.name, () => backend.generate(request)),
+    chat: (request) => watched(request.model.name, () => backend.chat(request)),
+    embed: (request) => watched(request.model.name, () => backend.embed(request)),
   };
+
+  async function watched<Result>(model: string, infer: () => Promise<Result>): Promise<Result> {
+    onUse(model);
+    try {
+      return await infer();
+    } catch (error) {
+      if (error instanceof StepFailure && error.code === failureCodes.backendUnavailable) await onUnavailable(error.message);
+      throw error;
+    } finally {
+      onUse(model);
+    }
+  }
 }

@@ -16,22 +16,47 @@ export interface RequestOptions {
   readonly frequency_penalty?: number;
 }
 
-export interface GenerateRequest {
+/** What every inference has in common. */
+export interface InferenceRequest {
   readonly model: ModelNeed;
-  readonly prompt: string;
-  readonly system?: string;
   readonly options?: RequestOptions;
-  /** `json` or a JSON Schema */
+  /** `json` or a JSON Schema. It steers the answer; whether the answer keeps to it is for the caller to check. */
   readonly format?: 'json' | JsonObject;
+  /** whether, or how hard, the model thinks first; absent: as the model does by itself */
+  readonly think?: boolean | 'low' | 'medium' | 'high';
+  /** of the answer and the thinking together */
   readonly outputBytesMax: number;
   readonly signal: AbortSignal;
-  /** called for each piece of text as it arrives */
+  /** called for each piece of the answer as it arrives */
   onText?(text: string): void;
+  /** called for each piece of what the model thinks before it answers */
+  onThinking?(text: string): void;
+}
+
+export interface GenerateRequest extends InferenceRequest {
+  readonly prompt: string;
+  readonly system?: string;
+  /** bytes of PNG, JPEG or WebP files */
+  readonly images?: readonly Uint8Array[];
+}
+
+export interface ChatMessage {
+  readonly role: 'system' | 'user' | 'assistant';
+  readonly content: string;
+  /** bytes of PNG, JPEG or WebP files */
+  readonly images?: readonly Uint8Array[];
+}
+
+export interface ChatRequest extends InferenceRequest {
+  /** oldest first; at least one */
+  readonly messages: readonly ChatMessage[];
 }
 
 /** What one inference gave. Durations in milliseconds, as the server measured them. */
 export interface GenerateResult {
   readonly text: string;
+  /** what the model thought before it answered, where it tells that apart */
+  readonly thinking?: string;
   /** `length`: the model was cut off by its token limit */
   readonly finish: 'stop' | 'length';
   readonly promptTokens: number;
@@ -41,6 +66,28 @@ export interface GenerateResult {
   readonly promptMs: number;
   readonly outputMs: number;
 }
+
+export interface EmbedRequest {
+  readonly model: ModelNeed;
+  /** at least one text, none of them empty */
+  readonly input: readonly string[];
+  /** length of the vectors, for models whose vectors may be cut; absent: as the model gives them */
+  readonly dimensions?: number;
+  readonly signal: AbortSignal;
+}
+
+/** Durations in milliseconds. */
+export interface EmbedResult {
+  /** one vector of unit length for each text, in the order of the input */
+  readonly embeddings: readonly (readonly number[])[];
+  readonly promptTokens: number;
+  readonly totalMs: number;
+  readonly loadMs: number;
+}
+
+/** What a model can do, as far as the product asks. A server may name more. */
+export const modelCapabilities = ['completion', 'embedding', 'vision', 'thinking'] as const;
+export type ModelCapability = (typeof modelCapabilities)[number];
 
 export interface InstalledModel {
   readonly name: string;
@@ -68,7 +115,9 @@ export interface PullProgress {
 /**
  * A model server. The only way to one: steps, hosts and workflows know no server's paths.
  * Every call takes a signal and has deadlines of its own. Errors are {@link StepFailure}s with the codes of MODEL-13:
- * `model_not_found`, `model_pull_failed`, `model_out_of_memory`, `model_load_timeout`, `backend_unavailable` (retryable), or `backend_failed`.
+ * `model_not_found`, `model_pull_failed`, `model_out_of_memory`, `model_load_timeout`, `backend_unavailable` (retryable), or `backend_failed`;
+ * `model_lacks_vision`, `model_lacks_thinking`, `model_lacks_completion` and `model_lacks_embedding` for what a model cannot do, and
+ * `limit_exceeded` for a prompt that does not fit the context. Nothing is ever cut or left out silently.
  * One suite, test/contracts/model-backend.ts, says what an implementation has to do.
  */
 export interface ModelBackend {
@@ -88,4 +137,10 @@ export interface ModelBackend {
   unload(name: string, signal: AbortSignal): Promise<void>;
   /** One inference, streamed. Never loads with other options than `model` says and never touches the lease. */
   generate(request: GenerateRequest): Promise<GenerateResult>;
+  /** One inference over a conversation, streamed, under the same rules. */
+  chat(request: ChatRequest): Promise<GenerateResult>;
+  /** The vectors of some texts; the lease stays as it is here too. */
+  embed(request: EmbedRequest): Promise<EmbedResult>;
+  /** What an installed model can do. */
+  capabilities(name: string, signal: AbortSignal): Promise<ReadonlySet<ModelCapability>>;
 }

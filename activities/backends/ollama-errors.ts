@@ -1,7 +1,7 @@
 import { failureCodes, StepFailure } from '../../contract/failure.js';
 
 /** What was asked of the server when it failed; the same text can mean different things. */
-export type OllamaCall = 'generate' | 'load' | 'unload' | 'pull' | 'list';
+export type OllamaCall = 'generate' | 'chat' | 'embed' | 'load' | 'unload' | 'pull' | 'list';
 
 /** An answer of the server that is an error: a status that is not 2xx, or an error line in a stream (status 200). */
 export class OllamaAnswer extends Error {
@@ -48,8 +48,26 @@ const rules: readonly Rule[] = [
   },
   { text: /timed out waiting for llama runner/i, code: failureCodes.modelLoadTimeout, retryable: true },
   { text: /input length exceeds the context length|exceeds maximum context length/i, code: failureCodes.limitExceeded, retryable: false },
+  { text: /does not support thinking/i, code: failureCodes.modelLacksThinking, retryable: false },
+  { text: /does not support (generate|chat|completion)/i, code: failureCodes.modelLacksCompletion, retryable: false },
+  { text: /does not support embedding/i, code: failureCodes.modelLacksEmbedding, retryable: false },
+  { text: /missing data required for image input|does not support (image|vision)/i, code: failureCodes.modelLacksVision, retryable: false },
+  {
+    text: /unable to tokenize mtmd|image: unknown format|(decode|process|invalid|unsupported) image|only supports one image/i,
+    code: failureCodes.invalidInput,
+    retryable: false,
+  },
+  // The server turns a schema into a grammar, and cannot do so for each keyword there is.
+  {
+    text: /invalid (JSON schema in )?format|failed to (parse|load) grammar|sampling context|vocabulary for format/i,
+    code: failureCodes.invalidInput,
+    retryable: false,
+  },
+  { text: /contains NaN or Inf/i, code: backendFailed, retryable: false },
   { text: /unknown model architecture|unsupported model|invalid file magic|is no longer compatible/i, code: backendFailed, retryable: false },
   { status: 404, code: failureCodes.modelNotFound, retryable: false },
+  // What chat says of a model that it does not know.
+  { calls: ['chat'], status: 400, text: /^model is required$/i, code: failureCodes.modelNotFound, retryable: false },
   { text: /model .* not found|try pulling it first/i, code: failureCodes.modelNotFound, retryable: false },
   { status: 400, code: failureCodes.invalidInput, retryable: false },
   { status: 403, code: backendFailed, retryable: false },

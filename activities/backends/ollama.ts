@@ -1,12 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ListResponse, ModelResponse, GenerateRequest as OllamaRequest, ProgressResponse } from 'ollama';
+import type { ListResponse, ModelResponse, ProgressResponse } from 'ollama';
 import type { Logger } from 'pino';
 import { failureCodes, StepFailure } from '../../contract/failure.js';
 import type { JsonObject } from '../../contract/json.js';
 import { loopbackRegistry, parseModelName, sameModel } from '../../contract/model-name.js';
-import type { GenerateRequest, GenerateResult, InstalledModel, LoadedModel, ModelBackend, PullProgress } from './backend.js';
+import type { InstalledModel, LoadedModel, ModelBackend, PullProgress } from './backend.js';
 import { callOllama, eachLine } from './ollama-call.js';
-import { backendFailed } from './ollama-errors.js';
+import { backendFailed, OllamaAnswer } from './ollama-errors.js';
+import { createOllamaInference } from './ollama-inference.js';
 import { parseOllamaAddress } from './server/ollama-address.js';
 
 /** Deadlines in milliseconds; each bounds one kind of silence or work, and all of them end the connection. */
@@ -108,14 +109,14 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
         timeoutCode: call.kind === 'load' ? failureCodes.modelLoadTimeout : failureCodes.backendUnavailable,
       },
       async (client, alive) => {
-        const stream = await client.generate({
-          model,
-          prompt: '',
-          stream: true,
-          keep_alive: keepAliveSeconds,
-          ...(requestOptions === undefined ? {} : { options: requestOptions }),
-        });
-        await eachLine(stream, alive, () => {});
+        const lease = { model, keep_alive: keepAliveSeconds, ...(requestOptions === undefined ? {} : { options: requestOptions }) };
+        try {
+          await eachLine(await client.generate({ ...lease, prompt: '', stream: true }), alive, () => {});
+        } catch (error) {
+          // A model that only embeds refuses every other request.
+          if (!(error instanceof OllamaAnswer) || !/does not support generate/.test(error.message)) throw error;
+          await client.embed({ ...lease, input: [] });
+        }
       },
     );
 
@@ -191,7 +192,12 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
       }
     },
 
-    generate: (request) => generate(request),
+    ...createOllamaInference({
+      address,
+      allowed,
+      requestMs: timeouts.requestMs,
+      deadlines: { firstMs: timeouts.firstTokenMs, idleMs: timeouts.idleMs, totalMs: timeouts.totalMs },
+    }),
   };
 
   async function pullOnce(model: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<void> {
@@ -228,109 +234,6 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
       },
     );
   }
-
-  async function generate(request: GenerateRequest): Promise<GenerateResult> {
-    const model = allowed(request.model.name);
-    // An empty prompt would load the model and answer nothing.
-    if (request.prompt === '') throw new StepFailure(failureCodes.invalidInput, 'a prompt may not be empty', { retryable: false });
-    return callOllama(
-      {
-        kind: 'generate',
-        model,
-        address,
-        signal: request.signal,
-        deadlines: { firstMs: timeouts.firstTokenMs, idleMs: timeouts.idleMs, totalMs: timeouts.totalMs },
-      },
-      async (client, alive) => {
-        const pieces: string[] = [];
-        let bytes = 0;
-        let end: Ended | undefined;
-        const stream = await client.generate(bodyOf(model, request));
-        await eachLine(stream, alive, (line) => {
-          const piece = line.response ?? '';
-          bytes += Buffer.byteLength(piece);
-          if (bytes > request.outputBytesMax) {
-            throw new StepFailure(failureCodes.limitExceeded, `model ${model} gave more than ${request.outputBytesMax} bytes`, {
-              retryable: false,
-              details: { model, outputBytesMax: request.outputBytesMax },
-            });
-          }
-          if (piece !== '') {
-            pieces.push(piece);
-            request.onText?.(piece);
-          }
-          if (line.done) end = line;
-        });
-        return resultOf(model, pieces.join(''), end);
-      },
-    );
-  }
-}
-
-/** The client's type lacks `truncate` and `shift`; it sends what it is given. */
-type Body = OllamaRequest & { stream: true; truncate: false; shift: false };
-
-/**
- * The request of one inference. Never `keep_alive`: the lease belongs to the host, and with -1 here another model's request hung for ever.
- * `truncate` and `shift` off: a prompt that does not fit is an error and an answer that does not fit ends as `length`, never silently cut.
- */
-function bodyOf(model: string, request: GenerateRequest): Body {
-  const { stop, ...sampling } = request.options ?? {};
-  return {
-    model,
-    prompt: request.prompt,
-    stream: true,
-    truncate: false,
-    shift: false,
-    ...(request.system === undefined ? {} : { system: request.system }),
-    ...(request.format === undefined ? {} : { format: request.format }),
-    options: {
-      ...sampling,
-      ...(stop === undefined ? {} : { stop: [...stop] }),
-      num_ctx: request.model.numCtx,
-      num_predict: sampling.num_predict ?? request.model.numCtx,
-    },
-  };
-}
-
-/** The last line of a stream as far as it is used; durations in nanoseconds. */
-interface Ended {
-  readonly done_reason?: string;
-  readonly total_duration?: number;
-  readonly load_duration?: number;
-  readonly prompt_eval_count?: number;
-  readonly prompt_eval_duration?: number;
-  readonly eval_count?: number;
-  readonly eval_duration?: number;
-}
-
-function resultOf(model: string, text: string, end: Ended | undefined): GenerateResult {
-  const finish = end?.done_reason;
-  if (finish !== 'stop' && finish !== 'length') {
-    throw new StepFailure(backendFailed, `Ollama ended the answer of ${model} without saying that it is complete`, {
-      retryable: true,
-      details: { model, reason: finish ?? null },
-    });
-  }
-  return {
-    text: storable(text),
-    finish,
-    promptTokens: end?.prompt_eval_count ?? 0,
-    outputTokens: end?.eval_count ?? 0,
-    totalMs: milliseconds(end?.total_duration),
-    loadMs: milliseconds(end?.load_duration),
-    promptMs: milliseconds(end?.prompt_eval_duration),
-    outputMs: milliseconds(end?.eval_duration),
-  };
-}
-
-/** PostgreSQL's jsonb takes neither NUL nor a lone surrogate, and a model may give both. */
-function storable(text: string): string {
-  return text.replace(/\0|\p{Surrogate}/gu, '\ufffd');
-}
-
-function milliseconds(nanoseconds: number | undefined): number {
-  return (nanoseconds ?? 0) / 1e6;
 }
 
 function sum(layers: ReadonlyMap<string, ProgressResponse>, field: 'completed' | 'total'): number {

@@ -21,6 +21,8 @@ export function waitWhileBusy(backend: ModelBackend, log: Logger, { firstMs, lon
     ...backend,
     load: (need, keepAliveMs, signal) => untilTaken(need.name, signal, () => backend.load(need, keepAliveMs, signal)),
     generate: (request) => untilTaken(request.model.name, request.signal, () => backend.generate(request)),
+    chat: (request) => untilTaken(request.model.name, request.signal, () => backend.chat(request)),
+    embed: (request) => untilTaken(request.model.name, request.signal, () => backend.embed(request)),
   };
 
   async function untilTaken<Result>(model: string, signal: AbortSignal, call: () => Promise<Result>): Promise<Result> {

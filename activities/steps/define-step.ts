@@ -40,6 +40,13 @@ export interface StepLimits {
   readonly fileBytes: number;
   readonly filesBytes: number;
   readonly filesMax: number;
+  /** characters of one prompt, all messages of a chat together */
+  readonly promptChars: number;
+  /** images of one inference, and bytes of each */
+  readonly imagesMax: number;
+  readonly imageBytes: number;
+  /** texts that one step may embed */
+  readonly embedInputs: number;
   /** bytes of one file that a script may write */
   readonly diskBytes: number;
   /** bytes of address space of a script's processes; 0: unlimited */
@@ -47,6 +54,9 @@ export interface StepLimits {
   /** time that this attempt of the step may still take */
   readonly timeoutMs: number;
 }
+
+/** A step's output is kept in PostgreSQL up to this; bytes of JSON. Larger results belong into a file. */
+export const outputBytesMax = 2 * 1024 * 1024;
 
 export interface StepPolicy {
   /** a `model` step has an input field `model` and runs on the model's queue */

@@ -1,16 +1,18 @@
 import { z } from 'zod';
 import { failureCodes, StepFailure } from '../../contract/failure.js';
-import type { JsonObject, JsonValue } from '../../contract/json.js';
+import type { JsonObject } from '../../contract/json.js';
 import type { Usage } from '../../contract/line.js';
 import { defaultRegistries, modelNameCharsMax, type ParsedModelName, parseModelName, sameModel } from '../../contract/model-name.js';
 import type { ModelNeed } from '../../contract/queues.js';
 import { JsonObjectSchema } from '../../contract/schemas/json-value.js';
-import type { GenerateRequest, GenerateResult } from '../backends/backend.js';
+import type { ChatMessage, GenerateRequest, GenerateResult } from '../backends/backend.js';
+import { schemaFaults } from './answer-schema.js';
 import type { StepContext } from './define-step.js';
 
 /** Context length in tokens of a step that names none. */
 export const defaultNumCtx = 4096;
-export const promptCharsMax = 1_000_000;
+/** Most characters of a prompt that any installation may allow; `limits.prompt_chars` says what this one does. */
+export const promptCharsMax = 10_000_000;
 
 /** A model's name by its form. Whether its registry is allowed is the configuration's, so the template compiler and the backend check it. */
 export const ModelName = z
@@ -23,15 +25,20 @@ export const ModelName = z
   })
   .describe('A model as Ollama names it, such as llama3.1:8b');
 
-export const Prompt = z
+export const PromptText = z
   .string()
-  .min(1)
   .max(promptCharsMax)
   .refine((text) => !text.includes('\0'), 'may not contain the character NUL');
 
+export const Prompt = PromptText.min(1).refine((text) => text.trim() !== '', 'may not be blank');
+
+export const Think = z
+  .union([z.boolean(), z.enum(['low', 'medium', 'high'])])
+  .describe('Whether, or how hard, the model thinks before it answers; default: as the model does by itself. Only for models that can.');
+
 /**
  * Options of a request, with Ollama's names. What is not here is refused: `keep_alive` belongs to the host, `num_gpu` and its like would load
- * the model again, `raw` and `images` are not supported. `num_ctx` decides with which context the model is loaded.
+ * the model again, `raw` is not supported. `num_ctx` decides with which context the model is loaded.
  */
 export const ModelOptions = z.strictObject({
   num_ctx: z
@@ -41,27 +48,27 @@ export const ModelOptions = z.strictObject({
     .optional()
     .describe(`Context length in tokens; default ${defaultNumCtx}. Steps with different values load the model anew.`),
   num_predict: z.int().min(1).max(131_072).optional().describe('Most tokens of the answer; default: as many as fit the context'),
-  temperature: z.number().min(0).max(2).optional(),
-  top_p: z.number().min(0).max(1).optional(),
-  top_k: z.int().min(0).max(1000).optional(),
-  min_p: z.number().min(0).max(1).optional(),
-  seed: z.int().min(0).max(2_147_483_647).optional(),
-  stop: z.array(z.string().min(1).max(200)).max(16).optional(),
-  repeat_penalty: z.number().min(0.1).max(10).optional(),
-  repeat_last_n: z.int().min(0).max(1_048_576).optional(),
-  presence_penalty: z.number().min(-2).max(2).optional(),
-  frequency_penalty: z.number().min(-2).max(2).optional(),
+  temperature: z.number().min(0).max(2).optional().describe('How freely words are chosen; 0: always the likeliest'),
+  top_p: z.number().min(0).max(1).optional().describe('Choose among the likeliest words that together have this probability'),
+  top_k: z.int().min(0).max(1000).optional().describe('Choose among this many of the likeliest words; 0: all'),
+  min_p: z.number().min(0).max(1).optional().describe('Leave out words less likely than this part of the likeliest one'),
+  seed: z.int().min(0).max(2_147_483_647).optional().describe('The same seed gives the same answer, on the same model and server'),
+  stop: z.array(z.string().min(1).max(200)).max(16).optional().describe('Texts at which the answer ends'),
+  repeat_penalty: z.number().min(0.1).max(10).optional().describe('Above 1: words that came before become less likely'),
+  repeat_last_n: z.int().min(0).max(1_048_576).optional().describe('How many tokens back `repeat_penalty` looks'),
+  presence_penalty: z.number().min(-2).max(2).optional().describe('Above 0: words that came at all become less likely'),
+  frequency_penalty: z.number().min(-2).max(2).optional().describe('Above 0: words become less likely the more often they came'),
 });
 export type ModelOptions = z.output<typeof ModelOptions>;
-
-const formatCharsMax = 65_536;
 
 export const AnswerFormat = z
   .union([
     z.literal('json'),
-    JsonObjectSchema.refine((schema) => JSON.stringify(schema).length <= formatCharsMax, `a JSON Schema may have at most ${formatCharsMax} characters`),
+    JsonObjectSchema.superRefine((schema, context) => {
+      for (const { path, text } of schemaFaults(schema)) context.addIssue({ code: 'custom', message: text, path: [...path] });
+    }),
   ])
-  .describe('`json` or a JSON Schema that the answer has to follow');
+  .describe('`json`, or a JSON Schema that the answer has to follow: at most 65,536 characters, 32 deep, with references inside itself only');
 
 /** What a step's input needs in memory. The plan of a task is made with this too, so that the step finds what was loaded for it. */
 export function modelNeedOf(input: { readonly model: string; readonly options?: ModelOptions | undefined }, defaultContext = defaultNumCtx): ModelNeed {
@@ -74,25 +81,36 @@ function parseByForm(text: string): ParsedModelName {
   return parseModelName(text, rest.length === 2 ? [...defaultRegistries, registry.toLowerCase()] : defaultRegistries);
 }
 
-export interface Question {
+interface EveryQuestion {
   readonly model: string;
-  readonly prompt: string;
-  readonly system?: string | null | undefined;
   readonly options?: ModelOptions | undefined;
   readonly format?: GenerateRequest['format'] | undefined;
+  readonly think?: GenerateRequest['think'] | undefined;
 }
+
+export interface PromptQuestion extends EveryQuestion {
+  readonly prompt: string;
+  readonly system?: string | null | undefined;
+  readonly images?: readonly Uint8Array[] | undefined;
+}
+
+export interface ChatQuestion extends EveryQuestion {
+  readonly messages: readonly ChatMessage[];
+}
+
+export type Question = PromptQuestion | ChatQuestion;
 
 /** One inference of a step: bounded by the step's limits, counted in its execution record, its progress told as the text grows. */
 export async function infer(question: Question, context: StepContext): Promise<GenerateResult> {
   const need = modelNeedOf(question);
   const { num_ctx: _, ...options } = question.options ?? {};
+  checkPromptSize(charactersOf(question), context);
   let pieces = 0;
   const startedAt = performance.now();
-  const result = await context.models.generate({
+  const request = {
     model: need,
-    prompt: question.prompt,
-    ...(question.system ? { system: question.system } : {}),
     ...(question.format === undefined ? {} : { format: question.format }),
+    ...(question.think === undefined ? {} : { think: question.think }),
     options: present(options),
     outputBytesMax: context.limits.outputBytes,
     signal: context.signal,
@@ -100,9 +118,36 @@ export async function infer(question: Question, context: StepContext): Promise<G
       pieces += 1;
       context.progress({ phase: `${need.name} answers`, done: pieces });
     },
-  });
+    onThinking() {
+      pieces += 1;
+      context.progress({ phase: `${need.name} thinks`, done: pieces });
+    },
+  };
+  const result =
+    'messages' in question
+      ? await context.models.chat({ ...request, messages: question.messages })
+      : await context.models.generate({
+          ...request,
+          prompt: question.prompt,
+          ...(question.system ? { system: question.system } : {}),
+          ...(question.images === undefined ? {} : { images: question.images }),
+        });
   context.record({ ...usageOf(result), modelName: need.name, inferenceTimeSeconds: (performance.now() - startedAt) / 1000 });
   return result;
+}
+
+function charactersOf(question: Question): number {
+  if ('messages' in question) return question.messages.reduce((sum, { content }) => sum + content.length, 0);
+  return question.prompt.length + (question.system?.length ?? 0);
+}
+
+/** @throws {StepFailure} `limit_exceeded` when a prompt has more characters than this installation lets a model read */
+export function checkPromptSize(characters: number, { limits }: StepContext): void {
+  if (characters <= limits.promptChars) return;
+  throw new StepFailure(failureCodes.limitExceeded, `the prompt has ${characters} characters, at most ${limits.promptChars} are allowed`, {
+    retryable: false,
+    details: { limit: 'prompt_chars', characters, max: limits.promptChars },
+  });
 }
 
 /** Adds to the execution record which model it was, by its digest, and what it takes in memory; nothing when the server does not say. */
@@ -117,32 +162,16 @@ export async function recordModel(name: string, context: StepContext): Promise<v
   if (model !== undefined) context.record({ modelDigest: model.digest, memoryUsedGb: model.memoryBytes / 1e9 });
 }
 
-/**
- * The JSON of an answer that was asked for with a format.
- * @throws {StepFailure} `invalid_model_answer`, retryable, when it is none, as an answer that was cut off
- */
-export function answerJson(result: GenerateResult): JsonValue {
-  try {
-    return JSON.parse(result.text) as JsonValue;
-  } catch (cause) {
-    const why = result.finish === 'length' ? 'it was cut off by its token limit' : 'it does not parse';
-    throw new StepFailure(invalidModelAnswer, `the model's answer is not JSON: ${why}`, {
-      retryable: true,
-      details: { finish: result.finish, output_tokens: result.outputTokens },
-      cause,
-    });
-  }
-}
-
-/** Code of the failure when a model did not keep to the format that was asked for. */
-export const invalidModelAnswer = 'invalid_model_answer';
-
 /** Failure codes of a model step that another attempt cannot change. */
 export const modelStepNonRetryable: readonly string[] = [
   failureCodes.invalidInput,
   failureCodes.modelNotFound,
   failureCodes.modelDigestMismatch,
   failureCodes.limitExceeded,
+  failureCodes.modelLacksVision,
+  failureCodes.modelLacksThinking,
+  failureCodes.modelLacksCompletion,
+  failureCodes.modelLacksEmbedding,
 ];
 
 function usageOf(result: GenerateResult): Usage {

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { GenerateRequest, ModelBackend } from '../../activities/backends/backend.js';
+import type { ChatRequest, EmbedRequest, GenerateRequest, ModelBackend } from '../../activities/backends/backend.js';
 import { failureCodes, StepFailure } from '../../contract/failure.js';
 import { sameModel } from '../../contract/model-name.js';
 import type { ModelNeed } from '../../contract/queues.js';
@@ -231,10 +231,128 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
       });
     });
 
+    const chat = (more: Partial<ChatRequest> = {}) =>
+      subject.backend.chat({
+        model: first(),
+        messages: [
+          { role: 'system', content: 'be brief' },
+          { role: 'user', content: 'count with me' },
+          { role: 'assistant', content: 'one' },
+          { role: 'user', content: 'go on' },
+        ],
+        options: { num_predict: 8, seed: 1, temperature: 1.5 },
+        outputBytesMax: 100_000,
+        signal: never(),
+        ...more,
+      });
+    const embed = (more: Partial<EmbedRequest> = {}) => subject.backend.embed({ model: first(), input: ['one text', 'another'], signal: never(), ...more });
+
+    test('a conversation is answered in pieces that are its text, with counts and durations [TPL-06] [MODEL-10]', async () => {
+      const pieces: string[] = [];
+      const result = await chat({ onText: (text) => pieces.push(text) });
+      expect(pieces.length).toBeGreaterThan(1);
+      expect(pieces.join('')).toBe(result.text);
+      expect(result).toMatchObject({ finish: 'length', outputTokens: 8 });
+      const shorter = await chat({ messages: [{ role: 'user', content: 'go on' }] });
+      expect(result.promptTokens).toBeGreaterThan(shorter.promptTokens);
+      for (const durationMs of [result.totalMs, result.promptMs, result.outputMs]) expect(durationMs).toBeGreaterThan(0);
+    });
+
+    test('a conversation is answered as JSON when a schema asks for it', async () => {
+      const format = { type: 'object', properties: { ok: { type: 'boolean' } }, required: ['ok'], additionalProperties: false };
+      const { text } = await chat({ format, options: { seed: 3, temperature: 0.5, num_predict: 500 } });
+      expect(JSON.parse(text)).toEqual({ ok: expect.any(Boolean) });
+    });
+
+    test('each text has a vector of unit length, in order, equal for equal texts', async () => {
+      const result = await embed({ input: ['one text', 'another', 'one text'] });
+      const [one, two, again] = result.embeddings;
+      expect(one?.length).toBeGreaterThan(1);
+      expect(two).toHaveLength(one?.length ?? 0);
+      expect(Math.hypot(...(one ?? []))).toBeCloseTo(1, 3);
+      expect(one?.map((each) => each.toFixed(3))).toEqual(again?.map((each) => each.toFixed(3)));
+      expect(one?.map((each) => each.toFixed(3))).not.toEqual(two?.map((each) => each.toFixed(3)));
+      expect(result.promptTokens).toBeGreaterThan(1);
+    });
+
+    test('vectors are cut to the length asked for, and are of unit length again', async () => {
+      const [vector] = (await embed({ dimensions: 4 })).embeddings;
+      expect(vector).toHaveLength(4);
+      expect(Math.hypot(...(vector ?? []))).toBeCloseTo(1, 3);
+    });
+
+    test('images for a model that cannot see are refused, never left out silently [bad-42]', async () => {
+      const images = [Buffer.from('89504e470d0a1a0a', 'hex')];
+      for (const refused of [() => ask({ images }), () => chat({ messages: [{ role: 'user', content: 'what is this?', images }] })]) {
+        expect(await failure(refused())).toMatchObject({ code: failureCodes.modelLacksVision, retryable: false });
+      }
+      expect((await subject.backend.capabilities(subject.models[0], never())).has('vision')).toBe(false);
+    });
+
+    test('thinking is refused by name where a model only answers, and may be turned off there', async () => {
+      for (const think of [true, 'high'] as const) {
+        expect(await failure(ask({ think }))).toMatchObject({ code: failureCodes.modelLacksThinking, retryable: false });
+        expect(await failure(chat({ think }))).toMatchObject({ code: failureCodes.modelLacksThinking, retryable: false });
+      }
+      expect(await chat({ think: false })).toMatchObject({ outputTokens: 8 });
+    });
+
+    test('a chat and an embedding keep the rules of every inference: the model loaded, its lease, its name, the signal', async () => {
+      const loaded = await subject.backend.load(first(), leaseMs * 6, never());
+      const residence = await subject.residence();
+      await chat();
+      await embed();
+      expect(await subject.residence()).toBe(residence);
+      const again = await subject.backend.load(first(), leaseMs * 6, never());
+      expect(again.expiresAtMs ?? 0).toBeGreaterThanOrEqual(loaded.expiresAtMs ?? 0);
+      const reason = new Error('too late');
+      for (const each of [chat, embed]) {
+        await expect(each({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+        expect(await failure(each({ model: { name: 'evil.example/x/y', numCtx } }))).toMatchObject({ code: failureCodes.invalidInput, retryable: false });
+        expect(await failure(each({ model: { name: subject.missing, numCtx } }))).toMatchObject({ code: failureCodes.modelNotFound, retryable: false });
+      }
+    });
+
+    test('nothing to answer or to embed is refused [bad-43]', async () => {
+      for (const refused of [
+        () => chat({ messages: [] }),
+        () => chat({ messages: [{ role: 'user', content: '' }] }),
+        () => embed({ input: [] }),
+        () => embed({ input: ['x', ''] }),
+      ]) {
+        expect(await failure(refused())).toMatchObject({ code: failureCodes.invalidInput, retryable: false });
+      }
+    });
+
+    test('a conversation or a text larger than the context is refused, never cut silently [bad-43]', async () => {
+      const long = 'word '.repeat(numCtx * 2);
+      for (const refused of [
+        () =>
+          chat({
+            messages: [
+              { role: 'user', content: long },
+              { role: 'user', content: 'short' },
+            ],
+          }),
+        () => embed({ input: ['short', long] }),
+      ]) {
+        expect(await failure(refused())).toMatchObject({ code: failureCodes.limitExceeded, retryable: false });
+      }
+    });
+
+    test('a chat that is larger than the limit ends the inference', async () => {
+      expect(await failure(chat({ outputBytesMax: 3, options: { num_predict: 200, seed: 1, temperature: 1.5 } }))).toMatchObject({
+        code: failureCodes.limitExceeded,
+        retryable: false,
+      });
+    });
+
     test('a server that is away is unavailable, may be tried again, and is used as soon as it is back [MODEL-14]', async () => {
       await subject.harm.away();
       for (const refused of [
         () => ask(),
+        () => chat(),
+        () => embed(),
         () => subject.backend.version(never()),
         () => subject.backend.installed(never()),
         () => subject.backend.load(first(), leaseMs, never()),

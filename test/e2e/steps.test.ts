@@ -1,8 +1,7 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { defineStep, type StepContext, type StepDefinition } from '../../activities/steps/define-step.js';
-import { outputBytesMax } from '../../activities/step-activities.js';
+import { defineStep, outputBytesMax, type StepContext, type StepDefinition } from '../../activities/steps/define-step.js';
 import { StepFailure } from '../../contract/failure.js';
 import { taskWorkflowId } from '../../contract/ids.js';
 import type { JsonObject } from '../../contract/json.js';

@@ -1,6 +1,14 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { GenerateRequest, GenerateResult, LoadedModel, ModelBackend } from '../../activities/backends/backend.js';
+import type {
+  ChatRequest,
+  GenerateRequest,
+  GenerateResult,
+  InferenceRequest,
+  LoadedModel,
+  ModelBackend,
+  ModelCapability,
+} from '../../activities/backends/backend.js';
 import { failureCodes, StepFailure } from '../../contract/failure.js';
 import { defaultRegistries, parseModelName, sameModel } from '../../contract/model-name.js';
 import type { ModelNeed } from '../../contract/queues.js';
@@ -21,9 +29,18 @@ export interface MemoryBackend extends ModelBackend {
 
 const bytesPerModel = 1_000_000;
 const stallMs = 200;
+const embeddingLength = 8;
 
-/** A model backend without a server: it answers with words made of the prompt and the seed. The second implementation of the interface [FUT-01]. @param aliases further names, each with the model it stands for */
-export function createMemoryBackend(models: readonly string[], aliases: Readonly<Record<string, string>> = {}): MemoryBackend {
+/**
+ * A model backend without a server: it answers with words made of the prompt and the seed. The second implementation of the interface [FUT-01].
+ * @param aliases further names, each with the model it stands for
+ * @param abilities what every model can do
+ */
+export function createMemoryBackend(
+  models: readonly string[],
+  aliases: Readonly<Record<string, string>> = {},
+  abilities: readonly ModelCapability[] = ['completion', 'embedding'],
+): MemoryBackend {
   const names = [...models, ...Object.keys(aliases)];
   const targetOf = (name: string) => aliases[name] ?? name;
   const loadedModels = new Map<string, LoadedModel>();
@@ -92,25 +109,56 @@ export function createMemoryBackend(models: readonly string[], aliases: Readonly
       answering(signal);
       for (const each of names) if (sameModel(each, name)) loadedModels.delete(targetOf(each));
     },
-    async generate(request) {
-      allowed(request.model.name);
-      if (request.prompt === '') throw fail(failureCodes.invalidInput, 'a prompt may not be empty', false);
-      answering(request.signal);
-      if (backend.harm?.kind === 'full') throw fail('backend_busy', 'too much to do', true);
-      const loadsBefore = loads;
-      bring(request.model, null);
-      underWay += 1;
-      try {
-        return await answer(request, backend.harm, loads > loadsBefore ? 5 : 0);
-      } finally {
-        underWay -= 1;
-      }
+    generate(request) {
+      const images = request.images?.length ?? 0;
+      return infer(request, [request.system ?? '', request.prompt].join(' ').trim(), request.prompt === '', images);
+    },
+    chat({ messages, ...request }: ChatRequest) {
+      const images = messages.reduce((sum, message) => sum + (message.images?.length ?? 0), 0);
+      const prompt = messages.map(({ content }) => content).join(' ');
+      return infer(request, prompt, prompt.trim() === '', images);
+    },
+    async embed({ model, input, dimensions = embeddingLength, signal }) {
+      allowed(model.name);
+      if (input.length === 0 || input.includes('')) throw fail(failureCodes.invalidInput, 'a text to embed may not be empty', false);
+      answering(signal);
+      busy();
+      if (input.some((text) => wordsIn(text) > model.numCtx)) throw fail(failureCodes.limitExceeded, 'a text exceeds the context', false);
+      bring(model, null);
+      const promptTokens = input.reduce((sum, text) => sum + wordsIn(text), 0);
+      return { embeddings: input.map((text) => vectorOf(text, dimensions)), promptTokens, totalMs: 1, loadMs: 0 };
+    },
+    async capabilities(name, signal) {
+      answering(signal);
+      installedName(name);
+      return new Set(abilities);
     },
   };
   return backend;
 
+  async function infer(request: InferenceRequest, prompt: string, empty: boolean, images: number): Promise<GenerateResult> {
+    allowed(request.model.name);
+    if (empty) throw fail(failureCodes.invalidInput, 'a prompt may not be empty', false);
+    answering(request.signal);
+    busy();
+    if (images > 0 && !abilities.includes('vision')) throw fail(failureCodes.modelLacksVision, 'the model takes no images', false);
+    if (request.think && !abilities.includes('thinking')) throw fail(failureCodes.modelLacksThinking, 'the model does not think', false);
+    const loadsBefore = loads;
+    bring(request.model, null);
+    underWay += 1;
+    try {
+      return await answer({ ...request, prompt }, backend.harm, loads > loadsBefore ? 5 : 0);
+    } finally {
+      underWay -= 1;
+    }
+  }
+
+  function busy(): void {
+    if (backend.harm?.kind === 'full') throw fail('backend_busy', 'too much to do', true);
+  }
+
   async function answer(request: GenerateRequest, harm: MemoryHarm | undefined, loadMs: number): Promise<GenerateResult> {
-    const promptTokens = request.prompt.split(/\s+/).length;
+    const promptTokens = wordsIn(request.prompt);
     if (promptTokens > request.model.numCtx) throw fail(failureCodes.limitExceeded, 'the prompt exceeds the context', false);
     const limit = Math.min(request.options?.num_predict ?? request.model.numCtx, request.model.numCtx - promptTokens);
     const words = request.format === undefined ? undefined : ['{"ok":', 'true}'];
@@ -148,6 +196,18 @@ export function createMemoryBackend(models: readonly string[], aliases: Readonly
     if (harm.kind === 'cut') return fail(failureCodes.backendUnavailable, 'the connection broke', true);
     return fail('backend_failed', harm.kind === 'error' ? harm.message : 'the answer is not complete', true);
   }
+}
+
+function wordsIn(text: string): number {
+  return text.split(/\s+/).length;
+}
+
+/** Made of the text's hash; of unit length. */
+function vectorOf(text: string, length: number): number[] {
+  const bytes = createHash('sha256').update(text).digest().subarray(0, length);
+  const vector = [...bytes].map((byte) => byte - 127.5);
+  const norm = Math.hypot(...vector);
+  return vector.map((each) => each / norm);
 }
 
 function digestOf(name: string): string {

@@ -1,33 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import type { ModelBackend } from '../../../activities/backends/backend.js';
 import type { StepContext } from '../../../activities/steps/define-step.js';
-import { modelNeedOf, promptCharsMax } from '../../../activities/steps/model-options.js';
+import { modelNeedOf } from '../../../activities/steps/model-options.js';
 import { ollamaAnalyze } from '../../../activities/steps/ollama-analyze.js';
 import { ollamaGenerate } from '../../../activities/steps/ollama-generate.js';
-import type { Usage } from '../../../contract/line.js';
 import { createMemoryBackend } from '../../support/memory-backend.js';
+import { modelStepContext } from '../../support/model-step-context.js';
 
 const model = 'one:latest';
 
-function contextWith(models: ModelBackend, previous: StepContext['previous'] = null, outputBytes = 100_000) {
-  const records: Usage[] = [];
-  const context = {
-    signal: new AbortController().signal,
-    taskId: '',
-    attempt: 1,
-    stepId: 'step',
-    stepAttempt: 1,
-    previous,
-    workspace: '/',
-    resultsRoot: '/',
-    fileRoots: [],
-    limits: { outputBytes, fileBytes: 0, filesBytes: 0, filesMax: 0, diskBytes: 0, memoryBytes: 0, timeoutMs: 1000 },
-    models,
-    progress() {},
-    record: (usage: Usage) => void records.push(usage),
-  } as unknown as StepContext;
-  return { context, records };
-}
+const contextWith = (models: ModelBackend, previous: StepContext['previous'] = null, outputBytes = 100_000) =>
+  modelStepContext(models, { previous }, { outputBytes });
 
 const file = (path: string, content: string, encoding = 'utf-8') => ({ path, content, size_bytes: content.length, encoding });
 
@@ -50,11 +33,17 @@ describe('ollama_generate [TPL-11]', () => {
   });
 
   test.each([
-    ['images', { images: ['x'] }],
+    ['images that are neither paths nor files', { images: [1] }],
+    ['no image', { images: [] }],
+    ['101 images', { images: Array.from({ length: 101 }, (_, index) => `${index}.png`) }],
     ['keep_alive', { keep_alive: -1 }],
     ['an empty prompt', { prompt: '' }],
     ['a prompt with NUL', { prompt: 'a\0b' }],
-    ['a prompt of 2 MB', { prompt: 'x'.repeat(2_000_000) }],
+    ['a blank prompt', { prompt: ' \n' }],
+    ['a prompt of 11 MB', { prompt: 'x'.repeat(11_000_000) }],
+    ['tools', { tools: [] }],
+    ['a way to think that is not known', { think: 'very hard' }],
+    ['six repairs', { repair_attempts: 6 }],
     ['a model of the cloud', { model: 'gpt-oss:120b-cloud' }],
     ['a model with a path', { model: '../../x' }],
     ['a format that is neither json nor a schema', { format: 'yaml' }],
@@ -111,18 +100,16 @@ describe('ollama_generate [TPL-11]', () => {
     ]);
   });
 
-  test('an answer with a format is parsed, and one that is no JSON is a failure worth another attempt', async () => {
-    const { context } = contextWith(createMemoryBackend([model]));
-    expect(await ollamaGenerate.run({ model, prompt: 'p', format: 'json' }, context)).toMatchObject({ json: { ok: true } });
-    const broken = {
-      ...createMemoryBackend([model]),
-      generate: async () => ({ text: '{"ok":', finish: 'length' as const, promptTokens: 1, outputTokens: 1, totalMs: 1, loadMs: 0, promptMs: 0, outputMs: 1 }),
-    };
-    await expect(ollamaGenerate.run({ model, prompt: 'p', format: 'json' }, contextWith(broken).context)).rejects.toMatchObject({
-      code: 'invalid_model_answer',
-      retryable: true,
-      message: expect.stringContaining('cut off'),
+  test('a prompt beyond the limit of the installation is refused before the model is asked, naming both numbers [bad-43]', async () => {
+    const backend = createMemoryBackend([model]);
+    const { context } = modelStepContext(backend, {}, { promptChars: 10 });
+    await expect(ollamaGenerate.run({ model, prompt: 'eleven char', system: '' }, context)).rejects.toMatchObject({
+      code: 'limit_exceeded',
+      retryable: false,
+      message: 'the prompt has 11 characters, at most 10 are allowed',
+      details: { limit: 'prompt_chars' },
     });
+    expect(backend.loads()).toBe(0);
   });
 
   test("the step's limit bounds the answer", async () => {
@@ -158,8 +145,9 @@ describe('ollama_analyze [TPL-13]', () => {
   });
 
   test('a file too large for a prompt is refused by name, never cut silently [bad-43]', async () => {
-    const { context } = contextWith(createMemoryBackend([model]), { files: [file('big.txt', 'x'.repeat(promptCharsMax))] });
+    const { context, records } = contextWith(createMemoryBackend([model]), { files: [file('small.txt', 'x'), file('big.txt', 'x'.repeat(1_000_000))] });
     await expect(ollamaAnalyze.run({ model }, context)).rejects.toMatchObject({ code: 'limit_exceeded', message: expect.stringContaining('big.txt') });
+    expect(records).toEqual([]);
   });
 
   test('what a file says reaches the model as data and changes neither model nor paths [bad-44]', async () => {
