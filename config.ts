@@ -113,6 +113,13 @@ const schema = z.strictObject({
     parallel: int(1, 64).default(1),
   }),
   concurrency: section({ max_workers: int(1, 1_000).default(10) }),
+  events: section({
+    // streams that one API process serves, in all and for one key
+    streams_max: int(1, 100_000).default(500),
+    streams_per_key: int(1, 100_000).default(20),
+    // characters of output that one try of a step tells while it runs
+    output_per_try: bytes.default(256 * 1024),
+  }),
   orchestration: section({
     scheduling: section({
       queue_config: section({
@@ -264,6 +271,11 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
       numCtx: file.models.num_ctx,
       keepAliveMs: file.models.keep_alive_seconds * 1_000,
       parallel: file.models.parallel,
+    },
+    events: {
+      streamsMax: file.events.streams_max,
+      streamsPerKey: file.events.streams_per_key,
+      toldCharsMax: file.events.output_per_try,
     },
     queue: { /** tasks that may be queued */ tasksMax: file.orchestration.scheduling.queue_config.max_queue_size },
     engine: { slots: file.concurrency.max_workers },

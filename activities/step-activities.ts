@@ -11,6 +11,7 @@ import type { ModelBackend } from './backends/backend.js';
 import type { GitClient } from './git/git-client.js';
 import type { AbortReason, RunningSteps } from './running.js';
 import type { Sandbox } from './sandbox/sandbox.js';
+import { createStepRecorder } from './step-recorder.js';
 import { outputBytesMax, type StepDefinition, type StepLimits } from './steps/define-step.js';
 import { addUsage } from './usage.js';
 import type { Workspaces } from './workspace.js';
@@ -35,6 +36,8 @@ export interface StepDeps {
   readonly resultsRoot: string;
   readonly fileRoots: readonly string[];
   readonly limits: Omit<StepLimits, 'timeoutMs'>;
+  /** characters of output that one try tells while it runs */
+  readonly toldCharsMax: number;
   readonly models: ModelBackend;
   readonly sandbox: Sandbox;
   readonly git: GitClient;
@@ -72,6 +75,13 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
   const beat = () => context.heartbeat({ ...phase, idle_ms: Date.now() - moved });
   const beats = setInterval(beat, beatMs);
   let usage: Usage = {};
+  const recorder = createStepRecorder({
+    step: claim.step.id,
+    attempt: claim.attempt,
+    charsMax: deps.toldCharsMax,
+    write: (events) => deps.line.note(claim, events),
+    log,
+  });
 
   try {
     const output = await work();
@@ -83,7 +93,8 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
       });
     }
     // A result that is there is kept, even when a cancel has come meanwhile: it was first.
-    const execution = await untilAvailable(() => deps.line.finish(claim, output, usage), { patienceMs: finishPatienceMs });
+    const told = await recorder.end();
+    const execution = await untilAvailable(() => deps.line.finish(claim, output, usage, told), { patienceMs: finishPatienceMs });
     if (!execution) throw grantVoid('the slot was taken back while the step ran', true);
     log.info({ output_bytes: outputBytes }, 'step finished');
     // Nobody waits for it: what a failure leaves, the reconciler sweeps.
@@ -118,9 +129,11 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
       sandbox: deps.sandbox,
       git: deps.git,
       stillMine: () => untilAvailable(() => deps.line.holds(claim), { patienceMs: finishPatienceMs, signal: controller.signal }),
+      output: (stream, text) => recorder.output(stream, text),
       progress(detail) {
         phase = detail;
         moved = Date.now();
+        recorder.progress(detail);
       },
       record(more) {
         usage = addUsage(usage, more);
@@ -135,7 +148,8 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
     const end = ending(error, controller.signal);
     if (end.unknown) log.error({ err: error }, 'step failed unexpectedly');
     else log.warn({ code: end.code, reason: end.message }, 'step did not finish');
-    const mine = await untilAvailable(() => deps.line.fail(claim, end, usage), { patienceMs: finishPatienceMs }).catch((cause: unknown) => {
+    const told = await recorder.end();
+    const mine = await untilAvailable(() => deps.line.fail(claim, end, usage, told), { patienceMs: finishPatienceMs }).catch((cause: unknown) => {
       log.error({ err: cause }, 'the end of a failed step could not be written');
       return true;
     });

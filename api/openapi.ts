@@ -36,6 +36,7 @@ export function openApiDocument(apiKeyHeader: string): object {
     },
     tags: [
       { name: 'tasks', description: 'Create, watch and steer tasks' },
+      { name: 'events', description: 'What happens, as it happens' },
       { name: 'models', description: 'What the model servers have' },
       { name: 'health', description: 'How the service is' },
       { name: 'system', description: 'What administrators keep and restore' },

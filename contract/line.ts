@@ -1,3 +1,4 @@
+import type { StepEvent } from './event.js';
 import type { FailureInfo } from './failure.js';
 import type { JsonObject, JsonValue } from './json.js';
 import type { Plan, PlanStep, Pool, StepOutputs } from './plan.js';
@@ -106,10 +107,12 @@ export interface Line {
   claim(grant: Grant, engine: string | null): Promise<Claim | null>;
   /** Whether the row still runs under this claim; false: what it makes has to be discarded. Reads. */
   holds(claim: Claim): Promise<boolean>;
-  /** running -> done, with the execution record; the last step of a plan completes its task too. Null: the grant is void and the output discarded. */
-  finish(claim: Claim, output: JsonObject, usage: Usage): Promise<ExecutionRef | null>;
-  /** running -> void, with the execution record. False: the grant was void already. */
-  fail(claim: Claim, failure: { code: string; message: string; details?: JsonValue }, usage: Usage): Promise<boolean>;
+  /** Writes what a running step tells. False: the row no longer runs under this claim, and nothing was written. Not to be repeated. */
+  note(claim: Claim, events: readonly StepEvent[]): Promise<boolean>;
+  /** running -> done, with the execution record and what was told last; the last step of a plan completes its task too. Null: the grant is void and the output discarded. */
+  finish(claim: Claim, output: JsonObject, usage: Usage, events?: readonly StepEvent[]): Promise<ExecutionRef | null>;
+  /** running -> void, with the execution record and what was told last. False: the grant was void already. */
+  fail(claim: Claim, failure: { code: string; message: string; details?: JsonValue }, usage: Usage, events?: readonly StepEvent[]): Promise<boolean>;
   /** live rows of this run and step -> void(cause). */
   leave(run: RunIdentity, stepId: string, cause: string): Promise<void>;
   /** Writes the task's end, frees its holds, voids its live rows, wakes its dependents. False: the run is stale. */

@@ -18,6 +18,7 @@ export const problemTable = {
   invalid_parameters: { status: 422, title: 'The parameters do not fit the template' },
   template_not_found: { status: 422, title: 'No such template' },
   invalid_dependency: { status: 422, title: 'The task cannot wait for that' },
+  too_many_streams: { status: 429, title: 'Too many streams are open' },
   unexpected: { status: 500, title: 'Unexpected error' },
   queue_full: { status: 503, title: 'Too many tasks are queued' },
   unavailable: { status: 503, title: 'A part of the service does not answer' },

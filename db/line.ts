@@ -37,18 +37,23 @@ export function createLine(sql: Sql): Line {
       return rows.count === 1;
     },
 
-    async finish(claim, output, usage) {
+    async note(claim, events) {
+      const [row] = await answered(sql<{ mine: boolean }[]>`select line_note(${claim.row}, ${claim.token}, ${storedJson(sql, events)}) as mine`);
+      return only(row).mine;
+    },
+
+    async finish(claim, output, usage, events = []) {
       const [row] = await answered(sql<{ execution: { execution_id: string; output_bytes: number; closed: boolean } | null }[]>`
         select line_finish(${claim.row}, ${claim.token}, ${claim.step.type}, ${storedJson(sql, output)}, ${Buffer.byteLength(JSON.stringify(output))},
-          ${storedJson(sql, usage)}, ${continuedKey(claim)}, ${isLast(claim)}) as execution`);
+          ${storedJson(sql, usage)}, ${continuedKey(claim)}, ${isLast(claim)}, ${storedJson(sql, events)}) as execution`);
       const execution = only(row).execution;
       return execution && { executionId: execution.execution_id, outputBytes: execution.output_bytes, ...(execution.closed && { closed: true }) };
     },
 
-    async fail(claim, failure, usage) {
+    async fail(claim, failure, usage, events = []) {
       const error = { code: failure.code, message: failure.message, ...(failure.details === undefined ? {} : { details: failure.details }) };
       const [row] = await answered(sql<{ mine: boolean }[]>`
-        select line_fail(${claim.row}, ${claim.token}, ${claim.step.type}, ${executionStatus(failure.code)}, ${storedJson(sql, error)}, ${storedJson(sql, usage)}) as mine`);
+        select line_fail(${claim.row}, ${claim.token}, ${claim.step.type}, ${executionStatus(failure.code)}, ${storedJson(sql, error)}, ${storedJson(sql, usage)}, ${storedJson(sql, events)}) as mine`);
       return only(row).mine;
     },
 

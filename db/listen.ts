@@ -3,8 +3,8 @@ import type { Logger } from 'pino';
 import postgres from 'postgres';
 import { answered, type Sql } from './connect.js';
 
-/** `line`: something to decide; `outbox`: something to deliver; `residency`: payload is the host; `cancel`: payload is the task whose running steps stop. */
-export type Channel = 'line' | 'outbox' | 'residency' | 'cancel';
+/** `line`: something to decide; `outbox`: something to deliver; `residency`: payload is the host; `cancel`: payload is the task whose running steps stop; `events`: events were written. */
+export type Channel = 'line' | 'outbox' | 'residency' | 'cancel' | 'events';
 
 export interface ListenOptions {
   /** Called when notifications may have been missed, and once at the start: read again whatever they would have told of. */

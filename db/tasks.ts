@@ -189,6 +189,12 @@ export async function readTask(sql: Sql, id: string, owner: string | null): Prom
   return row ?? null;
 }
 
+/** Status of one task; null when there is none, or it is not the owner's. Reads. */
+export async function readTaskStatus(sql: Sql, id: string, owner: string | null): Promise<TaskStatus | null> {
+  const [row] = await answered(sql<{ status: TaskStatus }[]>`select status from tasks where id = ${id} and (${owner}::text is null or user_id = ${owner})`);
+  return row?.status ?? null;
+}
+
 /** Bytes of parameters, results and metadata from which on a page ends, however few tasks it has: 500 of the largest would be 2 GB. */
 const pageBytesMax = 8 * 1024 ** 2;
 

@@ -6,7 +6,8 @@ import { serveStatusPage } from '../dashboard/status-page.js';
 import { disconnect } from '../db/connect.js';
 import { createServices } from '../service/services.js';
 import { loadCatalogue } from '../templates/catalogue.js';
-import { lazyClient, openDatabase, templateDirectories } from './parts.js';
+import { createListenHub } from './listen-hub.js';
+import { databaseUrl, lazyClient, openDatabase, templateDirectories } from './parts.js';
 import { markReady } from './process-file.js';
 import { runMain, StartFault } from './run-main.js';
 
@@ -27,6 +28,7 @@ export async function runApi(): Promise<void> {
       timeoutSecondsMax: config.timeoutSecondsMax,
       gitSchemes: config.git.allowedSchemes,
     };
+    const hub = createListenHub(databaseUrl(config), ['events'], log);
     const services = createServices({
       sql,
       temporal: temporal.client,
@@ -34,6 +36,7 @@ export async function runApi(): Promise<void> {
       config: { priorityLevels: config.temporal.priorityLevels, temporalTimeoutMs, queueMax: config.queue.tasksMax, version },
       catalogue: () => catalogue,
       deployment,
+      events: { ...config.events, listen: (onNotify) => hub.listen('events', onNotify) },
     });
     await services.ensureAdminKey(config.home);
     const app = createApp({
@@ -57,10 +60,15 @@ export async function runApi(): Promise<void> {
     await markReady(config.home, 'api', server.port);
     log.info({ host: config.api.host, port: server.port }, 'the API serves');
     return {
-      drain: () => server.close(Math.min(8_000, config.shutdown.graceMs)),
+      async drain() {
+        await services.endStreams();
+        await server.close(Math.min(8_000, config.shutdown.graceMs));
+      },
       async stop() {
+        await services.endStreams();
         await server.close(0);
         await services.settled();
+        await hub.close();
         await temporal.close();
         await disconnect(sql);
       },

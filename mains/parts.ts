@@ -15,6 +15,7 @@ import { steps } from '../activities/steps/index.js';
 import { createWorkspaces, type Workspaces } from '../activities/workspace.js';
 import { type Config, packageRoot, setVariable } from '../config.js';
 import { connect, connectionsThatFit, disconnect, type Sql, untilAvailable } from '../db/connect.js';
+import { adoptEvents } from '../db/events.js';
 import { createLine } from '../db/line.js';
 import { migrate } from '../db/migrate.js';
 import type { TemplateDirectory } from '../templates/catalogue.js';
@@ -72,7 +73,10 @@ export async function openDatabase(config: Config, name: string, log: Logger, st
       );
     }
     await migrate(url, log);
-    return connect(url, { applicationName: `orchestra-${name}`, connectionsMax });
+    const sql = connect(url, { applicationName: `orchestra-${name}`, connectionsMax });
+    const adopted = await untilAvailable(() => adoptEvents(sql), { patienceMs: 30_000, signal: stopping });
+    if (adopted > 0) log.info({ events: adopted }, 'events of another cluster, which a restore brought, were put in the order of this one');
+    return sql;
   } finally {
     await disconnect(first);
   }
@@ -184,6 +188,7 @@ export async function openStepParts(config: Config, sql: Sql, log: Logger): Prom
       resultsRoot: config.files.resultsRoot,
       fileRoots: config.files.roots,
       limits: config.limits,
+      toldCharsMax: config.events.toldCharsMax,
       sandbox,
       git: createGitClient({ allowedSchemes: config.git.allowedSchemes, allowedHosts: config.git.allowedHosts, log }),
       log,

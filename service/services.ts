@@ -7,6 +7,8 @@ import { type CatalogueNow, compileRequest, type Deployment } from './compile-re
 import { createTaskUseCase } from './create-task.js';
 import { type DependencyUseCases, dependencyUseCases } from './change-dependencies.js';
 import type { ServiceDeps } from './deps.js';
+import { createEventFeed, type EventFeedConfig, type ListenEvents } from './event-feed.js';
+import { type EventUseCases, eventUseCases } from './events.js';
 import { getTaskUseCase } from './get-task.js';
 import { type HealthUseCases, healthUseCases } from './health.js';
 import { listExecutionsUseCase } from './list-executions.js';
@@ -20,6 +22,7 @@ import { createStartsUnderWay } from './start-task.js';
 export interface Services extends ApiKeyUseCases, CheckpointUseCases, DependencyUseCases, HealthUseCases {
   readonly createTask: ReturnType<typeof createTaskUseCase>;
   readonly getTask: ReturnType<typeof getTaskUseCase>;
+  readonly events: EventUseCases;
   readonly listTasks: ReturnType<typeof listTasksUseCase>;
   readonly cancelTask: ReturnType<typeof cancelTaskUseCase>;
   readonly setPriority: ReturnType<typeof setPriorityUseCase>;
@@ -28,6 +31,8 @@ export interface Services extends ApiKeyUseCases, CheckpointUseCases, Dependency
   readonly listModels: ReturnType<typeof listModelsUseCase>;
   /** how many tasks of everybody have each status */
   readonly countTasks: () => Promise<Record<TaskStatus, number>>;
+  /** Ends every stream of events and takes no more; they last, so a server that is to end waits for none of them. */
+  readonly endStreams: () => Promise<void>;
   /** Resolves when nothing is under way that outlives its request; wait for it before the connections are closed. */
   readonly settled: () => Promise<void>;
 }
@@ -35,11 +40,14 @@ export interface Services extends ApiKeyUseCases, CheckpointUseCases, Dependency
 export interface ServicesDeps extends ServiceDeps {
   readonly catalogue: CatalogueNow;
   readonly deployment: Deployment;
+  /** `listen` null: a stream looks once a second */
+  readonly events: EventFeedConfig & { readonly listen: ListenEvents | null };
 }
 
 /** Builds the use cases; opens nothing and starts nothing. */
 export function createServices(deps: ServicesDeps): Services {
   const starts = createStartsUnderWay();
+  const feed = createEventFeed({ sql: deps.sql, config: deps.events, listen: deps.events.listen, log: deps.log });
   return {
     ...apiKeyUseCases(deps),
     ...healthUseCases(deps),
@@ -47,6 +55,8 @@ export function createServices(deps: ServicesDeps): Services {
     ...dependencyUseCases(deps),
     createTask: createTaskUseCase(deps, (request) => compileRequest(deps.catalogue(), deps.deployment, request), starts),
     getTask: getTaskUseCase(deps),
+    events: eventUseCases(deps, feed),
+    endStreams: () => feed.close(),
     listTasks: listTasksUseCase(deps),
     cancelTask: cancelTaskUseCase(deps),
     setPriority: setPriorityUseCase(deps),

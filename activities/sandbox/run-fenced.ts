@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
 import { failureCodes, StepFailure } from '../../contract/failure.js';
 import type { JsonObject } from '../../contract/json.js';
 import { directorySize } from '../directory-size.js';
@@ -115,8 +116,8 @@ class WatchedRun {
     this.#before = before;
     this.stdout = new HeadAndTail(request.outputBytes);
     this.stderr = new HeadAndTail(request.outputBytes);
-    this.#collect(child.stdout, this.stdout);
-    this.#collect(child.stderr, this.stderr);
+    this.#collect(child.stdout, this.stdout, 'stdout');
+    this.#collect(child.stderr, this.stderr, 'stderr');
   }
 
   /** Starts the limits that need a look from outside; returns what stops them. */
@@ -157,9 +158,11 @@ class WatchedRun {
     await this.#ending?.catch(() => undefined); // killAll was called at the end of the run too, where its error counts
   }
 
-  #collect(stream: Readable | null, into: HeadAndTail): void {
+  #collect(stream: Readable | null, into: HeadAndTail, name: 'stdout' | 'stderr'): void {
+    const decoder = new StringDecoder('utf8');
     stream?.on('data', (chunk: Buffer) => {
       into.add(chunk);
+      this.#request.onOutput?.(name, decoder.write(chunk));
       const most = this.#request.outputBytesMax;
       if (most !== undefined && this.stdout.totalBytes + this.stderr.totalBytes > most)
         this.#pass('output_bytes', `it printed more than its limit of ${most} bytes`);

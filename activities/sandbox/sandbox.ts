@@ -15,6 +15,8 @@ export interface RunRequest {
   readonly outputBytes: number;
   /** written in all before the run is ended as over its limit; unlimited when left out */
   readonly outputBytesMax?: number;
+  /** called with each piece that the program prints, as it comes; never with half a character */
+  onOutput?(stream: 'stdout' | 'stderr', text: string): void;
   /** of one file, and by how much the workspace may grow */
   readonly diskBytes: number;
   /** memory of all its processes together; 0: unlimited */

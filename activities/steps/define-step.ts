@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { OutputStream } from '../../contract/event.js';
 import type { Usage } from '../../contract/line.js';
 import type { Pool } from '../../contract/plan.js';
 import type { ModelBackend } from '../backends/backend.js';
@@ -27,6 +28,8 @@ export interface StepContext {
   readonly git: GitClient;
   /** whether the step still has its slot; asked right before an effect that others see, such as the rename of a file. Waits for PostgreSQL */
   stillMine(): Promise<boolean>;
+  /** tells a piece of what a model or a program gives, as it comes; shown live, kept up to a bound. Never waits and never fails */
+  output(stream: OutputStream, text: string): void;
   /** tells how far the step is; shown live, at most one a second is kept */
   progress(detail: { phase: string; done?: number; total?: number }): void;
   /** adds to the execution record; counts and durations of the same name add up */

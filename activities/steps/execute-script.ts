@@ -42,7 +42,7 @@ export const executeScript = defineStep({
   // A script that failed is tried again only when its author asks for attempts: it may have done half of its work.
   policy: { pool: 'general', startToCloseMs: 10 * MINUTE_MS, attempts: 1, nonRetryable: ['script_refused', 'sandbox_unavailable'] },
   example: '- { type: execute_script, script: scripts/build.sh, args: ["--release"], env: { LEVEL: "2" } }',
-  async run({ script, args, env, interpreter }, { sandbox, workspace, limits, signal, progress, record }) {
+  async run({ script, args, env, interpreter }, { sandbox, workspace, limits, signal, output: tell, progress, record }) {
     const cloned = await lstat(join(workspace, repositoryDirectory)).catch(() => undefined);
     const cwd = cloned?.isDirectory() ? repositoryDirectory : '.';
     const program = await programOf(join(workspace, cwd), script, interpreter);
@@ -57,6 +57,7 @@ export const executeScript = defineStep({
       outputBytesMax: limits.outputBytes,
       diskBytes: limits.diskBytes,
       memoryBytes: limits.memoryBytes,
+      onOutput: tell,
       signal,
     });
     record({

@@ -114,8 +114,9 @@ export async function infer(question: Question, context: StepContext): Promise<G
     options: present(options),
     outputBytesMax: context.limits.outputBytes,
     signal: context.signal,
-    onText() {
+    onText(piece: string) {
       pieces += 1;
+      context.output('text', piece);
       context.progress({ phase: `${need.name} answers`, done: pieces });
     },
     onThinking() {

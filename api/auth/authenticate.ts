@@ -7,10 +7,12 @@ import type { AppEnv } from '../env.js';
 /** Settles who asks, from the configured header or `Authorization: Bearer`, and whether they may use a route of this access. */
 export function authenticate(access: Exclude<Access, 'public'>): MiddlewareHandler<AppEnv> {
   return async (c, next) => {
-    const caller = await c.var.services.verifyKey(presentedKey(c));
+    const key = presentedKey(c);
+    const caller = await c.var.services.verifyKey(key);
     if (caller === null) throw new ProblemError('unauthorized', `Send a valid API key in the header ${c.var.config.apiKeyHeader} or as Authorization: Bearer.`);
     if (!mayUse(caller, access)) throw new ProblemError('forbidden', `This needs more than the role ${caller.role}.`);
     c.set('caller', caller);
+    c.set('stillValid', async () => (await c.var.services.verifyKey(key)) !== null);
     await next();
   };
 }

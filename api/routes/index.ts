@@ -1,6 +1,8 @@
 import type { ApiRoute } from '../define-route.js';
 import { deleteTaskDependency } from './delete-task-dependency.js';
 import { deleteTask } from './delete-task.js';
+import { getEvents } from './get-events.js';
+import { getTaskEvents } from './get-task-events.js';
 import { getCheckpoint } from './get-checkpoint.js';
 import { getHealth } from './get-health.js';
 import { getTask } from './get-task.js';
@@ -26,6 +28,8 @@ export const routes: readonly ApiRoute[] = [
   patchTaskPriority,
   postTaskRetry,
   listTaskExecutions,
+  getTaskEvents,
+  getEvents,
   postTaskDependency,
   deleteTaskDependency,
   listModels,

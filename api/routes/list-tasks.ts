@@ -6,31 +6,12 @@ import { callerOf } from '../auth/authenticate.js';
 import { defineRoute } from '../define-route.js';
 import { json } from '../json-content.js';
 import { problems } from '../problem.js';
+import { repeatable, wholeNumber } from '../query-values.js';
 
 const limitDefault = 50;
 const limitMax = 500;
-const valuesMax = 100;
 
 const statusAliases: Readonly<Record<string, StatusFilter>> = { pending: 'queued', in_progress: 'running' };
-
-/** A parameter that may come several times; the query gives one value as a text, several as an array. */
-function repeatable<S extends z.ZodType>(item: S, description: string) {
-  const { $schema: _, ...items } = z.toJSONSchema(item, { io: 'input' });
-  return z
-    .preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(item).max(valuesMax).default([]))
-    .meta({ description, type: 'array', items, maxItems: valuesMax });
-}
-
-/** A whole number as a query writes it: digits, nothing else. */
-function wholeNumber(min: number, max: number) {
-  const text = `a whole number from ${min} to ${max}`;
-  return z
-    .string()
-    .regex(/^\d{1,9}$/, { error: text })
-    .transform(Number)
-    .refine((value) => value >= min && value <= max, { error: text })
-    .meta({ type: 'integer', minimum: min, maximum: max });
-}
 
 // PostgreSQL has no year 0, which an offset can lead to, and no NUL in a text.
 const firstYearMs = Date.parse('0001-01-01T00:00:00Z');

@@ -117,6 +117,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     );
   };
   let catalogue = await readTemplates(options.templates ?? {});
+  const events = createListenHub(databaseUrl, ['events'], log);
   const services = createServices({
     sql,
     temporal: async () => client,
@@ -129,6 +130,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       timeoutSecondsMax: config.timeoutSecondsMax,
       gitSchemes: config.git.allowedSchemes,
     },
+    events: { ...config.events, listen: (onNotify) => events.listen('events', onNotify) },
   });
   const app = createApp({
     services,
@@ -254,6 +256,8 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     },
     async stop() {
       await services.settled();
+      await services.endStreams();
+      await events.close();
       for (const stop of stops) await stop();
       await native.close();
       await client.connection.close();

@@ -30,6 +30,7 @@ export function modelStepContext(models: ModelBackend, changes: Partial<StepCont
       ...limits,
     },
     models,
+    output() {},
     progress() {},
     record: (usage: Usage) => void records.push(usage),
     ...changes,

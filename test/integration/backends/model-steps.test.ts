@@ -35,6 +35,7 @@ function stepContext(previous: StepContext['previous'] = null) {
     previous,
     limits: { outputBytes: 1_000_000 },
     models,
+    output() {},
     progress() {},
     record: (usage: Usage) => void records.push(usage),
   } as unknown as StepContext;

@@ -52,6 +52,7 @@ export async function stepContext(changes: Partial<StepContext> = {}): Promise<O
     sandbox,
     git: createGitClient({ allowedSchemes: ['file'], log }),
     stillMine: async () => true,
+    output: () => undefined,
     progress: () => undefined,
     record: (one) => void usage.push(one),
     remove: () => rm(home, { recursive: true, force: true }),
