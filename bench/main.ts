@@ -2,11 +2,12 @@ import path from 'node:path';
 import { pino } from 'pino';
 import { installRuntime } from '../temporal/runtime.js';
 import { benchCore } from './core.js';
+import { benchEvents } from './events.js';
 import { benchHandover } from './handover.js';
 import { type Section, toMarkdown, writeSection } from './report.js';
 
 /** The benches by name; each starts what it needs and prints ours, the peer in the same run, and the bar. */
-const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = { core: benchCore, handover: benchHandover };
+const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = { core: benchCore, events: benchEvents, handover: benchHandover };
 
 const usage = `npm run bench -- <${Object.keys(benches).join('|')}> [--scale 0.1] [--write]\n  --scale  a share of the full load, for a trial\n  --write  put the figures into docs/benchmarks.md`;
 const [name = '', ...flags] = process.argv.slice(2);
