@@ -13,6 +13,7 @@ import {
 } from './backend.js';
 import { callOllama, type CallDeadlines, eachLine } from './ollama-call.js';
 import { backendFailed } from './ollama-errors.js';
+import { steeringSchema } from './ollama-grammar.js';
 import type { OllamaAddress } from './server/ollama-address.js';
 
 export interface OllamaInferenceOptions {
@@ -32,9 +33,9 @@ export function createOllamaInference({ address, deadlines, requestMs, allowed }
       // An empty prompt would load the model and answer nothing.
       if (request.prompt === '') throw invalid('a prompt may not be empty');
       if (request.images?.length) await requireVision(model, request.signal);
-      return stream('generate', model, request, request.prompt.length + (request.system?.length ?? 0), async (client, onLine) => {
+      return stream('generate', model, request, request.prompt.length + (request.system?.length ?? 0), async (client, body, onLine) => {
         const lines = await client.generate({
-          ...bodyOf(model, request),
+          ...body,
           prompt: request.prompt,
           ...(request.system === undefined ? {} : { system: request.system }),
           // Bytes, never a text: the client would take a text that is the path of a file for the file.
@@ -50,8 +51,8 @@ export function createOllamaInference({ address, deadlines, requestMs, allowed }
       if (request.messages.every(({ content }) => content === '')) throw invalid('a conversation may not be empty');
       if (request.messages.some(({ images }) => images?.length)) await requireVision(model, request.signal);
       const characters = request.messages.reduce((sum, { content }) => sum + content.length, 0);
-      return stream('chat', model, request, characters, async (client, onLine) => {
-        const lines = await client.chat({ ...bodyOf(model, request), messages: request.messages.map(messageOf) });
+      return stream('chat', model, request, characters, async (client, body, onLine) => {
+        const lines = await client.chat({ ...body, messages: request.messages.map(messageOf) });
         await onLine(lines, ({ message }) => ({ text: message.content, thinking: message.thinking ?? '' }));
       });
     },
@@ -107,28 +108,32 @@ export function createOllamaInference({ address, deadlines, requestMs, allowed }
   }
 
   /** One streamed inference: its pieces counted, told and put together. */
-  function stream(
-    kind: 'generate' | 'chat',
-    model: string,
-    request: InferenceRequest,
-    characters: number,
-    ask: (client: Ollama, onLine: OnLines) => Promise<void>,
-  ): Promise<GenerateResult> {
-    const answer = new Answer(model, request);
-    const call = { kind, model, address, deadlines, signal: request.signal };
-    return fits(characters, request, () =>
-      callOllama(call, async (client, alive) => {
-        await ask(client, (lines, piecesOf) =>
+  async function stream(kind: 'generate' | 'chat', model: string, request: InferenceRequest, characters: number, ask: Ask): Promise<GenerateResult> {
+    const once = (body: Body) => {
+      const answer = new Answer(model, request);
+      const call = { kind, model, address, deadlines, signal: request.signal };
+      return callOllama(call, async (client, alive) => {
+        await ask(client, body, (lines, piecesOf) =>
           eachLine(lines, alive, (line) => {
             answer.add(piecesOf(line));
             if (line.done) answer.end = line;
           }),
         );
         return answer.result();
+      });
+    };
+    const body = bodyOf(model, request);
+    return fits(characters, request, () =>
+      once(body).catch((error: unknown) => {
+        // Nothing has been inferred then. JSON of any shape is the most that such a server can be held to.
+        if (!(error instanceof StepFailure) || !/invalid JSON schema in format/i.test(error.message)) throw error;
+        return once({ ...body, format: 'json' });
       }),
     );
   }
 }
+
+type Ask = (client: Ollama, body: Body, onLine: OnLines) => Promise<void>;
 
 type OnLines = <Line extends Ended & { readonly done: boolean }>(lines: AsyncIterable<Line>, piecesOf: (line: Line) => Pieces) => Promise<void>;
 
@@ -206,7 +211,7 @@ function bodyOf(model: string, request: InferenceRequest): Body {
     stream: true,
     truncate: false,
     shift: false,
-    ...(request.format === undefined ? {} : { format: request.format }),
+    ...(request.format === undefined ? {} : { format: typeof request.format === 'string' ? request.format : steeringSchema(request.format) }),
     ...(request.think === undefined ? {} : { think: request.think }),
     options: {
       ...sampling,
@@ -231,7 +236,7 @@ async function fits<Result>(
     return await infer();
   } catch (error) {
     if (!(error instanceof StepFailure) || error.code !== failureCodes.limitExceeded || !/context length/.test(error.message)) throw error;
-    const text = `the prompt of ${characters} characters does not fit the context of ${model.numCtx} tokens of model ${model.name}; shorten it or ask for a larger num_ctx`;
+    const text = `the prompt of ${characters} characters does not fit the context of model ${model.name}: num_ctx is ${model.numCtx} tokens, or less where the model was made for less`;
     throw new StepFailure(failureCodes.limitExceeded, text, {
       retryable: false,
       details: { limit: 'num_ctx', model: model.name, num_ctx: model.numCtx, prompt_characters: characters },

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { ChatRequest, EmbedRequest, GenerateRequest, ModelBackend } from '../../activities/backends/backend.js';
 import { failureCodes, StepFailure } from '../../contract/failure.js';
+import type { JsonObject } from '../../contract/json.js';
 import { sameModel } from '../../contract/model-name.js';
 import type { ModelNeed } from '../../contract/queues.js';
 import { eventually } from '../support/servers.js';
@@ -37,6 +38,9 @@ export interface BackendUnderTest {
 
 const numCtx = 2048;
 const leaseMs = 600_000;
+
+const fields = (count: number): JsonObject => Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${index}`, { type: 'boolean' }]));
+const nested = (depth: number, name: string): JsonObject => ({ [name]: depth === 0 ? { type: 'string' } : { properties: nested(depth - 1, name) } });
 
 /**
  * The one definition of a model backend; each backend's test is a call to it.
@@ -262,6 +266,29 @@ export function describeModelBackend(name: string, make: () => Promise<BackendUn
       const format = { type: 'object', properties: { ok: { type: 'boolean' } }, required: ['ok'], additionalProperties: false };
       const { text } = await chat({ format, options: { seed: 3, temperature: 0.5, num_predict: 500 } });
       expect(JSON.parse(text)).toEqual({ ok: expect.any(Boolean) });
+    });
+
+    test.each<[string, JsonObject]>([
+      ['a pattern that is not anchored', { type: 'string', pattern: 'a' }],
+      ['a pattern with digits', { type: 'string', pattern: '^\\d+$' }],
+      ['a pattern with a group that captures nothing', { type: 'string', pattern: '^(?:a|b)$' }],
+      ['a pattern that looks ahead', { type: 'string', pattern: '(?=a)a' }],
+      ['an empty pattern', { type: 'string', pattern: '' }],
+      ['a very long text', { type: 'string', maxLength: 1_000_000 }],
+      ['very many items', { type: 'array', items: { type: 'string', maxLength: 1000 }, maxItems: 1_000_000 }],
+      ['300 optional fields', { properties: fields(300) }],
+      ['2,000 optional fields', { properties: fields(2_000) }],
+      ['1,000 required fields', { properties: fields(1_000), required: Object.keys(fields(1_000)) }],
+      ['long names, deep down', { properties: nested(20, 'x'.repeat(500)) }],
+      ['references in a circle', { $ref: '#' }],
+      ['what a thing is not', { not: { type: 'string' } }],
+      ['booleans for schemas', { type: 'object', properties: { any: true, none: false } }],
+      ['conditions', { if: { type: 'string' }, then: { minLength: 2 }, else: { minimum: 3 } }],
+      ['bounds that are no whole numbers', { type: 'integer', minimum: 0.5, maximum: 1e300 }],
+    ])('a schema with %s does no harm to the server, and the answer is JSON [bad-45]', async (_, format) => {
+      const result = await ask({ format, options: { seed: 3, temperature: 0.5, num_predict: 60 } });
+      if (result.finish === 'stop') expect(() => JSON.parse(result.text)).not.toThrow();
+      expect((await ask()).outputTokens).toBe(8);
     });
 
     test('each text has a vector of unit length, in order, equal for equal texts', async () => {

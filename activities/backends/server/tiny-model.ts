@@ -18,6 +18,8 @@ export interface TinyModelShape {
   readonly contextLength: number;
   /** true: with temperature 0 it never ends an answer by itself */
   readonly endless: boolean;
+  /** true: the model says that it gives vectors and no text; absent: it gives both */
+  readonly embedsOnly?: boolean;
   /** equal seeds give equal bytes */
   readonly seed: number;
 }
@@ -176,6 +178,8 @@ function headerOf(shape: TinyModelShape, tensors: readonly Tensor[]): Buffer {
     float('llama.attention.layer_norm_rms_epsilon', 1e-5),
     number('llama.rope.dimension_count', headWidth),
     number('llama.vocab_size', tinyVocabulary),
+    // the mean of the vectors of all tokens
+    ...(shape.embedsOnly ? [number('llama.pooling_type', 1)] : []),
     text('tokenizer.ggml.model', 'llama'),
     array('tokenizer.ggml.tokens', valueType.string, vocabulary.map(string)),
     array(
