@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { failureCodes, StepFailure } from '../../contract/failure.js';
 import { defineStep } from './define-step.js';
+import { inertInline, inertMarkdown } from './inert-markdown.js';
 
 const MINUTE_MS = 60_000;
 const formats = ['json', 'markdown', 'text', 'csv'] as const;
@@ -9,10 +10,10 @@ export const formatOutput = defineStep({
   type: 'format_output',
   summary: 'Turn a result into JSON, Markdown, plain text or CSV.',
   input: z.strictObject({
-    format: z.enum(formats),
+    format: z.enum(formats).describe('What to make of the data'),
     data: z.json().optional().describe('What to format; the result of the step before when left out'),
   }),
-  output: z.object({ text: z.string(), format: z.enum(formats) }),
+  output: z.object({ text: z.string().describe('The formatted text'), format: z.enum(formats).describe('Its format') }),
   policy: { pool: 'general', startToCloseMs: MINUTE_MS, attempts: 3 },
   example: '- { type: format_output, format: markdown, data: { title: Report, items: [1, 2] } }',
   async run({ format, data }, { previous, limits }) {
@@ -30,7 +31,10 @@ export const formatOutput = defineStep({
   },
 });
 
-/** Writes plain JSON data in a format. The text is data for whoever shows it: nothing in it is made safe for HTML. */
+/**
+ * Writes plain JSON data in a format. Cells of CSV are no formulas, and Markdown loads nothing and runs nothing; JSON and plain text are data for
+ * whoever shows them.
+ */
 export function formatAs(format: (typeof formats)[number], value: unknown): string {
   switch (format) {
     case 'json':
@@ -53,6 +57,8 @@ function essence(value: unknown): unknown {
 
 function markdown(value: unknown, depth: number): string {
   if (Array.isArray(value) && value.length > 0 && value.every(isFlatRow)) return markdownTable(value);
+  // A result that is one text is Markdown already. Whose text it is nobody knows here: it is made inert.
+  if (typeof value === 'string') return depth === 0 ? inertMarkdown(value) : inertInline(value);
   return entries(value, depth, (key) => `**${escapeMarkdown(key)}**`, '- ', markdown);
 }
 
