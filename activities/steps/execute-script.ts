@@ -31,13 +31,12 @@ export const executeScript = defineStep({
       .describe('Program that runs the script; otherwise its first line when it is executable, otherwise by extension: .sh, .py, .js'),
   }),
   output: z.object({
-    exit_code: z.int(),
-    stdout: z.string(),
-    stderr: z.string(),
-    /** whether parts of stdout or stderr were left out */
-    truncated: z.boolean(),
-    duration_seconds: z.number(),
-    sandbox: z.enum(['bwrap', 'uid', 'none']),
+    exit_code: z.int().describe('0; another code fails the step'),
+    stdout: z.string().describe('What the script printed: beginning and end when it is longer than the limit of output'),
+    stderr: z.string().describe('What it printed as errors, bounded in the same way'),
+    truncated: z.boolean().describe('Whether parts of stdout or stderr were left out'),
+    duration_seconds: z.number().describe('How long it ran'),
+    sandbox: z.enum(['bwrap', 'uid', 'none']).describe('What kept it apart from the machine'),
   }),
   // A script that failed is tried again only when its author asks for attempts: it may have done half of its work.
   policy: { pool: 'general', startToCloseMs: 10 * MINUTE_MS, attempts: 1, nonRetryable: ['script_refused', 'sandbox_unavailable'] },

@@ -16,7 +16,11 @@ export const gitClone = defineStep({
     ref: z.string().min(1).max(255).optional().describe('Branch, tag or full commit id; the default branch when left out'),
     depth: z.int().min(1).max(100_000).default(1).describe('Commits of history'),
   }),
-  output: z.object({ commit: z.string(), path: z.string(), size_bytes: z.int() }),
+  output: z.object({
+    commit: z.string().describe('Full id of the commit that was fetched'),
+    path: z.string().describe('Directory of the checkout in the workspace of the task'),
+    size_bytes: z.int().describe('Size of the checkout with its history'),
+  }),
   policy: { pool: 'general', startToCloseMs: 10 * MINUTE_MS, attempts: 3, nonRetryable: ['git_url_refused', 'git_ref_not_found'] },
   example: '- { type: git_clone, repo: "https://github.com/octocat/Hello-World.git", ref: master }',
   async run({ repo, ref, depth }, { git, workspace, limits, signal, progress }) {

@@ -15,15 +15,16 @@ export const readFiles = defineStep({
       .describe('Paths below an allowed directory, relative or absolute, or patterns with *, ? and **'),
   }),
   output: z.object({
-    files: z.array(
-      z.object({
-        path: z.string(),
-        content: z.string(),
-        size_bytes: z.int(),
-        /** `base64`: the file is not a text in UTF-8 */
-        encoding: z.enum(['utf-8', 'base64']),
-      }),
-    ),
+    files: z
+      .array(
+        z.object({
+          path: z.string().describe('As it was named, or the match of a pattern relative to its directory'),
+          content: z.string().describe('The whole file'),
+          size_bytes: z.int().describe('Size of the file'),
+          encoding: z.enum(['utf-8', 'base64']).describe('`base64`: the file is not a text in UTF-8'),
+        }),
+      )
+      .describe('Each file once, in the order of naming'),
   }),
   policy: { pool: 'general', startToCloseMs: 5 * MINUTE_MS, attempts: 3 },
   example: '- { type: read_files, files: ["notes.txt", "reports/**/*.md"] }',

@@ -21,7 +21,11 @@ export const storeResult = defineStep({
       .refine(isInside, 'a relative path without "..", whose names have at most 255 bytes')
       .describe("Where, below the task's own results directory; .json stores the whole result, another ending its text"),
   }),
-  output: z.object({ path: z.string(), size_bytes: z.int(), sha256: z.string() }),
+  output: z.object({
+    path: z.string().describe("Where the file is below the directory of results: the task's id, then the path"),
+    size_bytes: z.int().describe('Size of the file'),
+    sha256: z.string().describe('SHA-256 of its content, in hexadecimal'),
+  }),
   policy: { pool: 'general', startToCloseMs: 5 * MINUTE_MS, attempts: 3 },
   example: '- { type: store_result, path: reports/summary.json }',
   async run({ path }, { previous, resultsRoot, taskId, signal, stillMine }) {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
+import type { z } from 'zod';
 import { stepByType, steps } from '../../../activities/steps/index.js';
 
 test.each(steps.map((step) => [step.type, step] as const))('the example of %s is a valid step', (type, step) => {
@@ -32,3 +33,14 @@ test.each([
 test.each(['../x', '/x', 'a/../../x', 'a\0b', '', '.', 'x/', `${'n'.repeat(256)}`, 'a/..'])('store_result refuses the path %j [TPL-10]', (path) => {
   expect(stepByType('store_result')?.input.safeParse({ path }).success).toBe(false);
 });
+
+test.each(steps.map((step) => [step.type, step] as const))('every field of %s says what it is, for the docs and forms made from it', (_, step) => {
+  const undescribed = (schema: z.ZodObject) => Object.entries(schema.shape).flatMap(([name, field]) => (describedAs(field) ? [] : [name]));
+  expect({ input: undescribed(step.input), output: undescribed(step.output) }).toEqual({ input: [], output: [] });
+});
+
+/** The description of a field, which may stand inside what makes it optional. */
+function describedAs(field: unknown): string | undefined {
+  const type = field as z.ZodType & { def: { innerType?: unknown } };
+  return type.description ?? (type.def.innerType === undefined ? undefined : describedAs(type.def.innerType));
+}

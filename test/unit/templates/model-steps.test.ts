@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { steps } from '../../../activities/steps/index.js';
 import type { JsonObject } from '../../../contract/json.js';
@@ -72,4 +74,11 @@ describe('a chat, images and embeddings', () => {
     const text = `name: t\nsteps:\n  - { type: ollama_chat, model: m, messages: [{ role: user, content: x }] }\n  - { type: format_output, format: text, data: "{{ previous.answer }}" }\n`;
     expect(messages(text, steps)[0]).toContain('it has text, model, prompt_tokens, output_tokens, finish, thinking, json, repairs, message');
   });
+});
+
+const page = readFileSync(fileURLToPath(new URL('../../../docs/output.md', import.meta.url)), 'utf8');
+test.each([...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, example]) => [example ?? '']))('the example of docs/output.md is valid:\n%s', (example) => {
+  const parameters = ['topic', 'question'].map((name) => `  - { name: ${name}, type: string, required: true }\n`).join('');
+  const text = example.startsWith('name:') ? example : `name: example\nparameters:\n${parameters}steps:\n${example.replace(/^/gm, '  ')}\n`;
+  expect(messages(text, steps)).toEqual([]);
 });
