@@ -53,7 +53,7 @@ const rules: readonly Rule[] = [
   { text: /does not support embedding/i, code: failureCodes.modelLacksEmbedding, retryable: false },
   { text: /missing data required for image input|does not support (image|vision)/i, code: failureCodes.modelLacksVision, retryable: false },
   {
-    text: /unable to tokenize mtmd|image: unknown format|(decode|process|invalid|unsupported) image|only supports one image/i,
+    text: /unable to tokenize mtmd|image: unknown format|(decode|process|invalid|unsupported) image|only supports one image|invalid image index/i,
     code: failureCodes.invalidInput,
     retryable: false,
   },
@@ -80,6 +80,7 @@ const rules: readonly Rule[] = [
 
 /** Sentences for texts that say nothing to a reader. */
 const plainWords: readonly (readonly [RegExp, string])[] = [
+  [/invalid image index/i, 'the text names an image that was not given: Ollama takes a mark such as [img-7] in it for one'],
   [/did not receive done/i, 'the answer ended before it was complete; Ollama does this when a model repeats one token over and over'],
 ];
 

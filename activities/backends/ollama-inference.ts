@@ -32,7 +32,7 @@ export function createOllamaInference({ address, deadlines, requestMs, allowed }
       const model = allowed(request.model.name);
       // An empty prompt would load the model and answer nothing.
       if (request.prompt === '') throw invalid('a prompt may not be empty');
-      if (request.images?.length) await requireVision(model, request.signal);
+      if (request.images?.length) await requireVision(model, request.images, request.signal);
       return stream('generate', model, request, request.prompt.length + (request.system?.length ?? 0), async (client, body, onLine) => {
         const lines = await client.generate({
           ...body,
@@ -49,7 +49,8 @@ export function createOllamaInference({ address, deadlines, requestMs, allowed }
       const model = allowed(request.model.name);
       // No message would load the model and answer nothing.
       if (request.messages.every(({ content }) => content === '')) throw invalid('a conversation may not be empty');
-      if (request.messages.some(({ images }) => images?.length)) await requireVision(model, request.signal);
+      const images = request.messages.flatMap((message) => message.images ?? []);
+      if (images.length > 0) await requireVision(model, images, request.signal);
       const characters = request.messages.reduce((sum, { content }) => sum + content.length, 0);
       return stream('chat', model, request, characters, async (client, body, onLine) => {
         const lines = await client.chat({ ...body, messages: request.messages.map(messageOf) });
@@ -88,6 +89,11 @@ export function createOllamaInference({ address, deadlines, requestMs, allowed }
   };
 
   async function capabilities(model: string, signal: AbortSignal): Promise<ReadonlySet<ModelCapability>> {
+    const named: readonly string[] = (await show(model, signal)).capabilities ?? [];
+    return new Set(modelCapabilities.filter((capability) => named.includes(capability)));
+  }
+
+  function show(model: string, signal: AbortSignal) {
     const call = {
       kind: 'list' as const,
       model,
@@ -96,14 +102,18 @@ export function createOllamaInference({ address, deadlines, requestMs, allowed }
       deadlines: { firstMs: requestMs, idleMs: requestMs, totalMs: requestMs },
       timeoutCode: failureCodes.backendUnavailable,
     };
-    const shown = await callOllama(call, (client) => client.show({ model }));
-    const named: readonly string[] = shown.capabilities ?? [];
-    return new Set(modelCapabilities.filter((capability) => named.includes(capability)));
+    return callOllama(call, (client) => client.show({ model }));
   }
 
   /** A model that cannot see is sent the marks of its images as text, and says nothing about it. */
-  async function requireVision(model: string, signal: AbortSignal): Promise<void> {
-    if ((await capabilities(model, signal)).has('vision')) return;
+  async function requireVision(model: string, images: readonly Uint8Array[], signal: AbortSignal): Promise<void> {
+    const { capabilities: able, projector_info: projector } = (await show(model, signal)) as { capabilities?: readonly string[]; projector_info?: object };
+    if (able?.includes('vision')) {
+      // The library behind models with a projector reads PNG and JPEG, and its process ends over a WebP.
+      const webp = images.some((bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, 4).toString('latin1') === 'RIFF');
+      if (projector === undefined || !webp) return;
+      throw new StepFailure(failureCodes.invalidInput, `model ${model} takes PNG and JPEG images, no WebP`, { retryable: false, details: { model } });
+    }
     throw new StepFailure(failureCodes.modelLacksVision, `model ${model} cannot see: it takes no images`, { retryable: false, details: { model } });
   }
 

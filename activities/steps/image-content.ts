@@ -1,3 +1,5 @@
+import { isWholePng } from './check-png.js';
+
 /** What the first bytes of an image say about it. */
 export interface ImageHeader {
   readonly kind: 'PNG' | 'JPEG' | 'WebP';
@@ -13,6 +15,39 @@ export function imageHeader(bytes: Buffer): ImageHeader | undefined {
     if (error instanceof RangeError) return undefined; // it ends before its size is told
     throw error;
   }
+}
+
+/**
+ * Whether the whole image is there, as far as that can be told without decoding it. One that a model server cannot decode may end
+ * the process that holds the model (seen with Ollama 0.24 and a model with a projector).
+ */
+export async function isWhole(bytes: Buffer, { kind, width, height }: ImageHeader): Promise<boolean> {
+  if (width === 0 || height === 0) return false;
+  switch (kind) {
+    case 'PNG':
+      return isWholePng(bytes);
+    case 'JPEG':
+      return isWholeJpeg(bytes);
+    case 'WebP':
+      return bytes.readUInt32LE(4) + 8 <= bytes.length;
+  }
+}
+
+/** Baseline or progressive, 8 bits, 1 or 3 channels, with the beginning of its pixels and its end. */
+function isWholeJpeg(bytes: Buffer): boolean {
+  let frames = 0;
+  for (let at = 2; at + 4 <= bytes.length && bytes[at] === 0xff; ) {
+    const marker = bytes[at + 1] ?? 0;
+    if (marker === 0xff) at += 1;
+    else if (marker === 0xda) return frames === 1 && bytes.lastIndexOf(Buffer.from([0xff, 0xd9])) > at;
+    else {
+      const frame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+      if (frame && (marker > 0xc2 || bytes[at + 4] !== 8 || ![1, 3].includes(bytes[at + 9] ?? 0))) return false;
+      if (frame) frames += 1;
+      at += 2 + bytes.readUInt16BE(at + 2);
+    }
+  }
+  return false;
 }
 
 function png(bytes: Buffer): ImageHeader | undefined {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { failureCodes, StepFailure } from '../../contract/failure.js';
 import { exceeded, findFiles, readWanted } from '../allowed-files.js';
 import type { StepContext } from './define-step.js';
-import { imageHeader } from './image-content.js';
+import { imageHeader, isWhole } from './image-content.js';
 
 /** More are refused when the task is submitted; `limits.images_max` says what this installation allows. */
 const imagesMax = 100;
@@ -31,28 +31,28 @@ export type Images = z.output<typeof Images>;
  */
 export async function loadImages(images: Images, { fileRoots, workspace, limits, signal }: StepContext, before = 0): Promise<Buffer[]> {
   const loaded: Buffer[] = [];
-  const add = (path: string, bytes: Buffer): void => {
+  const add = async (path: string, bytes: Buffer): Promise<void> => {
     if (before + loaded.length >= limits.imagesMax) throw exceeded('images_max', `more than ${limits.imagesMax} images are given`);
     if (bytes.length > limits.imageBytes)
       throw exceeded('image_bytes', `the image ${shown(path)} has ${bytes.length} bytes, at most ${limits.imageBytes} are allowed`);
-    loaded.push(checked(path, bytes));
+    loaded.push(await checked(path, bytes));
   };
   for (const image of Array.isArray(images) ? images : images.files) {
     signal.throwIfAborted();
     if (typeof image !== 'string') {
       // A file that is text cannot be an image; its bytes are told so by its content.
-      add(image.path, Buffer.from(image.content, image.encoding === 'base64' ? 'base64' : 'utf8'));
+      await add(image.path, Buffer.from(image.content, image.encoding === 'base64' ? 'base64' : 'utf8'));
       continue;
     }
     for (const file of await findFiles([image], [...fileRoots, workspace], limits.imagesMax)) {
       signal.throwIfAborted();
-      add(file.path, await readWanted(file, { name: 'image_bytes', bytesMax: limits.imageBytes }));
+      await add(file.path, await readWanted(file, { name: 'image_bytes', bytesMax: limits.imageBytes }));
     }
   }
   return loaded;
 }
 
-function checked(path: string, bytes: Buffer): Buffer {
+async function checked(path: string, bytes: Buffer): Promise<Buffer> {
   const header = imageHeader(bytes);
   if (header === undefined) {
     throw new StepFailure(failureCodes.invalidInput, `${shown(path)} is no PNG, JPEG or WebP image`, {
@@ -63,6 +63,12 @@ function checked(path: string, bytes: Buffer): Buffer {
   const { kind, width, height } = header;
   if (width * height > imagePixelsMax)
     throw exceeded('image_pixels', `the ${kind} image ${shown(path)} has ${width} x ${height} pixels, at most ${imagePixelsMax} are allowed`);
+  if (!(await isWhole(bytes, header))) {
+    throw new StepFailure(failureCodes.invalidInput, `the ${kind} image ${shown(path)} is cut off, damaged or of a rare kind`, {
+      retryable: false,
+      details: { file: path.slice(0, 500) },
+    });
+  }
   return bytes;
 }
 

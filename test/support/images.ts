@@ -11,6 +11,22 @@ export function pngOf(width: number, height: number): Buffer {
   return Buffer.concat([Buffer.from('89504e470d0a1a0a', 'hex'), chunk('IHDR', header), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
 }
 
+/** A grey JPEG of 8 x 8 pixels, complete. */
+export function greyJpeg(): Buffer {
+  const segment = (marker: number, ...bytes: number[]) => [0xff, marker, 0, bytes.length + 2, ...bytes];
+  // One code for "no change" of the mean, one for "nothing more" in a block.
+  const codes = (table: number) => segment(0xc4, table, 1, ...Array.from({ length: 15 }, () => 0), 0);
+  return Buffer.from([
+    ...[0xff, 0xd8],
+    ...segment(0xdb, 0, ...Array.from({ length: 64 }, () => 1)),
+    ...segment(0xc0, 8, 0, 8, 0, 8, 1, 1, 0x11, 0),
+    ...codes(0x00),
+    ...codes(0x10),
+    ...segment(0xda, 1, 1, 0, 0, 63, 0),
+    ...[0x3f, 0xff, 0xd9],
+  ]);
+}
+
 /** The first bytes of a PNG that says it is this large, which no decoder has to see. */
 export function pngHeader(width: number, height: number): Buffer {
   const png = pngOf(1, 1);

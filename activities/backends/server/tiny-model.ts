@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { Ollama } from 'ollama';
 import { fetch } from 'undici';
+import { array, bytesOf, float, floatBytes, ggufHeader, number, paddingAfter, string, type Tensor, text, uint32, valueType } from './gguf.js';
 import { parseOllamaAddress } from './ollama-address.js';
 
 /**
@@ -36,26 +37,13 @@ const vocabulary = [...control, ...Array.from({ length: 256 }, (_, byte) => `<0x
 export const tinyVocabulary = vocabulary.length;
 
 const headWidth = 16;
-const alignment = 32;
-
-/** GGUF's numbers for types of values, of tensors, and of tokens. */
-const valueType = { uint32: 4, int32: 5, float32: 6, string: 8, array: 9 } as const;
-const tensorType = { f32: 0, f16: 1 } as const;
+/** GGUF's numbers for types of tokens. */
 const tokenType = { normal: 1, unknown: 2, control: 3, byte: 6 } as const;
-
-interface Tensor {
-  readonly name: string;
-  readonly dimensions: readonly number[];
-  readonly type: keyof typeof tensorType;
-}
 
 /** The model file in pieces of at most 1 MiB, so that a large one never has to be in memory. */
 export function* tinyModelChunks(shape: TinyModelShape): Generator<Buffer> {
   const tensors = tensorsOf(shape);
-  let header = headerOf(shape, tensors);
-  const padding = Buffer.alloc((alignment - (header.length % alignment)) % alignment);
-  header = Buffer.concat([header, padding]);
-  yield header;
+  yield headerOf(shape, tensors);
   const random = randomNumbers(shape.seed);
   const weights = randomHalves(random);
   for (const tensor of tensors) {
@@ -71,8 +59,7 @@ export function* tinyModelChunks(shape: TinyModelShape): Generator<Buffer> {
       if (shape.endless) yield* rest;
       else yield* withEnd(tensor.name, shape.width, rest);
     }
-    const rest = bytes % alignment;
-    if (rest > 0) yield Buffer.alloc(alignment - rest);
+    yield paddingAfter(bytes);
   }
 }
 
@@ -156,10 +143,6 @@ function tensorsOf({ width, blocks, feedForward }: TinyModelShape): Tensor[] {
   ];
 }
 
-function bytesOf(tensor: Tensor): number {
-  return tensor.dimensions.reduce((product, size) => product * size, tensor.type === 'f32' ? 4 : 2);
-}
-
 function headerOf(shape: TinyModelShape, tensors: readonly Tensor[]): Buffer {
   const heads = shape.width / headWidth;
   const types = vocabulary.map((_, index) =>
@@ -192,58 +175,7 @@ function headerOf(shape: TinyModelShape, tensors: readonly Tensor[]): Buffer {
     number('tokenizer.ggml.eos_token_id', 2),
     number('tokenizer.ggml.unknown_token_id', 0),
   ];
-  let offset = 0;
-  const infos = tensors.map((tensor) => {
-    const info = Buffer.concat([
-      string(tensor.name),
-      uint32(tensor.dimensions.length),
-      ...tensor.dimensions.map(uint64),
-      uint32(tensorType[tensor.type]),
-      uint64(offset),
-    ]);
-    offset += Math.ceil(bytesOf(tensor) / alignment) * alignment;
-    return info;
-  });
-  return Buffer.concat([Buffer.from('GGUF'), uint32(3), uint64(tensors.length), uint64(metadata.length), ...metadata, ...infos]);
-}
-
-function uint32(value: number): Buffer {
-  const buffer = Buffer.alloc(4);
-  buffer.writeUInt32LE(value);
-  return buffer;
-}
-
-function uint64(value: number): Buffer {
-  const buffer = Buffer.alloc(8);
-  buffer.writeBigUInt64LE(BigInt(value));
-  return buffer;
-}
-
-function floatBytes(value: number): Buffer {
-  const buffer = Buffer.alloc(4);
-  buffer.writeFloatLE(value);
-  return buffer;
-}
-
-function string(value: string): Buffer {
-  const bytes = Buffer.from(value);
-  return Buffer.concat([uint64(bytes.length), bytes]);
-}
-
-function text(key: string, value: string): Buffer {
-  return Buffer.concat([string(key), uint32(valueType.string), string(value)]);
-}
-
-function number(key: string, value: number): Buffer {
-  return Buffer.concat([string(key), uint32(valueType.uint32), uint32(value)]);
-}
-
-function float(key: string, value: number): Buffer {
-  return Buffer.concat([string(key), uint32(valueType.float32), floatBytes(value)]);
-}
-
-function array(key: string, type: number, values: readonly Buffer[]): Buffer {
-  return Buffer.concat([string(key), uint32(valueType.array), uint32(type), uint64(values.length), ...values]);
+  return ggufHeader(metadata, tensors);
 }
 
 /** Mulberry32: numbers from 0 to 2^32 - 1, the same for the same seed on every machine. */

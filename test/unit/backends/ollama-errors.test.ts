@@ -35,6 +35,7 @@ describe('every error of Ollama has a name, and says whether to try again [MODEL
     ['chat', 400, 'model is required', 'model_not_found', false],
     ['generate', 500, 'this model is missing data required for image input', 'model_lacks_vision', false],
     ['generate', 500, 'unable to tokenize mtmd embedding from image', 'invalid_step_input', false],
+    ['generate', 500, 'Failed to create new sequence: failed to process inputs: invalid image index: 7', 'invalid_step_input', false],
     ['generate', 200, 'invalid JSON schema in format', 'invalid_step_input', false],
     ['embed', 501, 'this model does not support embeddings', 'model_lacks_embedding', false],
     ['embed', 400, 'the input length exceeds the context length', 'limit_exceeded', false],

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ChatMessage, ModelBackend } from '../../../activities/backends/backend.js';
-import { imageHeader } from '../../../activities/steps/image-content.js';
+import { imageHeader, isWhole } from '../../../activities/steps/image-content.js';
 import { loadImages } from '../../../activities/steps/images.js';
 import { ollamaChat } from '../../../activities/steps/ollama-chat.js';
 import { ollamaGenerate } from '../../../activities/steps/ollama-generate.js';
-import { jpegHeader, pngHeader, pngOf, webpHeader } from '../../support/images.js';
+import { greyJpeg, jpegHeader, pngHeader, pngOf, webpHeader } from '../../support/images.js';
 import { createMemoryBackend } from '../../support/memory-backend.js';
 import { modelStepContext } from '../../support/model-step-context.js';
 
@@ -30,6 +30,7 @@ beforeAll(async () => {
   await writeFile(join(files, 'bomb.png'), pngHeader(60_000, 60_000));
   await writeFile(join(files, 'text.png'), 'GIF is written here, and nothing is drawn');
   await writeFile(join(files, 'moving.gif'), Buffer.from('GIF89a\x01\x00\x01\x00\x00', 'latin1'));
+  await writeFile(join(files, 'cut.png'), png.subarray(0, 50));
   await writeFile(join(home, 'secret.png'), png);
   await symlink(join(home, 'secret.png'), join(files, 'link.png'));
 });
@@ -58,12 +59,31 @@ describe('an image is known by its content', () => {
     expect(imageHeader(bytes)).toBeUndefined();
   });
 
-  test('any bytes are read without an error', () => {
-    const starts = [Buffer.alloc(0), png.subarray(0, 16), Buffer.from([0xff, 0xd8, 0xff]), webpHeader(1, 1).subarray(0, 12)];
-    fc.assert(
-      fc.property(fc.constantFrom(...starts), fc.uint8Array({ maxLength: 64 }), (start, rest) => {
-        const header = imageHeader(Buffer.concat([start, rest]));
-        expect(header === undefined || header.width >= 0).toBe(true);
+  test.each([
+    ['a PNG', png, true],
+    ['a PNG of other proportions', pngOf(100, 3), true],
+    ['a JPEG', greyJpeg(), true],
+    ['a PNG without its end', png.subarray(0, -12), false],
+    ['a PNG without its pixels', Buffer.concat([png.subarray(0, 33), png.subarray(-12)]), false],
+    ['a PNG with other pixels than its size says', pngHeader(2, 2), false],
+    ['a PNG of no size', pngHeader(0, 4), false],
+    ['a JPEG without its end', greyJpeg().subarray(0, -2), false],
+    ['a JPEG without its pixels', greyJpeg().subarray(0, 90), false],
+    ['a JPEG of a kind that few can read', Buffer.from(greyJpeg().toString('hex').replace('ffc0', 'ffc9'), 'hex'), false],
+    ['a WebP that is cut off', Buffer.concat([webpHeader(4, 4).subarray(0, 4), Buffer.from([0xff, 0xff, 0, 0]), webpHeader(4, 4).subarray(8)]), false],
+  ])('%s is whole: %#', async (_, bytes, whole) => {
+    const header = imageHeader(bytes);
+    expect(header).toBeDefined();
+    expect(header && (await isWhole(bytes, header))).toBe(whole);
+  });
+
+  test('any bytes are read without an error', async () => {
+    const starts = [Buffer.alloc(0), png.subarray(0, 16), greyJpeg().subarray(0, 90), webpHeader(1, 1).subarray(0, 12)];
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...starts), fc.uint8Array({ maxLength: 64 }), async (start, rest) => {
+        const bytes = Buffer.concat([start, rest]);
+        const header = imageHeader(bytes);
+        if (header !== undefined && header.width * header.height < 1e6) expect(typeof (await isWhole(bytes, header))).toBe('boolean');
       }),
     );
   });
@@ -89,6 +109,7 @@ describe('images of a step', () => {
     ['no file', ['absent.png'], 'file_not_found'],
     ['a text that is called an image', ['text.png'], 'invalid_step_input'],
     ['a GIF', ['moving.gif'], 'invalid_step_input'],
+    ['an image that is cut off', ['cut.png'], 'invalid_step_input'],
     ['too many bytes', ['large.png'], 'limit_exceeded'],
     ['too many pixels for its bytes', ['bomb.png'], 'limit_exceeded'],
     ['too many images', ['one.png', 'two.png', 'made.png', 'one.png'], 'limit_exceeded'],
