@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { RetrySettings } from './contract/schemas/template.js';
 
 /** Every fault of the configuration; each line names its path and never its value. */
 export class ConfigFault extends Error {
@@ -125,8 +126,14 @@ const schema = z.strictObject({
       queue_config: section({
         // a further task is refused
         max_queue_size: int(1, 1_000_000).default(10_000),
+        // the levels of the API are its contract
+        priority_levels: int(10, 10).default(10),
+        // one attempt's running time, of a step for which nobody names another
+        timeout_seconds: int(1, 31_536_000).default(3_600),
       }),
     }),
+    // how often steps are attempted where neither step, task nor template says otherwise
+    retry: z.preprocess((value) => value ?? {}, RetrySettings),
   }),
   host: section({
     id: z
@@ -277,7 +284,12 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
       streamsPerKey: file.events.streams_per_key,
       toldCharsMax: file.events.output_per_try,
     },
-    queue: { /** tasks that may be queued */ tasksMax: file.orchestration.scheduling.queue_config.max_queue_size },
+    queue: {
+      /** tasks that may be queued */
+      tasksMax: file.orchestration.scheduling.queue_config.max_queue_size,
+    },
+    /** how often and how long steps are attempted */
+    attempts: { retry: file.orchestration.retry, timeoutSeconds: file.orchestration.scheduling.queue_config.timeout_seconds },
     engine: { slots: file.concurrency.max_workers },
     host: { id: file.host.id },
     isolation: { sandbox: file.isolation.sandbox, minimum: file.isolation.minimum },

@@ -37,6 +37,7 @@ export function openApiDocument(apiKeyHeader: string): object {
     tags: [
       { name: 'tasks', description: 'Create, watch and steer tasks' },
       { name: 'events', description: 'What happens, as it happens' },
+      { name: 'reports', description: 'Tasks as files' },
       { name: 'models', description: 'What the model servers have' },
       { name: 'health', description: 'How the service is' },
       { name: 'system', description: 'What administrators keep and restore' },

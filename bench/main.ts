@@ -4,10 +4,17 @@ import { installRuntime } from '../temporal/runtime.js';
 import { benchCore } from './core.js';
 import { benchEvents } from './events.js';
 import { benchHandover } from './handover.js';
+import { benchList } from './list.js';
 import { type Section, toMarkdown, writeSection } from './report.js';
+import { benchSubmit } from './submit.js';
 
 /** The benches by name; each starts what it needs and prints ours, the peer in the same run, and the bar. */
-const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = { core: benchCore, events: benchEvents, handover: benchHandover };
+const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = {
+  core: benchCore,
+  events: benchEvents,
+  handover: benchHandover,
+  list: benchList,
+};
 
 const usage = `npm run bench -- <${Object.keys(benches).join('|')}> [--scale 0.1] [--write]\n  --scale  a share of the full load, for a trial\n  --write  put the figures into docs/benchmarks.md`;
 const [name = '', ...flags] = process.argv.slice(2);

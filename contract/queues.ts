@@ -25,6 +25,10 @@ export type ResidencyKey = string;
 export interface ModelNeed {
   readonly name: string;
   readonly numCtx: number;
+  /** the configured short name that the step asked for */
+  readonly alias?: string;
+  /** SHA-256 that the installed model has to have, `sha256:<64 hex>` */
+  readonly digest?: string;
 }
 
 export function residencyKey(need: ModelNeed): ResidencyKey {

@@ -20,6 +20,9 @@ export interface NewTask {
   readonly request: JsonObject;
   readonly metadata: JsonObject;
   readonly agentAssigned: string | null;
+  readonly models: TaskRow['models'];
+  /** the task whose input this one repeats, and the first of the chain */
+  readonly lineage: { readonly replayedFrom: string; readonly originId: string } | null;
   /** without duplicates */
   readonly dependsOn: readonly string[];
   /** tasks that may be queued */
@@ -59,6 +62,11 @@ export interface TaskRow {
   readonly queuePosition: number | null;
   readonly userId: string;
   readonly metadata: JsonObject;
+  /** what the steps of the plan need, each once, in the order of their first use */
+  readonly models: { name: string; alias: string | null; digest: string | null }[];
+  readonly templateHash: string;
+  readonly replayedFrom: string | null;
+  readonly originId: string | null;
 }
 
 export interface TaskFilter {
@@ -97,8 +105,47 @@ export async function insertTask(
   task: NewTask,
   options: { readonly owner: string | null; readonly starter: 'creator' | 'outbox' },
 ): Promise<InsertedTask> {
+  const [made] = await answered(sql<{ made: Made }[]>`
+    select task_create(${storedJson(sql, { ...storedTask(task), queue_max: task.queueMax })}, ${task.dependsOn as string[]}::uuid[], ${options.owner}, ${task.idempotency?.key ?? null},
+      ${task.idempotency?.bodyHash ?? null}, ${options.starter === 'creator' ? startGrace : '0'}::interval) as made`);
+  if (made === undefined) throw new Error('PostgreSQL returned no row');
+  return insertedOf(task, made.made);
+}
+
+/**
+ * Stores several tasks in one transaction and one round trip, each as {@link insertTask} does; the outbox starts them. May be repeated with the same ids.
+ * @param tasks those that others wait for come first
+ * @returns an outcome for each, in their order
+ */
+export async function insertTasks(
+  sql: Sql,
+  tasks: readonly NewTask[],
+  options: { readonly owner: string | null; readonly queueMax: number },
+): Promise<InsertedTask[]> {
+  const items = tasks.map((task) => ({
+    task: storedTask(task),
+    depends_on: task.dependsOn,
+    key: task.idempotency?.key ?? null,
+    body_hash: task.idempotency?.bodyHash.toString('base64') ?? null,
+  }));
+  const [made] = await answered(sql<{ made: Made[] }[]>`select task_create_many(${storedJson(sql, items)}, ${options.owner}, ${options.queueMax}) as made`);
+  return tasks.map((task, index) => insertedOf(task, made?.made[index] as Made));
+}
+
+/** What the functions of PostgreSQL say of a task that was to be stored. */
+interface Made {
+  readonly outcome: 'created' | 'unknown_dependencies' | 'key_taken' | 'queue_full';
+  readonly ids: string[];
+  readonly createdAt: string;
+  readonly blockedBy: string[];
+  readonly blocked: boolean;
+  readonly position: number;
+  readonly queued: number;
+}
+
+function storedTask(task: NewTask): object {
   const { plan } = task;
-  const row = {
+  return {
     id: task.id,
     name: task.name,
     description: task.description,
@@ -111,18 +158,15 @@ export async function insertTask(
     request: task.request,
     metadata: task.metadata,
     agent_assigned: task.agentAssigned,
-    queue_max: task.queueMax,
+    replayed_from: task.lineage?.replayedFrom ?? null,
+    origin_id: task.lineage?.originId ?? null,
   };
-  const [made] = await answered(sql<
-    { made: { outcome: string; ids: string[]; createdAt: string; blockedBy: string[]; blocked: boolean; position: number; queued: number } }[]
-  >`
-    select task_create(${storedJson(sql, row)}, ${task.dependsOn as string[]}::uuid[], ${options.owner}, ${task.idempotency?.key ?? null}, ${task.idempotency?.bodyHash ?? null},
-      ${options.starter === 'creator' ? startGrace : '0'}::interval) as made`);
-  if (made === undefined) throw new Error('PostgreSQL returned no row');
-  const { outcome, ids, createdAt, blockedBy, blocked, position } = made.made;
+}
+
+function insertedOf(task: NewTask, { outcome, ids, createdAt, blockedBy, blocked, position, queued }: Made): InsertedTask {
   if (outcome === 'unknown_dependencies') return { outcome, ids };
   if (outcome === 'key_taken') return { outcome };
-  if (outcome === 'queue_full') return { outcome, queued: made.made.queued };
+  if (outcome === 'queue_full') return { outcome, queued };
   const statusDetail = blocked ? 'blocked' : blockedBy.length > 0 ? 'waiting_dependency' : null;
   return { outcome: 'created', row: newRow(task, { createdAt: new Date(createdAt), blockedBy, statusDetail, queuePosition: position }) };
 }
@@ -146,6 +190,10 @@ function newRow(task: NewTask, stored: Pick<TaskRow, 'createdAt' | 'blockedBy' |
     error: null,
     userId: task.userId,
     metadata: task.metadata,
+    models: task.models,
+    templateHash: task.plan.templateHash,
+    replayedFrom: task.lineage?.replayedFrom ?? null,
+    originId: task.lineage?.originId ?? null,
     ...stored,
   };
 }
@@ -154,6 +202,10 @@ function newRow(task: NewTask, stored: Pick<TaskRow, 'createdAt' | 'blockedBy' |
 const columns = (sql: Sql) => sql`
   t.id, t.status, t.priority_level as level, t.created_at as "createdAt", t.started_at as "startedAt", t.completed_at as "completedAt",
   t.template, t.parameters, t.result, t.resource_usage as "resourceUsage", t.name, t.type, t.attempt, t.error, t.user_id as "userId", t.metadata,
+  (select coalesce(jsonb_agg(m.model order by m.first), '[]') from (
+    select jsonb_build_object('name', s -> 'model' -> 'name', 'alias', s -> 'model' -> 'alias', 'digest', s -> 'model' -> 'digest') as model, min(n) as first
+    from jsonb_array_elements(coalesce(t.plan -> 'steps', '[]')) with ordinality p (s, n) where s ? 'model' group by 1) m) as models,
+  t.template_hash as "templateHash", t.replayed_from as "replayedFrom", t.origin_id as "originId",
   coalesce(d.all, '{}') as "dependsOn", coalesce(d.open, '{}') as "blockedBy",
   case
     when t.status not in ('queued', 'running') then null
@@ -195,6 +247,38 @@ export async function readTaskStatus(sql: Sql, id: string, owner: string | null)
   return row?.status ?? null;
 }
 
+/** What a replay is made of. */
+export interface ReplaySource {
+  readonly id: string;
+  readonly name: string;
+  readonly description: string | null;
+  readonly template: string;
+  readonly parameters: JsonObject;
+  /** retry, limits and resource requirements, as the API took them */
+  readonly request: JsonObject;
+  readonly metadata: JsonObject;
+  /** 0 to 100 */
+  readonly exact: number;
+  readonly agentAssigned: string | null;
+  readonly userId: string;
+  readonly originId: string | null;
+}
+
+/** The input of a task; null when there is none, or it is not the owner's. Reads. */
+export async function readReplaySource(sql: Sql, id: string, owner: string | null): Promise<ReplaySource | null> {
+  const [row] = await answered(sql<ReplaySource[]>`
+    select id, name, description, template, parameters, request, metadata, priority as exact, agent_assigned as "agentAssigned", user_id as "userId", origin_id as "originId"
+    from tasks where id = ${id} and (${owner}::text is null or user_id = ${owner})`);
+  return row ?? null;
+}
+
+/** Those of the ids that are no tasks of the owner's. Reads. */
+export async function unknownTasks(sql: Sql, ids: readonly string[], owner: string | null): Promise<string[]> {
+  const rows = await answered(sql<{ id: string }[]>`
+    select a.id::text from unnest(${ids as string[]}::uuid[]) a (id) where not exists (select 1 from tasks t where t.id = a.id and (${owner}::text is null or t.user_id = ${owner}))`);
+  return rows.map(({ id }) => id);
+}
+
 /** Bytes of parameters, results and metadata from which on a page ends, however few tasks it has: 500 of the largest would be 2 GB. */
 const pageBytesMax = 8 * 1024 ** 2;
 
@@ -204,33 +288,29 @@ export async function listTasks(
   filter: TaskFilter,
   page: { readonly after: TaskPosition | null; readonly limit: number },
 ): Promise<{ rows: TaskRow[]; total: number; end: TaskPosition | null }> {
-  const matches = sql`
-    (${filter.owner}::text is null or t.user_id = ${filter.owner})
-    ${filter.statuses.length > 0 ? sql`and (false ${anyStatus(sql, filter.statuses)})` : sql``}
-    ${filter.templates.length > 0 ? sql`and t.template = any(${filter.templates as string[]})` : sql``}
-    ${filter.levels.length > 0 ? sql`and t.priority_level = any(${filter.levels as number[]})` : sql``}
-    ${filter.types.length > 0 ? sql`and t.type = any(${filter.types as string[]})` : sql``}
-    ${filter.userIds.length > 0 ? sql`and t.user_id = any(${filter.userIds as string[]})` : sql``}
-    ${filter.createdAfter !== null ? sql`and t.created_at > ${filter.createdAfter}` : sql``}
-    ${filter.createdBefore !== null ? sql`and t.created_at < ${filter.createdBefore}` : sql``}`;
+  const matches = matching(sql, filter);
   // One row more than asked for tells whether there is a next page.
+  const counting = answered(sql<{ total: number }[]>`select count(*)::integer as total from tasks t where ${matches}`);
+  counting.catch(() => {}); // awaited below, unless the page fails first
   const rows = await answered(sql<(TaskRow & { createdText: string; fetched: number })[]>`
-    with queue as materialized (
-      select id, row_number() over (order by priority desc, pos, id)::integer as place from tasks where status = 'queued'
-    ), fetched as (
-      select t.*, octet_length(t.parameters::text) + coalesce(octet_length(t.result::text), 0) + octet_length(t.metadata::text) as "sizeBytes" from tasks t
+    with picked as materialized (
+      select t.id, t.created_at from tasks t
       where ${matches} ${page.after !== null ? sql`and (t.created_at, t.id) < (${page.after.createdAt}::text::timestamptz, ${page.after.id}::uuid)` : sql``}
       order by t.created_at desc, t.id desc limit ${page.limit + 1}
+    ), fetched as (
+      select t.*, octet_length(t.parameters::text) + coalesce(octet_length(t.result::text), 0) + octet_length(t.metadata::text) as "sizeBytes" from picked join tasks t on t.id = picked.id
     ), page as materialized (
       select * from (
         select *, count(*) over () as "fetched", sum("sizeBytes") over (order by created_at desc, id desc) - "sizeBytes" as "bytesBefore" from fetched
       ) f where "bytesBefore" < ${pageBytesMax}
+    ), queue as materialized (
+      select id, row_number() over (order by priority desc, pos, id)::integer as place from tasks where status = 'queued' and exists (select 1 from page where status = 'queued')
     )
     select ${columns(sql)}, queue.place as "queuePosition", t.fetched::integer as fetched,
       to_char(t.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "createdText"
     from page t left join queue on queue.id = t.id ${joins(sql)}
     order by t.created_at desc, t.id desc`);
-  const [count] = await answered(sql<{ total: number }[]>`select count(*)::integer as total from tasks t where ${matches}`);
+  const [count] = await counting;
   const shown = rows.slice(0, page.limit);
   const last = shown.at(-1);
   const more = (last?.fetched ?? 0) > shown.length;
@@ -241,12 +321,33 @@ export async function listTasks(
   };
 }
 
+/** The condition of a filter on `tasks t`; of what the indexes for lists hold, but for the two halves of `queued`. */
+export function matching(sql: Sql, filter: TaskFilter) {
+  return sql`
+    (${filter.owner}::text is null or t.user_id = ${filter.owner})
+    ${filter.statuses.length > 0 ? sql`and (false ${anyStatus(sql, filter.statuses)})` : sql``}
+    ${filter.templates.length > 0 ? sql`and t.template = any(${filter.templates as string[]})` : sql``}
+    ${filter.levels.length > 0 ? sql`and t.priority_level = any(${filter.levels as number[]})` : sql``}
+    ${filter.types.length > 0 ? sql`and t.type = any(${filter.types as string[]})` : sql``}
+    ${filter.userIds.length > 0 ? sql`and t.user_id = any(${filter.userIds as string[]})` : sql``}
+    ${filter.createdAfter !== null ? sql`and t.created_at > ${filter.createdAfter}` : sql``}
+    ${filter.createdBefore !== null ? sql`and t.created_at < ${filter.createdBefore}` : sql``}`;
+}
+
 function anyStatus(sql: Sql, statuses: readonly StatusFilter[]) {
   const stored = statuses.filter((status) => status !== 'created' && status !== 'waiting');
   return sql`
     ${stored.length > 0 ? sql`or t.status = any(${stored as string[]})` : sql``}
     ${statuses.includes('created') ? sql`or (t.status = 'queued' and t.first_run_id is null)` : sql``}
     ${statuses.includes('waiting') ? sql`or (t.status = 'queued' and t.first_run_id is not null)` : sql``}`;
+}
+
+/** Ids of the tasks that fit a filter, in the order of their ids, at most `limit`, and how many fit in all. Reads. */
+export async function matchTasks(sql: Sql, filter: TaskFilter, limit: number): Promise<{ ids: string[]; total: number }> {
+  const [row] = await answered(sql<{ ids: string[] | null; total: number }[]>`
+    with fits as materialized (select t.id from tasks t where ${matching(sql, filter)})
+    select (select count(*)::integer from fits) as total, (select array_agg(id::text) from (select id from fits order by id limit ${limit}) f) as ids`);
+  return { ids: row?.ids ?? [], total: row?.total ?? 0 };
 }
 
 /** How many tasks have each status; a status without tasks is 0. Reads. */

@@ -26,6 +26,7 @@ export async function runApi(): Promise<void> {
       numCtx: config.models.numCtx,
       allowedRegistries: config.models.registries,
       timeoutSecondsMax: config.timeoutSecondsMax,
+      ...config.attempts,
       gitSchemes: config.git.allowedSchemes,
     };
     const hub = createListenHub(databaseUrl(config), ['events'], log);

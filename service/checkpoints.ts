@@ -7,6 +7,7 @@ import { addDependency, readDependencies, removeDependency } from '../db/depende
 import type { Caller } from './caller.js';
 import type { CatalogueNow } from './compile-request.js';
 import type { ServiceDeps } from './deps.js';
+import { eachAtOnce } from './each-at-once.js';
 
 export interface CheckpointUseCases {
   /** Writes a checkpoint of the queue, the locks and the templates as they are now. */
@@ -105,15 +106,4 @@ function isQueued(outcome: RestoredCheckpointView['tasks'][number]['outcome'] | 
 
 function view({ id, name, createdAt, createdBy, tasks, definitions }: CheckpointRow): CheckpointView {
   return { id, name, created_at: createdAt.toISOString(), created_by: createdBy, tasks, definitions };
-}
-
-/** Results in the order of the items. */
-async function eachAtOnce<Item, Result>(items: readonly Item[], limit: number, work: (item: Item) => Promise<Result>): Promise<Result[]> {
-  const results: Result[] = [];
-  const rest = items.entries();
-  const worker = async () => {
-    for (const [index, item] of rest) results[index] = await work(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, worker));
-  return results;
 }

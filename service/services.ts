@@ -1,9 +1,12 @@
+import type { CreateTaskRequest } from '../contract/schemas/task.js';
 import type { TaskStatus } from '../contract/status.js';
 import { countTasks } from '../db/tasks.js';
 import { type ApiKeyUseCases, apiKeyUseCases } from './api-keys.js';
+import { bulkTasksUseCase } from './bulk-tasks.js';
 import { cancelTaskUseCase } from './cancel-task.js';
 import { type CheckpointUseCases, checkpointUseCases } from './checkpoints.js';
 import { type CatalogueNow, compileRequest, type Deployment } from './compile-request.js';
+import { createBatchUseCase } from './create-batch.js';
 import { createTaskUseCase } from './create-task.js';
 import { type DependencyUseCases, dependencyUseCases } from './change-dependencies.js';
 import type { ServiceDeps } from './deps.js';
@@ -14,6 +17,9 @@ import { type HealthUseCases, healthUseCases } from './health.js';
 import { listExecutionsUseCase } from './list-executions.js';
 import { listModelsUseCase } from './list-models.js';
 import { listTasksUseCase } from './list-tasks.js';
+import { previewTaskUseCase } from './preview-task.js';
+import { replayTaskUseCase } from './replay-task.js';
+import { reportTasksUseCase } from './report-tasks.js';
 import { retryTaskUseCase } from './retry-task.js';
 import { setPriorityUseCase } from './set-priority.js';
 import { createStartsUnderWay } from './start-task.js';
@@ -21,6 +27,11 @@ import { createStartsUnderWay } from './start-task.js';
 /** Every use case, the only way into the house for the API, the dashboard and what comes later. */
 export interface Services extends ApiKeyUseCases, CheckpointUseCases, DependencyUseCases, HealthUseCases {
   readonly createTask: ReturnType<typeof createTaskUseCase>;
+  readonly createBatch: ReturnType<typeof createBatchUseCase>;
+  readonly bulkTasks: ReturnType<typeof bulkTasksUseCase>;
+  readonly reportTasks: ReturnType<typeof reportTasksUseCase>;
+  readonly previewTask: ReturnType<typeof previewTaskUseCase>;
+  readonly replayTask: ReturnType<typeof replayTaskUseCase>;
   readonly getTask: ReturnType<typeof getTaskUseCase>;
   readonly events: EventUseCases;
   readonly listTasks: ReturnType<typeof listTasksUseCase>;
@@ -47,13 +58,20 @@ export interface ServicesDeps extends ServiceDeps {
 /** Builds the use cases; opens nothing and starts nothing. */
 export function createServices(deps: ServicesDeps): Services {
   const starts = createStartsUnderWay();
+  const compile = (request: CreateTaskRequest) => compileRequest(deps.catalogue(), deps.deployment, request);
+  const createTask = createTaskUseCase(deps, compile, starts);
   const feed = createEventFeed({ sql: deps.sql, config: deps.events, listen: deps.events.listen, log: deps.log });
   return {
     ...apiKeyUseCases(deps),
     ...healthUseCases(deps),
     ...checkpointUseCases(deps, deps.catalogue),
     ...dependencyUseCases(deps),
-    createTask: createTaskUseCase(deps, (request) => compileRequest(deps.catalogue(), deps.deployment, request), starts),
+    createTask,
+    createBatch: createBatchUseCase(deps, compile),
+    bulkTasks: bulkTasksUseCase(deps),
+    reportTasks: reportTasksUseCase(deps),
+    previewTask: previewTaskUseCase(deps, compile),
+    replayTask: replayTaskUseCase(deps, createTask),
     getTask: getTaskUseCase(deps),
     events: eventUseCases(deps, feed),
     endStreams: () => feed.close(),

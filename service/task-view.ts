@@ -26,5 +26,9 @@ export function taskView(row: TaskRow): TaskView {
     queue_position: row.queuePosition,
     user_id: row.userId,
     metadata: row.metadata,
+    models: row.models,
+    template_hash: row.templateHash,
+    replayed_from: row.replayedFrom,
+    origin_id: row.originId,
   };
 }

@@ -39,6 +39,8 @@ export interface CompileOptions {
     readonly allowedRegistries: readonly string[];
     /** longest time that a step or a task may ask for */
     readonly timeoutSecondsMax: number;
+    /** longest time of an attempt for which nobody asks for another; default: what the step type says */
+    readonly timeoutSeconds?: number | undefined;
     /** stands below the template, above what the step type says */
     readonly retry?: RetrySettings | undefined;
   };
@@ -211,12 +213,14 @@ class StepCompiler {
   }
 
   private startToCloseMs(): number {
-    const { timeoutSecondsMax } = this.options.deployment;
+    const { timeoutSecondsMax, timeoutSeconds = timeoutSecondsMax } = this.options.deployment;
     const own = this.step.timeoutSeconds;
     if (own !== undefined && own > timeoutSecondsMax)
       this.fault(['timeout_seconds'], `at most ${timeoutSecondsMax}`, String(own), `expected at most ${timeoutSecondsMax}, got ${own}`);
     const taskSeconds = this.options.limits?.timeout_seconds ?? timeoutSecondsMax;
-    return Math.round(Math.min(own === undefined ? this.step.definition.policy.startToCloseMs : own * 1000, taskSeconds * 1000));
+    return Math.round(
+      Math.min(own === undefined ? Math.min(this.step.definition.policy.startToCloseMs, timeoutSeconds * 1000) : own * 1000, taskSeconds * 1000),
+    );
   }
 
   private retry(): RetryPolicy {

@@ -4,6 +4,7 @@ import { deleteTask } from './delete-task.js';
 import { getEvents } from './get-events.js';
 import { getTaskEvents } from './get-task-events.js';
 import { getCheckpoint } from './get-checkpoint.js';
+import { getTaskReport } from './get-task-report.js';
 import { getHealth } from './get-health.js';
 import { getTask } from './get-task.js';
 import { healthz } from './healthz.js';
@@ -16,6 +17,9 @@ import { postCheckpoint } from './post-checkpoint.js';
 import { postCheckpointRestore } from './post-checkpoint-restore.js';
 import { postTask } from './post-task.js';
 import { postTaskDependency } from './post-task-dependency.js';
+import { postTaskBatch } from './post-task-batch.js';
+import { postTaskBulk } from './post-task-bulk.js';
+import { postTaskReplay } from './post-task-replay.js';
 import { postTaskRetry } from './post-task-retry.js';
 import { readyz } from './readyz.js';
 
@@ -27,6 +31,10 @@ export const routes: readonly ApiRoute[] = [
   deleteTask,
   patchTaskPriority,
   postTaskRetry,
+  postTaskReplay,
+  postTaskBatch,
+  postTaskBulk,
+  getTaskReport,
   listTaskExecutions,
   getTaskEvents,
   getEvents,

@@ -1,11 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { CreateTask, Task } from '../../contract/schemas/task.js';
+import { TaskPreview } from '../../contract/schemas/task-preview.js';
 import { callerOf } from '../auth/authenticate.js';
 import { defineRoute } from '../define-route.js';
 import { json, jsonBody } from '../json-content.js';
 import { problems } from '../problem.js';
 
-const IdempotencyHeader = z.object({
+export const IdempotencyHeader = z.object({
   'idempotency-key': z
     .string()
     .regex(/^[\x21-\x7e]{1,255}$/, { error: 'expected 1 to 255 printable characters without blanks' })
@@ -16,7 +17,15 @@ const IdempotencyHeader = z.object({
     }),
 });
 
-const location = z.object({ Location: z.string().meta({ description: 'Path of the task' }) });
+export const taskLocation = z.object({ Location: z.string().meta({ description: 'Path of the task' }) });
+
+const DryRun = z.strictObject({
+  dry_run: z
+    .enum(['true', 'false'])
+    .transform((text) => text === 'true')
+    .optional()
+    .meta({ type: 'boolean', description: 'Only show what would run', example: false }),
+});
 
 export const postTask = defineRoute(
   'write',
@@ -26,11 +35,15 @@ export const postTask = defineRoute(
     operationId: 'createTask',
     tags: ['tasks'],
     summary: 'Create a task',
-    description: 'Checks the template and its parameters, stores the task and queues it. Nothing is stored when anything is wrong.',
-    request: { headers: IdempotencyHeader, body: jsonBody(CreateTask, 'What to run') },
+    description:
+      'Checks the template and its parameters, stores the task and queues it. Nothing is stored when anything is wrong. With `dry_run=true` nothing is stored at all: the answer shows the rendered steps and the models, and an idempotency key is left alone.',
+    request: { headers: IdempotencyHeader, query: DryRun, body: jsonBody(CreateTask, 'What to run') },
     responses: {
-      201: { ...json(Task, 'The task was created and is queued.'), headers: location },
-      200: { ...json(Task, 'The task that this idempotency key already created.'), headers: location },
+      201: { ...json(Task, 'The task was created and is queued.'), headers: taskLocation },
+      200: {
+        ...json(z.union([Task, TaskPreview]), 'The task that this idempotency key already created; with `dry_run` what the task would run.'),
+        headers: taskLocation.partial(),
+      },
       ...problems(
         'invalid_json',
         'idempotency_conflict',
@@ -45,6 +58,7 @@ export const postTask = defineRoute(
     },
   }),
   async (c) => {
+    if (c.req.valid('query').dry_run) return c.json(await c.var.services.previewTask(callerOf(c), c.req.valid('json')), 200);
     const { task, created } = await c.var.services.createTask(callerOf(c), c.req.valid('json'), c.req.valid('header')['idempotency-key'] ?? null);
     return c.json(task, created ? 201 : 200, { Location: `/api/v1/tasks/${task.id}` });
   },

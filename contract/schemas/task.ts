@@ -29,6 +29,15 @@ export const ResourceUsage = z
   });
 export type ResourceUsageView = z.output<typeof ResourceUsage>;
 
+export const TaskModel = z
+  .object({
+    name: z.string(),
+    alias: z.string().nullable().meta({ description: 'The configured short name that was asked for' }),
+    digest: z.string().nullable().meta({ description: 'The digest that the model is pinned to' }),
+  })
+  .meta({ id: 'TaskModel', description: 'A model that a task needs', example: { name: 'llama3.1:8b', alias: 'fast', digest: null } });
+export type TaskModelView = z.output<typeof TaskModel>;
+
 export const TaskError = z
   .object({
     code: z.string(),
@@ -63,6 +72,10 @@ export const Task = z
     queue_position: z.int().min(1).nullable().meta({ description: 'Place among the queued tasks, 1 is next; null when not queued' }),
     user_id: z.string(),
     metadata: JsonObjectSchema,
+    models: z.array(TaskModel).meta({ description: 'What its steps need, in the order of their first use' }),
+    template_hash: z.string().meta({ description: 'SHA-256 of the template’s text when the task was submitted' }),
+    replayed_from: TaskIdSchema.nullable().meta({ description: 'The task whose input this one repeats' }),
+    origin_id: TaskIdSchema.nullable().meta({ description: 'The first task of the chain of replays' }),
   })
   .meta({
     id: 'Task',
@@ -90,6 +103,10 @@ export const Task = z
       queue_position: null,
       user_id: 'admin',
       metadata: {},
+      models: [{ name: 'llama3.1:8b', alias: null, digest: null }],
+      template_hash: '6f1ed002ab5595859014ebf0951522d9a3f1c1b1d0a1d2e5b5f6f3e7a8c9d0e1',
+      replayed_from: null,
+      origin_id: null,
     },
   });
 export type TaskView = z.output<typeof Task>;
@@ -150,6 +167,21 @@ export const CreateTask = z
   });
 /** A create request as the service takes it: defaults filled in, ids not checked yet. */
 export type CreateTaskRequest = z.output<typeof CreateTask>;
+
+export const ReplayTask = z
+  .strictObject({
+    template: z.string().min(1).max(100).optional().meta({ description: 'Default: that of the task' }),
+    parameters: JsonObjectSchema.optional().meta({ description: 'Each replaces the one of its name, null takes it away; the others stay' }),
+    depends_on: z.array(z.string().max(100)).max(dependenciesMax).optional().meta({ description: 'Default: nothing' }),
+    priority: Level.optional(),
+    name: visibleText(255).optional(),
+    description: z.string().max(10_000).optional(),
+    metadata: JsonObjectSchema.optional(),
+    retry: RetryRequest.optional(),
+    limits: LimitsRequest.optional(),
+  })
+  .meta({ id: 'ReplayTask', description: 'What is to be different this time', example: { parameters: { prompt: 'Summarise the notes in German' } } });
+export type ReplayRequest = z.output<typeof ReplayTask>;
 
 export const TaskList = z
   .object({

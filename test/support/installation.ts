@@ -128,6 +128,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       numCtx: config.models.numCtx,
       allowedRegistries: config.models.registries,
       timeoutSecondsMax: config.timeoutSecondsMax,
+      ...config.attempts,
       gitSchemes: config.git.allowedSchemes,
     },
     events: { ...config.events, listen: (onNotify) => events.listen('events', onNotify) },

@@ -78,6 +78,10 @@ describe('create', () => {
         'queue_position',
         'user_id',
         'metadata',
+        'models',
+        'template_hash',
+        'replayed_from',
+        'origin_id',
       ].sort(),
     );
     expect(task.created_at).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);

@@ -529,6 +529,14 @@ steps:
   });
 });
 
+test('an attempt of a step that names no time has what its type says, at most what the deployment says [SCHED-20, C27]', () => {
+  const template = parsed('name: t\nsteps:\n  - { type: read, files: a }\n  - { type: read, files: a, timeout_seconds: 70 }\n');
+  const times = (timeoutSeconds?: number) => planOf(template, {}, { deployment: { ...deployment, timeoutSeconds } }).steps.map((step) => step.startToCloseMs);
+  const [typed = 0] = times();
+  expect(times(3_600)).toEqual([Math.min(typed, 3_600_000), 70_000]);
+  expect(times(20)).toEqual([20_000, 70_000]);
+});
+
 test("a time limit is the step's, at most the task's, and never beyond the deployment's [TASK-16]", () => {
   const template = parsed('name: x\nsteps:\n  - { type: read, files: a }\n  - { type: read, files: a, timeout_seconds: 90 }');
   const limits = (options: Parameters<typeof planOf>[2]) => planOf(template, {}, options).steps.map((step) => step.startToCloseMs);

@@ -1,0 +1,73 @@
+import { exactOfLevel } from '../contract/priority.js';
+import { parseTaskId } from '../contract/ids.js';
+import { ProblemError } from '../contract/problems.js';
+import type { BulkOutcome, BulkRequestInput, BulkResultView } from '../contract/schemas/many.js';
+import { untilAvailable } from '../db/connect.js';
+import { cancelTask, retryTask, setPriority } from '../db/moves.js';
+import { matchTasks, type TaskFilter } from '../db/tasks.js';
+import { type Caller, ownerOf } from './caller.js';
+import type { ServiceDeps } from './deps.js';
+import { eachAtOnce } from './each-at-once.js';
+
+/** Tasks that are moved at the same time, each in its own transaction, so that a move of the engine never waits for many. */
+const atOnce = 8;
+/** A task collides with a move of the engine now and then; it is tried again for so long. */
+const patienceMs = 5_000;
+const effects: ReadonlySet<BulkOutcome> = new Set(['cancelled', 'stopping', 'retried', 'changed', 'would_change']);
+
+/**
+ * Cancels, retries or gives another priority to many tasks, named by ids or by a filter; those that the action does not fit are skipped. May be repeated.
+ * The outbox tells Temporal.
+ * @throws {ProblemError} invalid_request for an empty range of time
+ */
+export function bulkTasksUseCase({ sql }: ServiceDeps) {
+  return async (caller: Caller, request: BulkRequestInput): Promise<BulkResultView> => {
+    const owner = ownerOf(caller);
+    const { action, dry_run: dryRun } = request;
+    const matched = request.filter === undefined ? idsOf(request.ids ?? []) : await matchTasks(sql, filterOf(request.filter, owner), request.limit);
+    const move = async (id: string): Promise<BulkOutcome> => {
+      if (parseTaskId(id) === undefined) return 'not_found';
+      if (dryRun) return 'would_change';
+      const { outcome } = await untilAvailable<{ outcome: BulkOutcome }>(() => moveOf(id), { patienceMs });
+      return outcome;
+    };
+    const moveOf = (id: string): Promise<{ outcome: BulkOutcome }> => {
+      switch (action) {
+        case 'cancel':
+          return cancelTask(sql, id, owner);
+        case 'retry':
+          return retryTask(sql, id, owner);
+        case 'priority':
+          return setPriority(sql, id, owner, exactOfLevel(request.priority ?? 0));
+      }
+    };
+    const items = await eachAtOnce(matched.ids, atOnce, async (id) => ({ id, outcome: await move(id) }));
+    const changed = items.filter(({ outcome }) => effects.has(outcome)).length;
+    return { action, dry_run: dryRun, matched: matched.total, changed, skipped: items.length - changed, remaining: matched.total - items.length, items };
+  };
+}
+
+/** Each task once, also when it was written twice. */
+function idsOf(texts: readonly string[]): { ids: string[]; total: number } {
+  const ids = [...new Set(texts.map((text) => parseTaskId(text) ?? text))];
+  return { ids, total: ids.length };
+}
+
+function filterOf(filter: NonNullable<BulkRequestInput['filter']>, owner: string | null): TaskFilter {
+  const time = (text: string | null) => (text === null ? null : new Date(text));
+  const [createdAfter, createdBefore] = [time(filter.created_after), time(filter.created_before)];
+  if (createdAfter !== null && createdBefore !== null && createdAfter >= createdBefore) {
+    const fault = { path: 'filter.created_after', expected: 'a time before created_before', got: createdAfter.toISOString(), message: 'The range is empty.' };
+    throw new ProblemError('invalid_request', fault.message, { errors: [fault] });
+  }
+  return {
+    owner,
+    statuses: filter.status,
+    templates: filter.template,
+    levels: filter.priority,
+    types: filter.type,
+    userIds: filter.user_id,
+    createdAfter,
+    createdBefore,
+  };
+}

@@ -1,0 +1,58 @@
+import type { Plan, PlanStep } from '../contract/plan.js';
+import type { CreateTaskRequest } from '../contract/schemas/task.js';
+import type { TaskPreviewView } from '../contract/schemas/task-preview.js';
+import { unknownTasks } from '../db/tasks.js';
+import { type Caller, ownerOf } from './caller.js';
+import type { Compile } from './create-task.js';
+import type { ServiceDeps } from './deps.js';
+import { modelsOf } from './models-of.js';
+import { dependencyIds, unknownDependencies } from './new-task.js';
+
+/**
+ * What a request would run: checked as a task that is created, and nothing is stored or started.
+ * @throws {ProblemError} template_not_found, invalid_parameters, invalid_dependency
+ */
+export function previewTaskUseCase({ sql }: ServiceDeps, compile: Compile) {
+  return async (caller: Caller, request: CreateTaskRequest): Promise<TaskPreviewView> => {
+    const dependsOn = dependencyIds(request.depends_on);
+    const plan = compile(request);
+    const unknown = dependsOn.length === 0 ? [] : await unknownTasks(sql, dependsOn, ownerOf(caller));
+    if (unknown.length > 0) throw unknownDependencies(request.depends_on, unknown);
+    return preview(plan, request.priority);
+  };
+}
+
+function preview(plan: Plan, priority: number): TaskPreviewView {
+  return {
+    template: plan.template,
+    template_hash: plan.templateHash,
+    priority,
+    parameters: plan.parameters,
+    models: modelsOf(plan.steps),
+    steps: plan.steps.map(stepPreview),
+  };
+}
+
+function stepPreview(step: PlanStep): TaskPreviewView['steps'][number] {
+  const { retry } = step;
+  return {
+    id: step.id,
+    type: step.type,
+    title: step.title,
+    pool: step.pool,
+    model: step.model?.name ?? null,
+    needs: [...step.needs],
+    input: step.input,
+    deferred: step.deferred.map(({ path, template }) => ({ path: [...path], template })),
+    when: step.when ?? null,
+    timeout_seconds: step.startToCloseMs / 1_000,
+    retry: {
+      max_attempts: retry.maximumAttempts,
+      initial_interval_seconds: retry.initialIntervalMs / 1_000,
+      backoff_coefficient: retry.backoffCoefficient,
+      max_interval_seconds: retry.maximumIntervalMs / 1_000,
+      non_retryable_errors: [...retry.nonRetryable],
+    },
+    on_failure: step.onFailure,
+  };
+}
