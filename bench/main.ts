@@ -14,6 +14,7 @@ const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = {
   events: benchEvents,
   handover: benchHandover,
   list: benchList,
+  submit: benchSubmit,
 };
 
 const usage = `npm run bench -- <${Object.keys(benches).join('|')}> [--scale 0.1] [--write]\n  --scale  a share of the full load, for a trial\n  --write  put the figures into docs/benchmarks.md`;
