@@ -71,7 +71,6 @@ export const BatchResult = z
 export type BatchResultView = z.output<typeof BatchResult>;
 
 export const bulkActions = ['cancel', 'retry', 'priority'] as const;
-export type BulkAction = (typeof bulkActions)[number];
 
 const text = z
   .string()
