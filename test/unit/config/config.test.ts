@@ -43,6 +43,13 @@ test('a script may use half of the memory of the machine unless the file says ot
   expect((await load('limits: { memory: 0 }')).limits.memoryBytes).toBe(0);
 });
 
+test('how much a model is given has limits of its own [bad-42, bad-43]', async () => {
+  expect((await load('')).limits).toMatchObject({ promptChars: 1_000_000, imagesMax: 8, imageBytes: 10 * 1024 ** 2, embedInputs: 1_000 });
+  const set = await load('limits: { prompt_chars: 5000, images_max: 2, image_bytes: 1MB, embed_inputs: 10 }');
+  expect(set.limits).toMatchObject({ promptChars: 5_000, imagesMax: 2, imageBytes: 1e6, embedInputs: 10 });
+  await expect(load('limits: { prompt_chars: 0, images_max: 1000 }')).rejects.toThrow(/prompt_chars[\s\S]*images_max/);
+});
+
 test.each(['development', 'production'])('the shipped %s file is without fault [CFG-01]', (environment) => {
   expect(loadConfig({ ORCHESTRA_ENV: environment }).environment).toBe(environment);
 });
