@@ -19,7 +19,7 @@ COPY --from=build /app/db/migrations db/migrations
 COPY --from=build /app/templates templates
 COPY --from=build /app/dashboard dashboard
 RUN mkdir /data && chown node:node /data
-ENV NODE_ENV=production ORCHESTRA_ENV=production ORCHESTRA_HOME=/data ORCHESTRA_CACHE=/data/cache
+ENV NODE_ENV=production ORCHESTRA_ENV=production ORCHESTRA_HOME=/data ORCHESTRA_CACHE=/data/cache LOG_HANDLERS=console
 USER node
 VOLUME /data
 # Scripts need user namespaces for their fence and are refused without: SANDBOX_MIN=none runs them unfenced, see docs/operations.md.

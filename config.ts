@@ -3,8 +3,11 @@ import { homedir, totalmem } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
-import { z } from 'zod';
-import { RetrySettings } from './contract/schemas/template.js';
+import type { z } from 'zod';
+import { declaredKeys, schema } from './config/schema.js';
+import { settingsOf, valueAt } from './config/settings.js';
+
+export { noticesOf, shownValue } from './config/settings.js';
 
 /** Every fault of the configuration; each line names its path and never its value. */
 export class ConfigFault extends Error {
@@ -26,195 +29,6 @@ export interface LoadOptions {
   readonly cwd?: string;
 }
 
-const text = z.string().min(1);
-/** `"false"` is truthy to JavaScript, so booleans are read by hand. */
-const flag = z.union(
-  [z.boolean(), z.enum(['true', 'false', '1', '0', 'yes', 'no', 'on', 'off']).transform((word) => ['true', '1', 'yes', 'on'].includes(word))],
-  {
-    error: 'expected true or false',
-  },
-);
-const int = (min: number, max: number) =>
-  z.union([z.int(), z.string().regex(/^\d+$/, 'expected a whole number').transform(Number)]).pipe(z.int().min(min).max(max));
-const units: Readonly<Record<string, number>> = { '': 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9, KIB: 1024, MIB: 1024 ** 2, GIB: 1024 ** 3 };
-const bytes = z.union([
-  z.int().min(0),
-  z
-    .string()
-    .regex(/^\d+\s*([KMG]I?)?B?$/i, 'expected bytes, such as 1048576, 100MB or 64MiB')
-    .transform((size) => {
-      const [, number, unit] = /^(\d+)\s*(\w*)$/.exec(size) ?? [];
-      return Number(number) * (units[(unit ?? '').toUpperCase()] ?? 1);
-    }),
-]);
-/** A YAML list, or a comma-separated text of the environment. */
-const list = <Item extends z.ZodType<unknown, string>>(item: Item) =>
-  z
-    .union([
-      z.array(item),
-      z.string().transform((words) =>
-        words
-          .split(',')
-          .map((word) => word.trim())
-          .filter((word) => word !== ''),
-      ),
-    ])
-    .pipe(z.array(item));
-const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.preprocess((value) => value ?? {}, z.strictObject(shape));
-
-const levels = ['DEBUG', 'INFO', 'WARNING', 'ERROR'] as const;
-const sandboxLevels = ['bwrap', 'uid', 'none'] as const;
-
-/** The file as it is written. Keys that nothing reads yet are refused, so that nobody relies on them. */
-const schema = z.strictObject({
-  home: text.default('.orchestra'),
-  api: section({
-    host: text.default('127.0.0.1'),
-    // not set: 8080, or a free one when that is taken
-    port: int(0, 65_535).optional(),
-    body_limit: bytes.default(1024 ** 2),
-    request_timeout_seconds: int(1, 600).default(30),
-    // names of this server, beside the loopback's, that a browser may show its pages under; `*`: any
-    allowed_hosts: list(text).default([]),
-    public_docs: flag.default(true),
-  }),
-  database: section({
-    url: z
-      .string()
-      .regex(/^postgres(ql)?:\/\//, 'expected postgres://...')
-      .optional(),
-    host: text.optional(),
-    port: int(1, 65_535).default(5432),
-    name: text.default('orchestra'),
-    user: text.default('orchestra'),
-    password: z.string().default(''),
-    pool_size: int(1, 500).default(20),
-    max_overflow: int(0, 500).default(30),
-  }),
-  temporal: section({
-    address: z
-      .string()
-      .regex(/^[^\s/]+:\d+$/, 'expected host:port')
-      .optional(),
-    namespace: text.default('orchestra'),
-    tls: flag.optional(),
-    api_key: text.optional(),
-    // 60 where the server has our dynamic configuration; `orchestra up` says so to the mains it starts
-    priority_levels: int(1, 60).default(5),
-    ui_address: z.url().optional(),
-    // whether the server that we start serves its Web UI
-    ui: flag.default(true),
-  }),
-  models: section({
-    address: text.optional(),
-    registries: list(text).default(['registry.ollama.ai', 'hf.co']),
-    allow_pull: flag.default(true),
-    num_ctx: int(128, 1_048_576).default(4096),
-    keep_alive_seconds: int(10, 86_400).default(600),
-    parallel: int(1, 64).default(1),
-  }),
-  concurrency: section({ max_workers: int(1, 1_000).default(10) }),
-  events: section({
-    // streams that one API process serves, in all and for one key
-    streams_max: int(1, 100_000).default(500),
-    streams_per_key: int(1, 100_000).default(20),
-    // characters of output that one try of a step tells while it runs
-    output_per_try: bytes.default(256 * 1024),
-  }),
-  orchestration: section({
-    scheduling: section({
-      queue_config: section({
-        // a further task is refused
-        max_queue_size: int(1, 1_000_000).default(10_000),
-        // the levels of the API are its contract
-        priority_levels: int(10, 10).default(10),
-        // one attempt's running time, of a step for which nobody names another
-        timeout_seconds: int(1, 31_536_000).default(3_600),
-      }),
-    }),
-    // how often steps are attempted where neither step, task nor template says otherwise
-    retry: z.preprocess((value) => value ?? {}, RetrySettings),
-  }),
-  host: section({
-    id: z
-      .string()
-      .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'expected lower-case letters, digits, dots and dashes, at most 63')
-      .default('local'),
-  }),
-  isolation: section({ sandbox: z.enum(['auto', 'require', 'off']).default('auto'), minimum: z.enum(sandboxLevels).default('bwrap') }),
-  git: section({ allowed_schemes: list(z.enum(['https', 'http', 'ssh', 'git', 'file'])).default(['https', 'ssh']), allowed_hosts: list(text).default([]) }),
-  files: section({ roots: list(text).optional() }),
-  limits: section({
-    output: bytes.default(1024 ** 2),
-    file: bytes.default(10 * 1024 ** 2),
-    files: bytes.default(50 * 1024 ** 2),
-    files_max: int(1, 100_000).default(1_000),
-    // characters of one prompt, all messages of a chat together
-    prompt_chars: int(1, 10_000_000).default(1_000_000),
-    // images of one inference, and the size of each
-    images_max: int(1, 100).default(8),
-    image_bytes: bytes.default(10 * 1024 ** 2),
-    // texts that one step may embed
-    embed_inputs: int(1, 10_000).default(1_000),
-    disk: bytes.default(1024 ** 3),
-    // of one script's processes together; 0: unlimited. Not set: half of the machine's, since the servers live there too
-    memory: bytes.optional(),
-    timeout_seconds_max: int(1, 31_536_000).default(86_400),
-  }),
-  logging: section({
-    level: z.preprocess((word) => (typeof word === 'string' ? word.toUpperCase() : word), z.enum(levels)).default('INFO'),
-    format: z.enum(['json', 'text']).default('json'),
-    handlers: list(z.enum(['console', 'file'])).default(['console']),
-    file_config: section({ path: text.optional(), max_size: bytes.default(100e6), backup_count: int(0, 100).default(5) }),
-  }),
-  templates: section({ directory: text.optional() }),
-  security: section({
-    api_key: section({
-      header: z
-        .string()
-        .regex(/^[A-Za-z][A-Za-z0-9-]*$/, 'expected a header name')
-        .default('X-API-Key'),
-    }),
-  }),
-  shutdown: section({ grace_seconds: int(0, 3_600).default(30) }),
-});
-
-/** Which variable sets which key. A variable that is empty counts as not set. */
-const variables: Readonly<Record<string, readonly string[]>> = {
-  ORCHESTRA_HOME: ['home'],
-  API_HOST: ['api', 'host'],
-  ALLOWED_HOSTS: ['api', 'allowed_hosts'],
-  PORT: ['api', 'port'],
-  DATABASE_URL: ['database', 'url'],
-  DB_HOST: ['database', 'host'],
-  DB_PORT: ['database', 'port'],
-  DB_NAME: ['database', 'name'],
-  DB_USER: ['database', 'user'],
-  DB_PASSWORD: ['database', 'password'],
-  TEMPORAL_ADDRESS: ['temporal', 'address'],
-  TEMPORAL_NAMESPACE: ['temporal', 'namespace'],
-  TEMPORAL_TLS: ['temporal', 'tls'],
-  TEMPORAL_API_KEY: ['temporal', 'api_key'],
-  TEMPORAL_PRIORITY_LEVELS: ['temporal', 'priority_levels'],
-  TEMPORAL_UI_ADDRESS: ['temporal', 'ui_address'],
-  TEMPORAL_UI: ['temporal', 'ui'],
-  OLLAMA_HOST: ['models', 'address'],
-  MODEL_REGISTRIES: ['models', 'registries'],
-  MODEL_ALLOW_PULL: ['models', 'allow_pull'],
-  MODEL_PARALLEL: ['models', 'parallel'],
-  MAX_WORKERS: ['concurrency', 'max_workers'],
-  HOST_ID: ['host', 'id'],
-  SANDBOX: ['isolation', 'sandbox'],
-  SANDBOX_MIN: ['isolation', 'minimum'],
-  GIT_ALLOWED_SCHEMES: ['git', 'allowed_schemes'],
-  GIT_ALLOWED_HOSTS: ['git', 'allowed_hosts'],
-  FILE_ROOTS: ['files', 'roots'],
-  TEMPLATES_DIRECTORY: ['templates', 'directory'],
-  LOG_LEVEL: ['logging', 'level'],
-  LOG_FORMAT: ['logging', 'format'],
-  SHUTDOWN_GRACE_SECONDS: ['shutdown', 'grace_seconds'],
-};
-
 /** What every main is built from. Paths are absolute; `null` means that the program provides the part itself. */
 export type Config = ReturnType<typeof loadConfig>;
 
@@ -234,6 +48,7 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
   const environment = env['ORCHESTRA_ENV'] || 'development';
   const faults: string[] = [];
   const raw = readFile(environment, options.configDir ?? join(packageRoot(), 'config'), env, faults);
+  const written = structuredClone(raw);
   const origins = overlay(raw, env);
   const parsed = schema.safeParse(raw);
   if (!parsed.success) faults.push(...parsed.error.issues.flatMap((issue) => describe(issue, origins)));
@@ -241,8 +56,13 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
   const file = parsed.data;
   const home = resolve(cwd, file.home);
   const at = (path: string) => (isAbsolute(path) ? path : resolve(cwd, path));
+  const provided = new Set((env['ORCHESTRA_PROVIDED'] ?? '').split(','));
   return {
     environment,
+    /** every key with its value and who set it, secrets included */
+    settings: settingsOf(file, (path) => valueAt(written, path) !== undefined, origins, provided),
+    /** whether `orchestra up` has started this process */
+    underUp: env['ORCHESTRA_PROVIDED'] !== undefined,
     home,
     cacheDir: env['ORCHESTRA_CACHE']
       ? at(env['ORCHESTRA_CACHE'])
@@ -325,6 +145,10 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
         backupCount: file.logging.file_config.backup_count,
       },
     },
+    monitoring: {
+      /** of `/metrics` alone; null: none */ port: file.monitoring.port === 'off' ? null : file.monitoring.port,
+      publicMetrics: file.monitoring.public_metrics,
+    },
     templates: { directory: file.templates.directory === undefined ? null : at(file.templates.directory) },
     security: { apiKeyHeader: file.security.api_key.header },
     shutdown: { graceMs: file.shutdown.grace_seconds * 1_000 },
@@ -373,12 +197,12 @@ function expand(value: unknown, env: Environment, path: readonly string[], fault
   return value;
 }
 
-/** Lays the environment's own variables over the file. Returns which key came from which variable. */
+/** Lays the environment's own variables over the file; one that is empty counts as not set. Returns which key came from which variable. */
 function overlay(raw: Tree, env: Environment): ReadonlyMap<string, string> {
   const origins = new Map<string, string>();
-  for (const [name, path] of Object.entries(variables)) {
-    const value = env[name];
-    if (value === undefined || value === '') continue;
+  for (const { path, variable: name } of declaredKeys) {
+    const value = name === undefined ? undefined : env[name];
+    if (name === undefined || value === undefined || value === '') continue;
     let node = raw;
     for (const key of path.slice(0, -1)) {
       const next = node[key];

@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import path from 'node:path';
 import pino, { type DestinationStream, type Logger } from 'pino';
 import type { Config } from './config.js';
 
@@ -27,7 +27,7 @@ export interface LogSink {
  * @param main such as `api`; on every JSON line
  * @param sinks default: those of `logging.handlers`; console is standard output
  */
-export function createLogger(logging: Config['logging'], main: string, sinks: readonly LogSink[] = sinksOf(logging)): Logger {
+export function createLogger(logging: Config['logging'], main: string, sinks: readonly LogSink[] = sinksOf(logging, main)): Logger {
   const destination: DestinationStream = {
     write: (line) => {
       // Read again, since neither the message nor what `child()` binds passes a formatter.
@@ -39,7 +39,7 @@ export function createLogger(logging: Config['logging'], main: string, sinks: re
   return pino(
     {
       name: 'Orchestrator',
-      level: logging.level === 'WARNING' ? 'warn' : logging.level.toLowerCase(),
+      level: pinoLevel(logging.level),
       base: { main, pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: {
@@ -52,10 +52,56 @@ export function createLogger(logging: Config['logging'], main: string, sinks: re
   );
 }
 
-function sinksOf(logging: Config['logging']): readonly LogSink[] {
+function sinksOf(logging: Config['logging'], main: string): readonly LogSink[] {
   return logging.handlers.map((handler) =>
-    handler === 'console' ? { write: (line: string) => void process.stdout.write(line) } : createRotatingFile(logging.file),
+    handler === 'console'
+      ? { write: (line: string) => void process.stdout.write(line) }
+      : withoutFault(() => createRotatingFile({ ...logging.file, path: fileOfMain(logging.file.path, main) })),
   );
+}
+
+/** Two processes cannot turn one file over, so each main has its own: `app.log` is `app.api.log` for the API. */
+export function fileOfMain(file: string, main: string): string {
+  const { dir, name, ext } = path.parse(file);
+  return path.join(dir, `${name}.${main}${ext}`);
+}
+
+/** How long a file that could not be written is left alone. */
+const fileAgainMs = 10_000;
+
+/**
+ * A sink that never fails: a full disk or a folder that nobody may write to stops no process. What could not be written is lost to it, and the first
+ * time of each trouble is told.
+ * @param tell default: standard error
+ */
+export function withoutFault(
+  open: () => LogSink,
+  tell: (text: string) => void = (text) => void process.stderr.write(text),
+  nowMs = () => performance.now(),
+): LogSink {
+  let sink: LogSink | null = null;
+  let notBeforeMs = Number.NEGATIVE_INFINITY;
+  let told = false;
+  return {
+    write(line) {
+      if (nowMs() < notBeforeMs) return;
+      try {
+        sink ??= open();
+        sink.write(line);
+        told = false;
+      } catch (error) {
+        sink = null;
+        notBeforeMs = nowMs() + fileAgainMs;
+        if (!told) tell(`The log file cannot be written: ${error instanceof Error ? error.message : String(error)}\n`);
+        told = true;
+      }
+    },
+  };
+}
+
+/** A level of the configuration in pino's words. */
+export function pinoLevel(level: Config['logging']['level']): string {
+  return level === 'WARNING' ? 'warn' : level.toLowerCase();
 }
 
 function levelName(label: string): string {
@@ -99,16 +145,22 @@ function safeError(error: Error, depth: number): unknown {
   };
 }
 
+/** A secret may begin before the cut and end behind it, so this much more is looked at. */
+const secretCharactersMax = 2_048;
+
 function safeText(value: string): string {
-  const cut = value.length > fieldCharactersMax ? `${value.slice(0, fieldCharactersMax)}[${value.length - fieldCharactersMax} more]` : value;
-  return withoutSecrets(cut);
+  if (value.length <= fieldCharactersMax) return withoutSecrets(value);
+  const kept = withoutSecrets(value.slice(0, fieldCharactersMax + secretCharactersMax)).slice(0, fieldCharactersMax);
+  return `${kept}[${value.length - fieldCharactersMax} more]`;
 }
 
 /** Credentials that stand in a text: in a URL, after an authorization scheme. */
 export function withoutSecrets(value: string): string {
   return value
     .replaceAll(/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/@"'\\]+@/gi, '$1[redacted]@')
-    .replaceAll(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, '$1 [redacted]');
+    .replaceAll(/([?&](?:access_token|auth|token|api_?key|key|password|passwd|secret|sig|signature|x-amz-signature)=)[^&\s#"'\\]+/gi, '$1[redacted]')
+    .replaceAll(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, '$1 [redacted]')
+    .replaceAll(/\borc_[0-9a-f]{12}_[A-Za-z0-9_-]{20,}/g, 'orc_[redacted]');
 }
 
 function escaped(character: string): string {
@@ -175,7 +227,7 @@ function answerOf({ method, path, status, milliseconds }: Record<string, unknown
 
 /** A file that is renamed to `.1`, `.2`... when the next line would make it larger than its bound. */
 export function createRotatingFile(options: Config['logging']['file']): LogSink {
-  mkdirSync(dirname(options.path), { recursive: true });
+  mkdirSync(path.dirname(options.path), { recursive: true });
   let descriptor = openSync(options.path, 'a', 0o640);
   let sizeBytes = fstatSync(descriptor).size;
   const rotate = () => {

@@ -144,7 +144,7 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
     name,
     file: process.execPath,
     args: [...process.execArgv, options.cli, name],
-    env: childEnvironment(env),
+    env: childEnvironment({ ...env, ORCHESTRA_PROVIDED: providedBy(config, env) }),
     cwd: process.cwd(), // loaders in execArgv may be named relative to it
     port: name === 'api' ? port : null,
     version,
@@ -162,6 +162,15 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
   await Promise.all(starts);
   const models = await modelsLine(database, config.host.id, ollama);
   return { addresses: { api: addressOf(config, port), temporalUi: temporal.uiAddress, adminKeyFile, models }, laterOllama: ollama.later };
+}
+
+/** Variables of `env` that say something else than the configuration: nobody has configured those. */
+function providedBy(config: Config, env: Readonly<Record<string, string>>): string {
+  const configured = new Map(config.settings.map(({ variable, value }) => [variable, value]));
+  return Object.entries(env)
+    .filter(([name, value]) => String(configured.get(name) ?? '') !== value)
+    .map(([name]) => name)
+    .join(',');
 }
 
 async function startPostgres(config: Config, supervisor: Supervisor, say: Say): Promise<string> {

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { createLogger, createRotatingFile } from '../../../logging.js';
+import { createLogger, createRotatingFile, fileOfMain, withoutFault } from '../../../logging.js';
 
 function logger(format: 'json' | 'text', level: 'DEBUG' | 'INFO' | 'WARNING' | 'ERROR' = 'INFO') {
   const lines: string[] = [];
@@ -110,4 +110,68 @@ test('a log file is rotated at its size and keeps as many as it may [OBS-06]', a
   expect((await readdir(join(directory, 'deep'))).sort()).toEqual(['app.log', 'app.log.1', 'app.log.2']);
   expect(await readFile(join(directory, 'deep', 'app.log'), 'utf8')).toBe('four----\n');
   expect(await readFile(join(directory, 'deep', 'app.log.2'), 'utf8')).toBe('two-----\n');
+});
+
+test('each main writes a file of its own, since two processes cannot turn one over [OBS-06]', () => {
+  expect(fileOfMain('/var/log/orchestration/app.log', 'api')).toBe('/var/log/orchestration/app.api.log');
+  expect(fileOfMain('/var/log/app', 'host')).toBe('/var/log/app.host');
+});
+
+test('a file that cannot be written stops nothing, is told once, and is tried again after a while [OBS-06]', () => {
+  const told: string[] = [];
+  const written: string[] = [];
+  let nowMs = 0;
+  let full = true;
+  const sink = withoutFault(
+    () => ({
+      write(line) {
+        if (full) throw new Error('no space left');
+        written.push(line);
+      },
+    }),
+    (text) => told.push(text),
+    () => nowMs,
+  );
+  sink.write('1');
+  nowMs = 20_000;
+  sink.write('2');
+  expect(told).toEqual(['The log file cannot be written: no space left\n']);
+  full = false;
+  sink.write('3'); // within the pause after the second fault
+  nowMs = 40_000;
+  sink.write('4');
+  expect(written).toEqual(['4']);
+});
+
+test('the handler file writes whole JSON lines and keeps as many old files as configured [OBS-06]', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'logs-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const log = createLogger(
+    { level: 'INFO', format: 'json', handlers: ['file'], file: { path: join(folder, 'app.log'), maxSizeBytes: 400, backupCount: 5 } },
+    'api',
+  );
+  for (let number = 0; number < 20; number++) log.info({ number }, 'turned over');
+  const files = (await readdir(folder)).sort();
+  expect(files).toEqual(['app.api.log', 'app.api.log.1', 'app.api.log.2', 'app.api.log.3', 'app.api.log.4', 'app.api.log.5']);
+  for (const file of files)
+    for (const line of (await readFile(join(folder, file), 'utf8')).trim().split('\n')) expect(JSON.parse(line)).toMatchObject({ main: 'api' });
+});
+
+test.each(['json', 'text'] as const)('what a stranger writes stays one %s line: escaped, cut and without secrets [bad-54]', (format) => {
+  const injected = 'x\n{"level":"info","msg":"forged"}\r\n2026-01-01T00:00:00.000Z - Orchestrator - INFO - forged\u001b[2J\u001b]0;title\u0007';
+  const address = 'https://me:hunter22@git.example/x.git?token=hunter22&sig=hunter22 orc_0123456789ab_hunter22hunter22hunter22';
+  const filler = 'f'.repeat(8_192 - 20);
+  for (const at of ['message', 'field', 'error'] as const) {
+    for (const value of [injected, address, `${filler} https://me:hunter22hunter22@git.example/`, 'y'.repeat(1_048_576)]) {
+      const { log, lines } = logger(format);
+      log.error(at === 'field' ? { [format]: value } : at === 'error' ? { err: new Error(value) } : {}, at === 'message' ? value : 'said');
+      const [line = ''] = lines;
+      expect(lines).toHaveLength(1);
+      expect(line.endsWith('\n') && !line.slice(0, -1).includes('\n')).toBe(true);
+      expect(line).not.toMatch(/hunter|\r|\u001b|\u0007/);
+      expect(line.length).toBeLessThan(65_536);
+      if (format === 'json') expect(JSON.parse(line)).toMatchObject({ level: 'ERROR', main: 'api' });
+      else expect(line).toMatch(/^\S+ - Orchestrator - ERROR - Error: /);
+    }
+  }
 });
