@@ -36,6 +36,7 @@ export function openApiDocument(apiKeyHeader: string): object {
     },
     tags: [
       { name: 'tasks', description: 'Create, watch and steer tasks' },
+      { name: 'templates', description: 'What tasks are made of' },
       { name: 'events', description: 'What happens, as it happens' },
       { name: 'reports', description: 'Tasks as files' },
       { name: 'models', description: 'What the model servers have' },

@@ -4,6 +4,7 @@ export const problemTable = {
   unauthorized: { status: 401, title: 'No valid credentials' },
   forbidden: { status: 403, title: 'Not allowed' },
   not_found: { status: 404, title: 'Nothing at this address' },
+  unknown_template: { status: 404, title: 'No such template' },
   unknown_checkpoint: { status: 404, title: 'No such checkpoint' },
   task_not_found: { status: 404, title: 'No such task' },
   method_not_allowed: { status: 405, title: 'The address does not take this method' },

@@ -5,11 +5,11 @@ import { packageVersion } from '../config.js';
 import { serveStatusPage } from '../dashboard/status-page.js';
 import { disconnect } from '../db/connect.js';
 import { createServices } from '../service/services.js';
-import { loadCatalogue } from '../templates/catalogue.js';
 import { createListenHub } from './listen-hub.js';
 import { databaseUrl, lazyClient, openDatabase, templateDirectories } from './parts.js';
 import { markReady } from './process-file.js';
 import { runMain, StartFault } from './run-main.js';
+import { watchTemplates } from './watch-templates.js';
 
 /** How long a request waits for Temporal before the outbox gets the work. */
 const temporalTimeoutMs = 3_000;
@@ -21,7 +21,7 @@ export async function runApi(): Promise<void> {
     const sql = await openDatabase(config, 'api', log, stopping);
     const temporal = lazyClient(config);
     const version = packageVersion();
-    const catalogue = await loadCatalogue(templateDirectories(config), steps, log);
+    const templates = await watchTemplates(templateDirectories(config), steps, log);
     const deployment = {
       numCtx: config.models.numCtx,
       allowedRegistries: config.models.registries,
@@ -35,7 +35,8 @@ export async function runApi(): Promise<void> {
       temporal: temporal.client,
       log,
       config: { priorityLevels: config.temporal.priorityLevels, temporalTimeoutMs, queueMax: config.queue.tasksMax, version },
-      catalogue: () => catalogue,
+      catalogue: () => templates.current(),
+      steps,
       deployment,
       events: { ...config.events, listen: (onNotify) => hub.listen('events', onNotify) },
     });
@@ -69,6 +70,7 @@ export async function runApi(): Promise<void> {
         await services.endStreams();
         await server.close(0);
         await services.settled();
+        await templates.stop();
         await hub.close();
         await temporal.close();
         await disconnect(sql);

@@ -34,6 +34,7 @@ const pollInterruptMs = '5000';
 export function templateDirectories(config: Config): TemplateDirectory[] {
   return [
     { path: join(packageRoot(), 'templates'), source: 'built-in' },
+    { path: join(packageRoot(), 'templates', 'community'), source: 'community' },
     ...(config.templates.directory === null ? [] : [{ path: config.templates.directory, source: 'local' as const }]),
   ];
 }

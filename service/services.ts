@@ -1,6 +1,7 @@
 import type { CreateTaskRequest } from '../contract/schemas/task.js';
 import type { TaskStatus } from '../contract/status.js';
 import { countTasks } from '../db/tasks.js';
+import type { StepRegistry } from '../templates/parse-template.js';
 import { type ApiKeyUseCases, apiKeyUseCases } from './api-keys.js';
 import { bulkTasksUseCase } from './bulk-tasks.js';
 import { cancelTaskUseCase } from './cancel-task.js';
@@ -23,9 +24,10 @@ import { reportTasksUseCase } from './report-tasks.js';
 import { retryTaskUseCase } from './retry-task.js';
 import { setPriorityUseCase } from './set-priority.js';
 import { createStartsUnderWay } from './start-task.js';
+import { type TemplateUseCases, templateUseCases } from './templates.js';
 
 /** Every use case, the only way into the house for the API, the dashboard and what comes later. */
-export interface Services extends ApiKeyUseCases, CheckpointUseCases, DependencyUseCases, HealthUseCases {
+export interface Services extends ApiKeyUseCases, CheckpointUseCases, DependencyUseCases, HealthUseCases, TemplateUseCases {
   readonly createTask: ReturnType<typeof createTaskUseCase>;
   readonly createBatch: ReturnType<typeof createBatchUseCase>;
   readonly bulkTasks: ReturnType<typeof bulkTasksUseCase>;
@@ -50,6 +52,8 @@ export interface Services extends ApiKeyUseCases, CheckpointUseCases, Dependency
 
 export interface ServicesDeps extends ServiceDeps {
   readonly catalogue: CatalogueNow;
+  /** every step type there is */
+  readonly steps: StepRegistry;
   readonly deployment: Deployment;
   /** `listen` null: a stream looks once a second */
   readonly events: EventFeedConfig & { readonly listen: ListenEvents | null };
@@ -66,6 +70,7 @@ export function createServices(deps: ServicesDeps): Services {
     ...healthUseCases(deps),
     ...checkpointUseCases(deps, deps.catalogue),
     ...dependencyUseCases(deps),
+    ...templateUseCases(deps.catalogue, deps.steps),
     createTask,
     createBatch: createBatchUseCase(deps, compile),
     bulkTasks: bulkTasksUseCase(deps),

@@ -5,6 +5,9 @@ import { getEvents } from './get-events.js';
 import { getTaskEvents } from './get-task-events.js';
 import { getCheckpoint } from './get-checkpoint.js';
 import { getTaskReport } from './get-task-report.js';
+import { getTemplate } from './get-template.js';
+import { getTemplateDocs } from './get-template-docs.js';
+import { getTemplateSchema } from './get-template-schema.js';
 import { getHealth } from './get-health.js';
 import { getTask } from './get-task.js';
 import { healthz } from './healthz.js';
@@ -12,6 +15,7 @@ import { listCheckpoints } from './list-checkpoints.js';
 import { listModels } from './list-models.js';
 import { listTaskExecutions } from './list-task-executions.js';
 import { listTasks } from './list-tasks.js';
+import { listTemplates } from './list-templates.js';
 import { patchTaskPriority } from './patch-task-priority.js';
 import { postCheckpoint } from './post-checkpoint.js';
 import { postCheckpointRestore } from './post-checkpoint-restore.js';
@@ -21,6 +25,7 @@ import { postTaskBatch } from './post-task-batch.js';
 import { postTaskBulk } from './post-task-bulk.js';
 import { postTaskReplay } from './post-task-replay.js';
 import { postTaskRetry } from './post-task-retry.js';
+import { postTemplateValidate } from './post-template-validate.js';
 import { readyz } from './readyz.js';
 
 /** Every endpoint of the API, in the order of the document. */
@@ -40,6 +45,11 @@ export const routes: readonly ApiRoute[] = [
   getEvents,
   postTaskDependency,
   deleteTaskDependency,
+  listTemplates,
+  getTemplate,
+  getTemplateDocs,
+  postTemplateValidate,
+  getTemplateSchema,
   listModels,
   getHealth,
   healthz,

@@ -110,6 +110,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     return loadCatalogue(
       [
         { path: path.join(packageRoot(), 'templates'), source: 'built-in' },
+        { path: path.join(packageRoot(), 'templates', 'community'), source: 'community' },
         { path: templates, source: 'local' },
       ],
       registry,
@@ -124,6 +125,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     log,
     config: { priorityLevels: 60, temporalTimeoutMs: 2_000, queueMax: config.queue.tasksMax, version: 'test' },
     catalogue: () => catalogue,
+    steps: registry,
     deployment: {
       numCtx: config.models.numCtx,
       allowedRegistries: config.models.registries,

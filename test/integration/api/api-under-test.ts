@@ -68,6 +68,7 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
     log: silent,
     config: { priorityLevels: 60, temporalTimeoutMs: 5_000, queueMax: 10_000, version: '0.0.0-test' },
     catalogue: () => catalogue,
+    steps,
     deployment: { numCtx: 4096, allowedRegistries: defaultRegistries, timeoutSecondsMax: 3600, gitSchemes: ['https', 'ssh'] },
     events: { streamsMax: 50, streamsPerKey: 5, listen: (onNotify) => hub.listen('events', onNotify) },
     ...overrides.deps,

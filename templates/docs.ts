@@ -1,0 +1,170 @@
+import { z } from 'zod';
+import type { StepDefinition } from '../activities/steps/define-step.js';
+import type { JsonObject, JsonValue } from '../contract/json.js';
+import type { ParameterDeclaration } from '../contract/schemas/template.js';
+import { exampleParameters } from './form.js';
+import type { Template } from './parse-template.js';
+
+/** The page of a template, in Markdown: what it is for, its parameters, its steps, how to submit it, and what comes out. */
+export function templateDocs(template: Template, source: string): string {
+  const { name, description, parameters, steps } = template;
+  const example = exampleParameters(template);
+  const last = steps.at(-1);
+  return page([
+    `# ${name}`,
+    description,
+    `Source: ${source}. Hash: \`${template.hash.slice(0, 12)}\`.`,
+    '## Parameters',
+    parameters.length === 0
+      ? 'None.'
+      : table(
+          ['name', 'type', 'required', 'default', 'allowed', 'description'],
+          parameters.map((declaration) => [
+            `\`${declaration.name}\``,
+            declaration.type,
+            declaration.required ? 'yes' : 'no',
+            declaration.default === undefined ? '' : code(declaration.default as JsonValue),
+            allowedOf(declaration),
+            declaration.description ?? '',
+          ]),
+        ),
+    '## Steps',
+    table(
+      ['#', 'id', 'type', 'what it does', 'model', 'when', 'on failure'],
+      steps.map((step, index) => [
+        String(index + 1),
+        `\`${step.id}\``,
+        `[${step.definition.type}](../step-types.md#${step.definition.type})`,
+        step.definition.summary,
+        typeof step.input['model'] === 'string' ? code(step.input['model']) : '',
+        step.when === undefined ? '' : code(step.when),
+        step.onFailure === 'retry' ? 'tried again, then the task fails' : step.onFailure === 'skip' ? 'skipped' : 'the task fails at once',
+      ]),
+    ),
+    '## Submit it',
+    fenced(
+      'sh',
+      `npx orchestra submit ${name}${Object.entries(example)
+        .map(([key, value]) => ` \\\n  -p ${key}=${shellWord(value)}`)
+        .join('')} --wait`,
+    ),
+    'or over HTTP:',
+    fenced(
+      'sh',
+      `curl -s $API/tasks -H "X-API-Key: $KEY" -H 'content-type: application/json' -d ${shellQuote(JSON.stringify({ template: name, parameters: example }, null, 2))}`,
+    ),
+    '## Result',
+    last === undefined ? '' : `The output of \`${last.id}\`, and under \`steps\` the output of each step by its id.`,
+    last === undefined ? '' : fieldsTable(last.definition.output, 'output'),
+    ...(last === undefined || fieldsOf(last.definition.output, 'output').length > 0 ? [] : ['It may have any field.']),
+  ]);
+}
+
+/** The page of all step types, from their schemas. */
+export function stepTypesDocs(registry: readonly StepDefinition[]): string {
+  const settings = 'Every step may also have `id`, `when`, `retry`, `timeout_seconds` and `on_failure`; the guide to templates tells of them.';
+  return page(['# Step types', settings, ...registry.flatMap(stepTypeDocs)]);
+}
+
+function stepTypeDocs({ type, summary, policy, input, output, example }: StepDefinition): string[] {
+  const minutes = policy.startToCloseMs / 60_000;
+  return [
+    `## ${type}`,
+    summary,
+    `Runs ${policy.pool === 'model' ? 'on its model, once that is loaded' : 'without a model'}; one attempt takes at most ${minutes} minutes, and there ${policy.attempts === 1 ? 'is 1 attempt' : `are ${policy.attempts} attempts`} unless something else is said.`,
+    fenced('yaml', example),
+    '**Fields**',
+    fieldsTable(input, 'input'),
+    '**Output**',
+    fieldsTable(output, 'output'),
+  ];
+}
+
+interface Field {
+  readonly name: string;
+  readonly type: string;
+  readonly required: boolean;
+  readonly fallback: string;
+  readonly description: string;
+}
+
+function fieldsTable(schema: z.ZodObject, io: 'input' | 'output'): string {
+  const fields = fieldsOf(schema, io);
+  if (fields.length === 0) return '';
+  return io === 'input'
+    ? table(
+        ['field', 'type', 'required', 'default', 'description'],
+        fields.map(({ name, type, required, fallback, description }) => [`\`${name}\``, type, required ? 'yes' : 'no', fallback, description]),
+      )
+    : table(
+        ['field', 'type', 'always', 'description'],
+        fields.map(({ name, type, required, description }) => [`\`${name}\``, type, required ? 'yes' : 'no', description]),
+      );
+}
+
+function fieldsOf(schema: z.ZodObject, io: 'input' | 'output'): Field[] {
+  const { properties = {}, required = [] } = z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as {
+    properties?: Record<string, JsonObject>;
+    required?: string[];
+  };
+  return Object.entries(properties).map(([name, field]) => ({
+    name,
+    type: typeOf(field),
+    required: required.includes(name),
+    fallback: field['default'] === undefined ? '' : code(field['default']),
+    description: typeof field['description'] === 'string' ? field['description'] : '',
+  }));
+}
+
+function typeOf(field: JsonObject): string {
+  if (Array.isArray(field['enum'])) return field['enum'].map((value) => code(value)).join(', ');
+  if (field['const'] !== undefined) return code(field['const']);
+  const any = field['anyOf'] ?? field['oneOf'];
+  if (Array.isArray(any)) return [...new Set(any.map((option) => typeOf(option as JsonObject)))].join(' or ');
+  if (field['type'] === 'array')
+    return `list of ${typeof field['items'] === 'object' && field['items'] !== null ? typeOf(field['items'] as JsonObject) : 'anything'}`;
+  return typeof field['type'] === 'string' ? field['type'] : 'anything';
+}
+
+function allowedOf({ type, enum: values, min, max, pattern }: ParameterDeclaration): string {
+  const unit = type === 'string' ? ' characters' : type === 'array' ? ' items' : '';
+  return [
+    ...(values === undefined ? [] : [values.map((value) => code(value)).join(', ')]),
+    ...(min === undefined ? [] : [`at least ${min}${unit}`]),
+    ...(max === undefined ? [] : [`at most ${max}${unit}`]),
+    ...(pattern === undefined ? [] : [`matches ${code(pattern)}`]),
+  ].join('; ');
+}
+
+function page(parts: readonly string[]): string {
+  return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.map(cell).join(' | ')} |`;
+  return [line(head), `|${head.map(() => '---').join('|')}|`, ...rows.map(line)].join('\n');
+}
+
+/** A bar would end the cell, and a line break the table. */
+function cell(text: string): string {
+  return text.replaceAll(/\s*\n\s*/g, ' ').replaceAll('|', '\\|');
+}
+
+function code(value: JsonValue): string {
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  const fence = text.includes('`') ? '``' : '`';
+  return `${fence}${text.length > 120 ? `${text.slice(0, 117)}...` : text}${fence}`;
+}
+
+function fenced(language: string, text: string): string {
+  const fence = text.includes('```') ? '````' : '```';
+  return `${fence}${language}\n${text}\n${fence}`;
+}
+
+function shellWord(value: JsonValue): string {
+  return shellQuote(typeof value === 'string' ? value : JSON.stringify(value));
+}
+
+function shellQuote(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
