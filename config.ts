@@ -4,6 +4,9 @@ import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import type { z } from 'zod';
+import { resolveAliases } from './contract/model-alias.js';
+import { parseModelName } from './contract/model-name.js';
+import type { ModelProfile } from './contract/schemas/model-options.js';
 import { declaredKeys, schema } from './config/schema.js';
 import { settingsOf, valueAt } from './config/settings.js';
 
@@ -54,6 +57,10 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
   if (!parsed.success) faults.push(...parsed.error.issues.flatMap((issue) => describe(issue, origins)));
   if (parsed.error !== undefined || faults.length > 0 || parsed.data === undefined) throw new ConfigFault(faults);
   const file = parsed.data;
+  const aliases = resolveAliases(file.models.aliases, file.models.registries);
+  const profiles = profilesOf(file.models.profiles, new Set(Object.keys(file.models.aliases)), file.models.registries);
+  faults.push(...aliases.faults.map(({ alias, text }) => `models.aliases.${alias}: ${text}`), ...profiles.faults);
+  if (faults.length > 0) throw new ConfigFault(faults);
   const home = resolve(cwd, file.home);
   const at = (path: string) => (isAbsolute(path) ? path : resolve(cwd, path));
   const provided = new Set((env['ORCHESTRA_PROVIDED'] ?? '').split(','));
@@ -98,6 +105,8 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
       numCtx: file.models.num_ctx,
       keepAliveMs: file.models.keep_alive_seconds * 1_000,
       parallel: file.models.parallel,
+      aliases: aliases.models,
+      profiles: profiles.found,
     },
     events: {
       streamsMax: file.events.streams_max,
@@ -153,6 +162,24 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
     security: { apiKeyHeader: file.security.api_key.header },
     shutdown: { graceMs: file.shutdown.grace_seconds * 1_000 },
   };
+}
+
+/** Profiles by alias or by the one form of a model's name. */
+function profilesOf(
+  profiles: Readonly<Record<string, ModelProfile>>,
+  aliases: ReadonlySet<string>,
+  registries: readonly string[],
+): { found: ReadonlyMap<string, ModelProfile>; faults: string[] } {
+  const found = new Map<string, ModelProfile>();
+  const faults: string[] = [];
+  for (const [written, profile] of Object.entries(profiles)) {
+    const parsed = aliases.has(written) ? { name: written, digest: null } : parseModelName(written, registries);
+    if ('problem' in parsed) faults.push(`models.profiles.${written}: neither an alias nor a model: ${parsed.problem}`);
+    else if (parsed.digest !== null) faults.push(`models.profiles.${written}: a profile is of a model, not of one digest`);
+    else if (found.has(parsed.name)) faults.push(`models.profiles.${written}: ${parsed.name} has a profile already`);
+    else found.set(parsed.name, profile);
+  }
+  return { found, faults };
 }
 
 type Tree = { [key: string]: unknown };

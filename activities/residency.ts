@@ -26,12 +26,20 @@ export interface LoadRequest extends OrderRef {
   readonly model: ModelNeed;
 }
 
+export interface PullRequest extends OrderRef {
+  /** whose waiting steps are told how far it is; null: none */
+  readonly key: ResidencyKey | null;
+  readonly model: Pick<ModelNeed, 'name'>;
+  /** the order asks for nothing more, so it ends here */
+  readonly last?: boolean;
+}
+
 /** Activities on `host:<host>`. Each may be repeated; `stale`: the order is closed or of another epoch, and nothing was done. */
 export interface ResidencyActivities {
   /** Waits until no step runs on the keys, and unloads their models. */
   drainAndUnload(request: DrainRequest): Promise<'done' | 'stale'>;
   /** Fetches a model that is missing. */
-  pullModel(request: LoadRequest): Promise<'done' | 'stale'>;
+  pullModel(request: PullRequest): Promise<'done' | 'stale'>;
   /** Loads a model and lets it take grants; `missing`: it has to be pulled first. */
   loadAndServe(request: LoadRequest): Promise<'serving' | 'missing' | 'stale'>;
 }
@@ -113,6 +121,7 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
         const { name } = request.model;
         await flight(name, signal, (shared) => pull(request, shared, tell));
         log.info({ host, model: name, order: request.orderId }, 'model pulled');
+        if (request.last) await rows.end(request);
         return 'done';
       }),
 
@@ -155,7 +164,7 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
     }
   }
 
-  async function pull(request: LoadRequest, signal: AbortSignal, tell: (details: object) => void): Promise<void> {
+  async function pull(request: PullRequest, signal: AbortSignal, tell: (details: object) => void): Promise<void> {
     const { name } = request.model;
     let writing: Promise<void> = Promise.resolve();
     let written = { atMs: -Infinity, tenth: -1 };
@@ -166,7 +175,7 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
       if (!tellTasks && performance.now() - written.atMs < pullWriteMs) return;
       written = { atMs: performance.now(), tenth: Math.max(tenth, written.tenth) };
       writing = writing
-        .then(() => rows.recordPull(request, request.key, name, progress, tellTasks))
+        .then(() => rows.recordPull(request, request.key ?? '', name, progress, tellTasks))
         // Progress is for people; a pull goes on without it.
         .catch((error: unknown) => log.warn({ err: error, model: name }, 'the progress of a pull could not be written'));
     };

@@ -7,7 +7,7 @@ import { unavailable } from '../service/unavailable.js';
 import type { AppEnv } from './env.js';
 
 /** When to try again: a part that is away is back in seconds, a full queue has room when its tasks have run. */
-const retryAfterSeconds: Partial<Record<ProblemCode, number>> = { unavailable: 2, queue_full: 10, too_many_streams: 15 };
+const retryAfterSeconds: Partial<Record<ProblemCode, number>> = { unavailable: 2, host_unavailable: 5, queue_full: 10, too_many_streams: 15 };
 
 /** Responses of a route by status, from the codes it may answer; several codes of one status are told apart by `code`. */
 export function problems(...codes: readonly ProblemCode[]) {

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { type DeclaredKey, key, keysOf, section } from './key.js';
+import { aliasForm } from '../contract/model-alias.js';
+import { ModelProfile } from '../contract/schemas/model-options.js';
 import { laterSections } from './later.js';
 import { bytes, flag, int, list, text, upperWord } from './values.js';
 
@@ -69,6 +71,14 @@ const shape = {
     num_ctx: key(int(128, 1_048_576).default(4096), 'tokens of context of a step that names none'),
     keep_alive_seconds: key(int(10, 86_400).default(600), 'how long a model stays in memory without being renewed, so that a dead host pins none'),
     parallel: key(int(1, 64).default(1), 'inferences of one model at the same time', { variable: 'MODEL_PARALLEL' }),
+    aliases: key(
+      z.record(z.string().regex(aliasForm, 'expected a short name: letters, digits, "_" and "-"'), text).default({}),
+      'short names of models, such as `fast: llama3.1:8b`; one may stand for another one, and for a model with its digest',
+    ),
+    profiles: key(
+      z.record(text, ModelProfile).default({}),
+      'what steps of a model, by its name or alias, have unless they say otherwise: `options` with the names of Ollama, and `system`',
+    ),
   }),
   concurrency: section({ max_workers: key(int(1, 1_000).default(10), 'steps without a model at a time, for each engine', { variable: 'MAX_WORKERS' }) }),
   events: section({

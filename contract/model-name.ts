@@ -2,7 +2,7 @@
 export const defaultRegistries: readonly string[] = ['registry.ollama.ai', 'hf.co'];
 
 /** Characters of a whole name; Ollama takes 80 per part. */
-export const modelNameCharsMax = 200;
+export const modelNameCharsMax = 280;
 const partCharsMax = 80;
 
 const ownLibrary = 'registry.ollama.ai';
@@ -11,23 +11,32 @@ const namespace = /^[A-Za-z0-9_][A-Za-z0-9_-]*$/;
 const modelOrTag = /^[A-Za-z0-9_][A-Za-z0-9._-]*$/;
 const loopbackHost = /^(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d+)?$/;
 
-export type ParsedModelName = { readonly name: string } | { readonly problem: string };
+/** `digest`: what a pin asks for, `sha256:<64 hex>`, lower case; null without one. */
+export type ParsedModelName = { readonly name: string; readonly digest: string | null } | { readonly problem: string };
+
+const pin = /^(.+)@(sha256:[0-9a-f]{64})$/i;
 
 /**
  * Reads a model's name as people write it and gives the one form that keys, queues and rows use:
  * `llama3.1` and `registry.ollama.ai/library/llama3.1` are `llama3.1:latest`. Other forms: `user/model:tag`, `hf.co/org/repo:Q4_K_M`,
  * `127.0.0.1:5000/ns/model:tag` for a registry that is listed. The host is lower-cased, and so are the names of Ollama's own library,
- * which Ollama compares without case; tags keep theirs, since registries do not.
- * @param text untrusted; control characters, blanks, schemes, `..` and digests are refused
+ * which Ollama compares without case; tags keep theirs, since registries do not. A pin, `@sha256:<64 hex>` behind the name, is taken apart.
+ * @param text untrusted; control characters, blanks, schemes and `..` are refused
  * @param registries hosts, lower case, with a port where there is one; see {@link defaultRegistries}
  * @returns the normalised name, or a sentence saying what is wrong, which never repeats an over-long or unprintable text
  */
 export function parseModelName(text: string, registries: readonly string[]): ParsedModelName {
+  const [, pinned, digest] = pin.exec(text.length > modelNameCharsMax ? '' : text) ?? [];
+  const parsed = parsePlainName(pinned ?? text, registries);
+  return 'problem' in parsed ? parsed : { name: parsed.name, digest: digest?.toLowerCase() ?? null };
+}
+
+function parsePlainName(text: string, registries: readonly string[]): { readonly name: string } | { readonly problem: string } {
   if (text === '') return { problem: 'a model name may not be empty' };
   if (text.length > modelNameCharsMax) return { problem: `a model name may have at most ${modelNameCharsMax} characters, this one has ${text.length}` };
   if (!/^[\x21-\x7e]+$/.test(text)) return { problem: 'a model name consists of printable ASCII characters without blanks' };
   if (text.includes('://')) return { problem: `model name "${text}": write it without a scheme` };
-  if (text.includes('@')) return { problem: `model name "${text}": pinning by digest is not supported` };
+  if (text.includes('@')) return { problem: `model name "${text}": a pin is written @sha256: and 64 hexadecimal digits, behind the tag` };
   if (text.includes('..')) return { problem: `model name "${text}" may not contain ".."` };
 
   const parts = text.split('/');

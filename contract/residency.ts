@@ -19,6 +19,8 @@ export interface ResidencyOrder {
   readonly hostEpoch: number;
   readonly unload: readonly ResidencyKey[];
   readonly load: { readonly key: ResidencyKey; readonly model: ModelNeed } | null;
+  /** a model that is only to be fetched */
+  readonly pull?: string;
 }
 
 /** Code of an order whose host stopped answering or started anew: nobody is refused, and the next decision orders anew. */

@@ -38,6 +38,8 @@ export interface ModelStatus {
   readonly queueDepth: number;
   /** steps that run on it, on this host */
   readonly running: number;
+  /** by tasks of this installation, on whatever host */
+  readonly usage: { readonly inferences: number; readonly inferenceTimeSeconds: number; readonly promptTokens: number; readonly outputTokens: number };
   readonly seenAt: Date;
 }
 
@@ -126,8 +128,10 @@ export async function listModels(sql: Sql, filter: { readonly host?: string } = 
       m.vram_bytes::float8 as vram_bytes, m.context_length, m.expires_at, m.last_used_at, m.seen_at,
       (select r.state from residency r where r.host = m.host and lower(r.model) = lower(m.name) limit 1) as residency,
       (select count(*) from live l where lower(l.name) = lower(m.name) and l.state = 'waiting')::integer as queue_depth,
-      (select count(*) from live l where lower(l.name) = lower(m.name) and l.state <> 'waiting' and l.host = m.host)::integer as running
-    from models m
+      (select count(*) from live l where lower(l.name) = lower(m.name) and l.state <> 'waiting' and l.host = m.host)::integer as running,
+      coalesce(u.inferences, 0)::float8 as inferences, coalesce(u.inference_time_seconds, 0) as inference_time_seconds,
+      coalesce(u.prompt_tokens, 0)::float8 as prompt_tokens, coalesce(u.output_tokens, 0)::float8 as output_tokens
+    from models m left join model_usage u on u.name = m.name
     where ${filter.host === undefined ? sql`true` : sql`m.host = ${filter.host}`}
     order by m.loaded desc, m.name, m.host`;
   return rows.map((row) => ({
@@ -145,6 +149,12 @@ export async function listModels(sql: Sql, filter: { readonly host?: string } = 
     residency: row.residency,
     queueDepth: row.queue_depth,
     running: row.running,
+    usage: {
+      inferences: row.inferences,
+      inferenceTimeSeconds: row.inference_time_seconds,
+      promptTokens: row.prompt_tokens,
+      outputTokens: row.output_tokens,
+    },
     seenAt: row.seen_at,
   }));
 }
@@ -164,5 +174,9 @@ interface ModelRow {
   residency: ResidencyState | null;
   queue_depth: number;
   running: number;
+  inferences: number;
+  inference_time_seconds: number;
+  prompt_tokens: number;
+  output_tokens: number;
   seen_at: Date;
 }

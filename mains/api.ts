@@ -28,6 +28,9 @@ export async function runApi(): Promise<void> {
       timeoutSecondsMax: config.timeoutSecondsMax,
       ...config.attempts,
       gitSchemes: config.git.allowedSchemes,
+      mayPull: config.models.allowPull,
+      aliases: config.models.aliases,
+      profiles: config.models.profiles,
     };
     const hub = createListenHub(databaseUrl(config), ['events'], log);
     const services = createServices({

@@ -10,6 +10,8 @@ export type CatalogueNow = () => Catalogue;
 
 /** What the deployment says about steps. */
 export type Deployment = CompileOptions['deployment'] & {
+  /** whether missing models are pulled; default: yes */
+  readonly mayPull?: boolean | undefined;
   /** schemes of repository addresses, lower case */
   readonly gitSchemes: readonly string[];
 };

@@ -18,6 +18,7 @@ import { type HealthUseCases, healthUseCases } from './health.js';
 import { listExecutionsUseCase } from './list-executions.js';
 import { listModelsUseCase } from './list-models.js';
 import { listTasksUseCase } from './list-tasks.js';
+import { type ModelOrderUseCases, modelOrderUseCases } from './model-orders.js';
 import { previewTaskUseCase } from './preview-task.js';
 import { replayTaskUseCase } from './replay-task.js';
 import { reportTasksUseCase } from './report-tasks.js';
@@ -27,7 +28,7 @@ import { createStartsUnderWay } from './start-task.js';
 import { type TemplateUseCases, templateUseCases } from './templates.js';
 
 /** Every use case, the only way into the house for the API, the dashboard and what comes later. */
-export interface Services extends ApiKeyUseCases, CheckpointUseCases, DependencyUseCases, HealthUseCases, TemplateUseCases {
+export interface Services extends ApiKeyUseCases, CheckpointUseCases, DependencyUseCases, HealthUseCases, ModelOrderUseCases, TemplateUseCases {
   readonly createTask: ReturnType<typeof createTaskUseCase>;
   readonly createBatch: ReturnType<typeof createBatchUseCase>;
   readonly bulkTasks: ReturnType<typeof bulkTasksUseCase>;
@@ -70,6 +71,7 @@ export function createServices(deps: ServicesDeps): Services {
     ...healthUseCases(deps),
     ...checkpointUseCases(deps, deps.catalogue),
     ...dependencyUseCases(deps),
+    ...modelOrderUseCases(deps, deps.deployment),
     ...templateUseCases(deps.catalogue, deps.steps),
     createTask,
     createBatch: createBatchUseCase(deps, compile),
@@ -85,7 +87,7 @@ export function createServices(deps: ServicesDeps): Services {
     setPriority: setPriorityUseCase(deps),
     retryTask: retryTaskUseCase(deps),
     listExecutions: listExecutionsUseCase(deps),
-    listModels: listModelsUseCase(deps),
+    listModels: listModelsUseCase(deps, deps.deployment),
     countTasks: () => countTasks(deps.sql),
     settled: () => starts.settled(),
   };

@@ -1,11 +1,14 @@
+import { z } from 'zod';
 import type { JsonObject, JsonValue } from '../contract/json.js';
+import type { AliasedModel } from '../contract/model-alias.js';
 import { parseModelName } from '../contract/model-name.js';
 import type { Deferred, Plan, PlanStep, RetryPolicy } from '../contract/plan.js';
 import type { ModelNeed } from '../contract/queues.js';
+import type { ModelProfile } from '../contract/schemas/model-options.js';
 import type { RetrySettings } from '../contract/schemas/template.js';
 import { analyse, hasExpression } from './expression.js';
 import { pathText, type SubmissionFault, type YamlPath } from './fault.js';
-import { describeValue } from './issues.js';
+import { describeValue, fieldNames } from './issues.js';
 import { TemplateError } from './jinja.js';
 import { checkParameters } from './parameters.js';
 import type { Template, TemplateStep } from './parse-template.js';
@@ -41,6 +44,10 @@ export interface CompileOptions {
     readonly timeoutSecondsMax: number;
     /** longest time of an attempt for which nobody asks for another; default: what the step type says */
     readonly timeoutSeconds?: number | undefined;
+    /** short names of models; see {@link resolveAliases} */
+    readonly aliases?: ReadonlyMap<string, AliasedModel> | undefined;
+    /** what stands below a step's own fields, by model or alias */
+    readonly profiles?: ReadonlyMap<string, ModelProfile> | undefined;
     /** stands below the template, above what the step type says */
     readonly retry?: RetrySettings | undefined;
   };
@@ -193,23 +200,48 @@ class StepCompiler {
   private modelNeed(input: JsonObject): ModelNeed | undefined {
     const { model, options } = input;
     if (typeof model !== 'string') return undefined; // the step's schema has said so
-    const parsed = parseModelName(model, this.options.deployment.allowedRegistries);
+    const { aliases, allowedRegistries, numCtx } = this.options.deployment;
+    const aliased = aliases?.get(model);
+    const parsed = aliased ?? parseModelName(model, allowedRegistries);
     if ('problem' in parsed) {
       const said = this.faults.some(({ message }) => message.includes(parsed.problem));
       if (!said) this.fault(['model'], 'the name of a model', describeValue(model), parsed.problem);
       return undefined;
     }
     const asked = typeof options === 'object' && options !== null && !Array.isArray(options) ? options['num_ctx'] : undefined;
-    return { name: parsed.name, numCtx: typeof asked === 'number' ? asked : this.options.deployment.numCtx };
+    const fromProfile = this.profilesOf(parsed.name, model).find(({ options: own }) => own?.num_ctx !== undefined)?.options?.num_ctx;
+    return {
+      name: parsed.name,
+      numCtx: typeof asked === 'number' ? asked : (fromProfile ?? numCtx),
+      ...(aliased === undefined ? {} : { alias: model }),
+      ...(parsed.digest === null ? {} : { digest: parsed.digest }),
+    };
   }
 
   /** Writes into the input what the slot is chosen by, so that the step asks the server for nothing else. */
   private settle(input: JsonObject, model: ModelNeed): void {
-    input['model'] = model.name;
+    input['model'] = model.digest === undefined ? model.name : `${model.name}@${model.digest}`;
     const { options } = input;
-    if (!Object.hasOwn(this.step.definition.input.shape, 'options')) return;
-    if (options === undefined || (typeof options === 'object' && options !== null && !Array.isArray(options)))
-      input['options'] = { ...options, num_ctx: model.numCtx };
+    const { shape } = this.step.definition.input;
+    const [first, second] = this.profilesOf(model.name, model.alias);
+    const system = first?.system ?? second?.system;
+    // Messages of a chat bring their own instructions.
+    if (system !== undefined && Object.hasOwn(shape, 'system') && (input['system'] === undefined || input['system'] === null)) input['system'] = system;
+    if (!Object.hasOwn(shape, 'options')) return;
+    const own = options === undefined ? {} : options;
+    if (typeof own !== 'object' || own === null || Array.isArray(own)) return;
+    const wanted = { ...second?.options, ...first?.options, ...own, num_ctx: model.numCtx };
+    // A step type that takes only some of them gets only those.
+    const taken = optionNames(shape['options']);
+    input['options'] = Object.fromEntries(
+      Object.entries(wanted).filter(([name]) => Object.hasOwn(own, name) || taken === null || taken.has(name)),
+    ) as JsonObject;
+  }
+
+  /** What the deployment sets for a model: that of the alias it was asked for by, then that of its name. */
+  private profilesOf(name: string, alias: string | undefined): ModelProfile[] {
+    const { profiles } = this.options.deployment;
+    return [...new Set([alias, name])].flatMap((key) => (key === undefined ? [] : (profiles?.get(key) ?? [])));
   }
 
   private startToCloseMs(): number {
@@ -281,6 +313,12 @@ function namesOutputs(text: string): boolean {
   const analysis = analyse(text);
   if (!analysis) return /\b(steps|previous)\b/.test(text);
   return analysis.references.some(({ path }) => path[0] === 'steps' || path[0] === 'previous');
+}
+
+/** The options that a step type takes; null when that cannot be told. */
+function optionNames(schema: unknown): ReadonlySet<string> | null {
+  const inner = schema instanceof z.ZodOptional ? schema.unwrap() : schema;
+  return inner instanceof z.ZodObject ? new Set(fieldNames(inner)) : null;
 }
 
 function shortened(title: string): string {

@@ -13,7 +13,7 @@ import {
   TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { OrderActivities, ResidencyActivities } from '../activities/residency.js';
+import type { OrderActivities, PullRequest, ResidencyActivities } from '../activities/residency.js';
 import { failureCodes } from '../contract/failure.js';
 import { hostQueue, type ResidencyKey } from '../contract/queues.js';
 import { hostLost, type OrderFailure, type ResidencyOrder } from '../contract/residency.js';
@@ -91,6 +91,12 @@ async function carryOut(order: ResidencyOrder, show: (phase: ResidencyProgress['
     const drained = await drainAndUnload({ orderId, host, hostEpoch, keys: unload, last: load === null });
     if (drained === 'stale') return;
   }
+  if (order.pull !== undefined) {
+    // Only orders of a release that knows them have it, so that no recorded history takes this way.
+    show('pulling');
+    await pullOn(taskQueue, { orderId, host, hostEpoch, key: null, model: { name: order.pull }, last: true });
+    return;
+  }
   if (!load) return;
   const { loadAndServe } = proxyActivities<ResidencyActivities>({
     ...onHost,
@@ -103,18 +109,22 @@ async function carryOut(order: ResidencyOrder, show: (phase: ResidencyProgress['
   const request = { orderId, host, hostEpoch, key: load.key, model: load.model };
   if ((await loadAndServe(request)) !== 'missing') return;
   show('pulling');
+  if ((await pullOn(taskQueue, request)) === 'stale') return;
+  show('loading');
+  if ((await loadAndServe(request)) === 'missing') {
+    throw ApplicationFailure.nonRetryable(`${load.model.name} is not there after its pull`, failureCodes.modelPullFailed, { retryable: true });
+  }
+}
+
+function pullOn(taskQueue: string, request: PullRequest): Promise<'done' | 'stale'> {
   const { pullModel } = proxyActivities<ResidencyActivities>({
     ...onHost,
     taskQueue,
     // Catches a pull that creeps for ever; one that stands still is cut by the backend.
     scheduleToCloseTimeout: '24 hours',
-    summary: `pull ${load.model.name}`,
+    summary: `pull ${request.model.name}`,
   });
-  if ((await pullModel(request)) === 'stale') return;
-  show('loading');
-  if ((await loadAndServe(request)) === 'missing') {
-    throw ApplicationFailure.nonRetryable(`${load.model.name} is not there after its pull`, failureCodes.modelPullFailed, { retryable: true });
-  }
+  return pullModel(request);
 }
 
 function named(keys: readonly ResidencyKey[]): string {

@@ -5,12 +5,11 @@ import type { Usage } from '../../contract/line.js';
 import { defaultRegistries, modelNameCharsMax, type ParsedModelName, parseModelName, sameModel } from '../../contract/model-name.js';
 import type { ModelNeed } from '../../contract/queues.js';
 import { JsonObjectSchema } from '../../contract/schemas/json-value.js';
+import { defaultNumCtx, ModelOptions } from '../../contract/schemas/model-options.js';
 import type { ChatMessage, GenerateRequest, GenerateResult } from '../backends/backend.js';
 import { schemaFaults } from './answer-schema.js';
 import type { StepContext } from './define-step.js';
 
-/** Context length in tokens of a step that names none. */
-export const defaultNumCtx = 4096;
 /** Most characters of a prompt that any installation may allow; `limits.prompt_chars` says what this one does. */
 export const promptCharsMax = 10_000_000;
 
@@ -23,7 +22,7 @@ export const ModelName = z
     const parsed = parseByForm(text);
     if ('problem' in parsed) context.addIssue({ code: 'custom', message: parsed.problem });
   })
-  .describe('A model as Ollama names it, such as llama3.1:8b');
+  .describe('A model as Ollama names it, such as llama3.1:8b, or a configured alias; with `@sha256:<64 hex>` behind it, exactly these weights');
 
 export const PromptText = z
   .string()
@@ -36,31 +35,6 @@ export const Think = z
   .union([z.boolean(), z.enum(['low', 'medium', 'high'])])
   .describe('Whether, or how hard, the model thinks before it answers; default: as the model does by itself. Only for models that can.');
 
-/**
- * Options of a request, with Ollama's names. What is not here is refused: `keep_alive` belongs to the host, `num_gpu` and its like would load
- * the model again, `raw` is not supported. `num_ctx` decides with which context the model is loaded.
- */
-export const ModelOptions = z.strictObject({
-  num_ctx: z
-    .int()
-    .min(256)
-    .max(1_048_576)
-    .optional()
-    .describe(`Context length in tokens; default ${defaultNumCtx}. Steps with different values load the model anew.`),
-  num_predict: z.int().min(1).max(131_072).optional().describe('Most tokens of the answer; default: as many as fit the context'),
-  temperature: z.number().min(0).max(2).optional().describe('How freely words are chosen; 0: always the likeliest'),
-  top_p: z.number().min(0).max(1).optional().describe('Choose among the likeliest words that together have this probability'),
-  top_k: z.int().min(0).max(1000).optional().describe('Choose among this many of the likeliest words; 0: all'),
-  min_p: z.number().min(0).max(1).optional().describe('Leave out words less likely than this part of the likeliest one'),
-  seed: z.int().min(0).max(2_147_483_647).optional().describe('The same seed gives the same answer, on the same model and server'),
-  stop: z.array(z.string().min(1).max(200)).max(16).optional().describe('Texts at which the answer ends'),
-  repeat_penalty: z.number().min(0.1).max(10).optional().describe('Above 1: words that came before become less likely'),
-  repeat_last_n: z.int().min(0).max(1_048_576).optional().describe('How many tokens back `repeat_penalty` looks'),
-  presence_penalty: z.number().min(-2).max(2).optional().describe('Above 0: words that came at all become less likely'),
-  frequency_penalty: z.number().min(-2).max(2).optional().describe('Above 0: words become less likely the more often they came'),
-});
-export type ModelOptions = z.output<typeof ModelOptions>;
-
 export const AnswerFormat = z
   .union([
     z.literal('json'),
@@ -70,10 +44,14 @@ export const AnswerFormat = z
   ])
   .describe('`json`, or a JSON Schema that the answer has to follow: at most 65,536 characters, 32 deep, with references inside itself only');
 
+export { ModelOptions };
+
 /** What a step's input needs in memory. The plan of a task is made with this too, so that the step finds what was loaded for it. */
 export function modelNeedOf(input: { readonly model: string; readonly options?: ModelOptions | undefined }, defaultContext = defaultNumCtx): ModelNeed {
   const parsed = parseByForm(input.model);
-  return { name: 'name' in parsed ? parsed.name : input.model, numCtx: input.options?.num_ctx ?? defaultContext };
+  const numCtx = input.options?.num_ctx ?? defaultContext;
+  if ('problem' in parsed) return { name: input.model, numCtx };
+  return { name: parsed.name, numCtx, ...(parsed.digest === null ? {} : { digest: parsed.digest }) };
 }
 
 function parseByForm(text: string): ParsedModelName {
@@ -105,6 +83,7 @@ export async function infer(question: Question, context: StepContext): Promise<G
   const need = modelNeedOf(question);
   const { num_ctx: _, ...options } = question.options ?? {};
   checkPromptSize(charactersOf(question), context);
+  await checkPin(need, context);
   let pieces = 0;
   const startedAt = performance.now();
   const request = {
@@ -149,6 +128,29 @@ export function checkPromptSize(characters: number, { limits }: StepContext): vo
     retryable: false,
     details: { limit: 'prompt_chars', characters, max: limits.promptChars },
   });
+}
+
+/**
+ * Holds a pinned step to its weights: a tag can move to others, by a pull or by hand.
+ * @throws {StepFailure} `model_digest_mismatch`, not retryable, when the model in memory has another digest
+ */
+export async function checkPin({ name, digest }: ModelNeed, context: StepContext): Promise<void> {
+  if (digest === undefined) return;
+  const found = (await context.models.loaded(context.signal)).find((each) => sameModel(each.name, name));
+  if (found === undefined || bareDigest(found.digest) === bareDigest(digest)) return;
+  throw new StepFailure(
+    failureCodes.modelDigestMismatch,
+    `${name} is pinned to ${digest}, and the one that is installed has sha256:${bareDigest(found.digest)}`,
+    {
+      retryable: false,
+      details: { model: name, pinned: digest, installed: `sha256:${bareDigest(found.digest)}` },
+    },
+  );
+}
+
+/** Ollama tells digests without their algorithm. */
+function bareDigest(digest: string): string {
+  return digest.replace(/^sha256:/, '').toLowerCase();
 }
 
 /** Adds to the execution record which model it was, by its digest, and what it takes in memory; nothing when the server does not say. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { exceeded } from '../allowed-files.js';
 import { defineStep, outputBytesMax } from './define-step.js';
-import { checkPromptSize, ModelName, ModelOptions, modelNeedOf, modelStepNonRetryable, Prompt, recordModel } from './model-options.js';
+import { checkPin, checkPromptSize, ModelName, ModelOptions, modelNeedOf, modelStepNonRetryable, Prompt, recordModel } from './model-options.js';
 
 const MINUTE_MS = 60_000;
 /** More are refused when the task is submitted; `limits.embed_inputs` says what this installation allows. */
@@ -34,6 +34,7 @@ export const ollamaEmbed = defineStep({
       throw exceeded('embed_inputs', `${texts.length} texts are given, at most ${limits.embedInputs} may be embedded by one step`);
     for (const text of texts) checkPromptSize(text.length, context);
     const need = modelNeedOf({ model, options });
+    await checkPin(need, context);
     const bytesMax = Math.min(outputBytesMax, limits.outputBytes);
     const embeddings: (readonly number[])[] = [];
     let promptTokens = 0;

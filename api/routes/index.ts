@@ -5,6 +5,7 @@ import { getEvents } from './get-events.js';
 import { getTaskEvents } from './get-task-events.js';
 import { getCheckpoint } from './get-checkpoint.js';
 import { getTaskReport } from './get-task-report.js';
+import { getModelOrder } from './get-model-order.js';
 import { getTemplate } from './get-template.js';
 import { getTemplateDocs } from './get-template-docs.js';
 import { getTemplateSchema } from './get-template-schema.js';
@@ -21,6 +22,9 @@ import { postCheckpoint } from './post-checkpoint.js';
 import { postCheckpointRestore } from './post-checkpoint-restore.js';
 import { postTask } from './post-task.js';
 import { postTaskDependency } from './post-task-dependency.js';
+import { postModelLoad } from './post-model-load.js';
+import { postModelPull } from './post-model-pull.js';
+import { postModelUnload } from './post-model-unload.js';
 import { postTaskBatch } from './post-task-batch.js';
 import { postTaskBulk } from './post-task-bulk.js';
 import { postTaskReplay } from './post-task-replay.js';
@@ -51,6 +55,10 @@ export const routes: readonly ApiRoute[] = [
   postTemplateValidate,
   getTemplateSchema,
   listModels,
+  postModelLoad,
+  postModelUnload,
+  postModelPull,
+  getModelOrder,
   getHealth,
   healthz,
   readyz,

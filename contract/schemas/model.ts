@@ -14,6 +14,15 @@ export const Model = z
     queue_depth: z.int().min(0).meta({ description: 'Steps that wait for this model' }),
     last_used_at: Timestamp.nullable(),
     expires_at: Timestamp.nullable().meta({ description: 'When the server drops it unless it is used again' }),
+    aliases: z.array(z.string()).meta({ description: 'Configured short names of it' }),
+    serving: z.boolean().meta({ description: 'Steps may be granted on it' }),
+    pull: z
+      .object({ status: z.string(), completed_bytes: z.int(), total_bytes: z.int() })
+      .nullable()
+      .meta({ description: 'How far it is fetched; null when it is not' }),
+    usage: z
+      .object({ inferences: z.int(), inference_time_seconds: z.number(), prompt_tokens: z.int(), output_tokens: z.int() })
+      .meta({ description: 'What tasks of this installation had of it, on all hosts' }),
   })
   .meta({
     id: 'Model',
@@ -30,8 +39,57 @@ export const Model = z
       queue_depth: 3,
       last_used_at: '2026-01-09T10:45:00.000Z',
       expires_at: '2026-01-09T10:55:00.000Z',
+      aliases: ['fast'],
+      serving: true,
+      pull: null,
+      usage: { inferences: 41, inference_time_seconds: 512.4, prompt_tokens: 30_112, output_tokens: 8_450 },
     },
   });
-export type ModelView = z.output<typeof Model>;
 
-export const ModelList = z.object({ items: z.array(Model) }).meta({ id: 'ModelList', description: 'Every model of every host' });
+export const ModelList = z
+  .object({
+    items: z.array(Model),
+    aliases: z
+      .array(z.object({ alias: z.string(), name: z.string(), digest: z.string().nullable() }))
+      .meta({ description: 'Short names of the configuration' }),
+  })
+  .meta({ id: 'ModelList', description: 'Every model of every host' });
+export type ModelListView = z.output<typeof ModelList>;
+
+export const OrderModel = z
+  .strictObject({
+    host: z.string().min(1).max(63).optional().meta({ description: 'Default: the first that is ready' }),
+    num_ctx: z.int().min(256).max(1_048_576).optional().meta({ description: 'Tokens of context to load it with; default: that of the installation' }),
+  })
+  .meta({ id: 'OrderModel', description: 'Where and how', example: {} });
+
+export const ModelOrder = z
+  .object({
+    order_id: z.uuid().nullable().meta({ description: 'Null: there was nothing to do' }),
+    host: z.string(),
+    model: z.string(),
+    action: z.enum(['load', 'unload', 'pull']),
+    state: z.enum(['open', 'done', 'failed']),
+    requested_by: z.string().nullable().meta({ description: 'Null: the engine decided it' }),
+    reason: z.string(),
+    error: z.object({ code: z.string(), message: z.string() }).nullable(),
+    created_at: Timestamp.nullable(),
+    ended_at: Timestamp.nullable(),
+  })
+  .meta({
+    id: 'ModelOrder',
+    description: 'A change of what a host has or holds in memory',
+    example: {
+      order_id: '5d3f0f7e-4b0a-4c8a-9c2a-0b8d3a1e7f10',
+      host: 'local',
+      model: 'llama3.1:8b',
+      action: 'load',
+      state: 'open',
+      requested_by: 'admin',
+      reason: 'load llama3.1:8b, asked for by admin',
+      error: null,
+      created_at: '2026-01-09T10:45:00.000Z',
+      ended_at: null,
+    },
+  });
+export type ModelOrderView = z.output<typeof ModelOrder>;

@@ -132,6 +132,9 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       timeoutSecondsMax: config.timeoutSecondsMax,
       ...config.attempts,
       gitSchemes: config.git.allowedSchemes,
+      mayPull: config.models.allowPull,
+      aliases: config.models.aliases,
+      profiles: config.models.profiles,
     },
     events: { ...config.events, listen: (onNotify) => events.listen('events', onNotify) },
   });

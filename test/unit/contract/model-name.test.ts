@@ -15,8 +15,8 @@ describe('parseModelName', () => {
     ['HF.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M', 'hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M'],
     ['127.0.0.1:5000/test/tiny', '127.0.0.1:5000/test/tiny:latest'],
   ])('%s is %s, so that one model has one key', (text, name) => {
-    expect(parseModelName(text, registries)).toEqual({ name });
-    expect(parseModelName(name, registries)).toEqual({ name });
+    expect(parseModelName(text, registries)).toEqual({ name, digest: null });
+    expect(parseModelName(name, registries)).toEqual({ name, digest: null });
   });
 
   test.each([
