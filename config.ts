@@ -10,7 +10,7 @@ import type { ModelProfile } from './contract/schemas/model-options.js';
 import { declaredKeys, schema } from './config/schema.js';
 import { settingsOf, valueAt } from './config/settings.js';
 
-export { noticesOf, shownValue } from './config/settings.js';
+export { effectiveConfiguration, noticesOf, shownValue } from './config/settings.js';
 
 /** Every fault of the configuration; each line names its path and never its value. */
 export class ConfigFault extends Error {

@@ -70,6 +70,26 @@ export function withoutPassword(address: string): string {
     .replaceAll(/([?&][^=&#]*(?:password|secret|token|key)[^=&#]*=)[^&#]*/gi, `$1${hidden}`);
 }
 
+/** The settings as they may be shown, with what that hides apart. */
+export function effectiveConfiguration({ environment, settings }: { readonly environment: string; readonly settings: readonly Setting[] }) {
+  return {
+    environment,
+    settings: settings.map((setting) => {
+      const shown = shownValue(setting);
+      const text = typeof setting.value === 'string' ? setting.value : '';
+      return {
+        key: setting.key,
+        shown,
+        hidden: text !== '' && shown !== text ? text : null,
+        default: setting.default,
+        origin: setting.origin,
+        variable: setting.variable,
+        inForce: setting.notInForce === null,
+      };
+    }),
+  };
+}
+
 /** A line of a start about what was set and has no effect. */
 export interface Notice {
   readonly keys: readonly string[];

@@ -11,6 +11,8 @@ const transient: ReadonlySet<string> = new Set([
   'residency_backoff',
   'models',
   'outbox',
+  // what a process started with
+  'configurations',
   // a right is taken again with the next grant
   'holds',
 ]);

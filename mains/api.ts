@@ -1,7 +1,7 @@
 import { createApp } from '../api/app.js';
 import { listen } from '../api/server.js';
 import { steps } from '../activities/steps/index.js';
-import { packageVersion } from '../config.js';
+import { effectiveConfiguration, packageVersion } from '../config.js';
 import { serveStatusPage } from '../dashboard/status-page.js';
 import { disconnect } from '../db/connect.js';
 import { createServices } from '../service/services.js';
@@ -41,6 +41,7 @@ export async function runApi(): Promise<void> {
       catalogue: () => templates.current(),
       steps,
       deployment,
+      configuration: effectiveConfiguration(config),
       events: { ...config.events, listen: (onNotify) => hub.listen('events', onNotify) },
     });
     await services.ensureAdminKey(config.home);

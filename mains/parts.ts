@@ -13,11 +13,12 @@ import { probeSandbox } from '../activities/sandbox/probe-sandbox.js';
 import type { StepDeps } from '../activities/step-activities.js';
 import { steps } from '../activities/steps/index.js';
 import { createWorkspaces, type Workspaces } from '../activities/workspace.js';
-import { type Config, packageRoot, setVariable } from '../config.js';
+import { type Config, effectiveConfiguration, packageRoot, setVariable } from '../config.js';
 import { connect, connectionsThatFit, disconnect, type Sql, untilAvailable } from '../db/connect.js';
 import { adoptEvents } from '../db/events.js';
 import { createLine } from '../db/line.js';
 import { migrate } from '../db/migrate.js';
+import { noteConfiguration } from '../service/configuration.js';
 import type { TemplateDirectory } from '../templates/catalogue.js';
 import { createRenderer } from '../templates/render.js';
 import { connectClient, connectNative, type TemporalTarget } from '../temporal/client.js';
@@ -43,6 +44,17 @@ export function templateDirectories(config: Config): TemplateDirectory[] {
 export function databaseUrl(config: Config): string {
   if (config.database.url !== null) return config.database.url;
   throw new StartFault('No database is named: set DATABASE_URL, or start everything with `orchestra up`.');
+}
+
+/** A start with another configuration than the last one goes into the audit log. It goes on also when that fails. */
+async function noteStart(config: Config, name: string, sql: Sql, log: Logger): Promise<void> {
+  const main = name === 'host' ? `host:${config.host.id}` : name;
+  try {
+    const keys = await noteConfiguration(sql, main, effectiveConfiguration(config));
+    if (keys.length > 0) log.info({ keys }, 'the configuration has changed since the last start');
+  } catch (error) {
+    log.error({ err: error }, 'the configuration of this start could not be kept');
+  }
 }
 
 /**
@@ -77,6 +89,7 @@ export async function openDatabase(config: Config, name: string, log: Logger, st
     const sql = connect(url, { applicationName: `orchestra-${name}`, connectionsMax });
     const adopted = await untilAvailable(() => adoptEvents(sql), { patienceMs: 30_000, signal: stopping });
     if (adopted > 0) log.info({ events: adopted }, 'events of another cluster, which a restore brought, were put in the order of this one');
+    await noteStart(config, name, sql, log);
     return sql;
   } finally {
     await disconnect(first);

@@ -1,3 +1,4 @@
+import type { ConfigurationView } from '../contract/schemas/configuration.js';
 import type { CreateTaskRequest } from '../contract/schemas/task.js';
 import type { TaskStatus } from '../contract/status.js';
 import { countTasks } from '../db/tasks.js';
@@ -9,6 +10,7 @@ import { type CheckpointUseCases, checkpointUseCases } from './checkpoints.js';
 import { type CatalogueNow, compileRequest, type Deployment } from './compile-request.js';
 import { createBatchUseCase } from './create-batch.js';
 import { createTaskUseCase } from './create-task.js';
+import { configurationView, type EffectiveConfiguration } from './configuration.js';
 import { type DependencyUseCases, dependencyUseCases } from './change-dependencies.js';
 import type { ServiceDeps } from './deps.js';
 import { createEventFeed, type EventFeedConfig, type ListenEvents } from './event-feed.js';
@@ -43,6 +45,8 @@ export interface Services extends ApiKeyUseCases, CheckpointUseCases, Dependency
   readonly retryTask: ReturnType<typeof retryTaskUseCase>;
   readonly listExecutions: ReturnType<typeof listExecutionsUseCase>;
   readonly listModels: ReturnType<typeof listModelsUseCase>;
+  /** the configuration of this process, without secrets */
+  readonly configuration: () => ConfigurationView;
   /** how many tasks of everybody have each status */
   readonly countTasks: () => Promise<Record<TaskStatus, number>>;
   /** Ends every stream of events and takes no more; they last, so a server that is to end waits for none of them. */
@@ -56,6 +60,7 @@ export interface ServicesDeps extends ServiceDeps {
   /** every step type there is */
   readonly steps: StepRegistry;
   readonly deployment: Deployment;
+  readonly configuration: EffectiveConfiguration;
   /** `listen` null: a stream looks once a second */
   readonly events: EventFeedConfig & { readonly listen: ListenEvents | null };
 }
@@ -88,6 +93,7 @@ export function createServices(deps: ServicesDeps): Services {
     retryTask: retryTaskUseCase(deps),
     listExecutions: listExecutionsUseCase(deps),
     listModels: listModelsUseCase(deps, deps.deployment),
+    configuration: () => configurationView(deps.configuration),
     countTasks: () => countTasks(deps.sql),
     settled: () => starts.settled(),
   };

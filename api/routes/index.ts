@@ -1,6 +1,7 @@
 import type { ApiRoute } from '../define-route.js';
 import { deleteTaskDependency } from './delete-task-dependency.js';
 import { deleteTask } from './delete-task.js';
+import { getConfig } from './get-config.js';
 import { getEvents } from './get-events.js';
 import { getTaskEvents } from './get-task-events.js';
 import { getCheckpoint } from './get-checkpoint.js';
@@ -62,6 +63,7 @@ export const routes: readonly ApiRoute[] = [
   getHealth,
   healthz,
   readyz,
+  getConfig,
   postCheckpoint,
   listCheckpoints,
   getCheckpoint,

@@ -11,7 +11,7 @@ import { createStepActivities } from '../../activities/step-activities.js';
 import type { StepDefinition } from '../../activities/steps/define-step.js';
 import { steps as productSteps } from '../../activities/steps/index.js';
 import { createApp } from '../../api/app.js';
-import { type Config, loadConfig, packageRoot } from '../../config.js';
+import { type Config, effectiveConfiguration, loadConfig, packageRoot } from '../../config.js';
 import type { TaskView } from '../../contract/schemas/task.js';
 import { connect, disconnect, type Sql } from '../../db/connect.js';
 import { createHostRows } from '../../db/host-rows.js';
@@ -136,6 +136,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       aliases: config.models.aliases,
       profiles: config.models.profiles,
     },
+    configuration: effectiveConfiguration(config),
     events: { ...config.events, listen: (onNotify) => events.listen('events', onNotify) },
   });
   const app = createApp({

@@ -70,6 +70,7 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
     catalogue: () => catalogue,
     steps,
     deployment: { numCtx: 4096, allowedRegistries: defaultRegistries, timeoutSecondsMax: 3600, gitSchemes: ['https', 'ssh'] },
+    configuration: { environment: 'test', settings: [] },
     events: { streamsMax: 50, streamsPerKey: 5, listen: (onNotify) => hub.listen('events', onNotify) },
     ...overrides.deps,
   };
