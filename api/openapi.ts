@@ -9,10 +9,20 @@ const apiVersion = '1.0.0';
 /** A route as it is documented and served: what every endpoint of its access can answer besides its own is added here, in one place. */
 export function completeRoute({ access, route }: ApiRoute): ApiRoute['route'] {
   const open = access === 'public';
-  const usual = { ...(open ? {} : problems('unauthorized')), ...problems('unexpected', 'unavailable') };
-  const rights = access === 'write' || access === 'admin' ? problems('forbidden') : {};
-  const query = route.responses['422'] === undefined ? problems('invalid_request') : {};
-  return { ...route, security: open ? [] : [{ apiKey: [] }, { bearer: [] }], responses: { ...usual, ...rights, ...query, ...route.responses } };
+  const usual = [
+    problems('invalid_request'),
+    // A public route that asks something of the house says itself how that can fail.
+    ...(open ? [] : [problems('unauthorized'), problems('unexpected'), problems('unavailable')]),
+    // A viewer is refused what changes something, and a page of another site all that is not safe.
+    ...(access === 'write' || access === 'admin' || route.method !== 'get' ? [problems('forbidden')] : []),
+  ];
+  const responses = { ...(route.responses as Readonly<Record<string, { readonly description: string }>>) };
+  for (const [status, response] of usual.flatMap((each) => Object.entries(each))) {
+    const own = responses[status];
+    if (own === undefined) responses[status] = response;
+    else if (!own.description.includes(response.description)) responses[status] = { ...own, description: `${own.description} ${response.description}` };
+  }
+  return { ...route, security: open ? [] : [{ apiKey: [] }, { bearer: [] }], responses };
 }
 
 /** The OpenAPI 3.1 document of every route. */

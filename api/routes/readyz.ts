@@ -14,7 +14,7 @@ export const readyz = defineRoute(
     tags: ['health'],
     summary: 'Readiness',
     description: 'Whether tasks are accepted, which needs the database and nothing else.',
-    responses: { 200: json(Readiness, 'Tasks are accepted.'), ...problems('unavailable') },
+    responses: { 200: json(Readiness, 'Tasks are accepted.'), ...problems('unavailable', 'unexpected') },
   }),
   async (c) => {
     if (!(await c.var.services.ready())) throw new ProblemError('unavailable', 'The database does not answer at the moment; try again.');

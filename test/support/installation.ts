@@ -25,6 +25,7 @@ import { type Catalogue, loadCatalogue } from '../../templates/catalogue.js';
 import { connectClient, connectNative } from '../../temporal/client.js';
 import { installRuntime } from '../../temporal/runtime.js';
 import { ensureNamespace } from '../../temporal/namespace.js';
+import { checkAnswer } from './answers.js';
 import { createTestDatabase, eventually, ollamaAddress, takeNamespace, type TestDatabase, temporalAddress } from './servers.js';
 
 export interface InstallationOptions {
@@ -225,6 +226,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       headers: { 'X-API-Key': key, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     });
+    await checkAnswer(method, new URL(url, 'http://localhost').pathname, answer);
     const text = await answer.text();
     return { status: answer.status, headers: answer.headers, body: (answer.headers.get('content-type') ?? '').includes('json') ? JSON.parse(text) : text };
   };

@@ -2,11 +2,8 @@ import { randomUUID } from 'node:crypto';
 import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { type Logger, pino } from 'pino';
-import type { z } from 'zod';
 import { createApp } from '../../../api/app.js';
 import type { ApiConfig } from '../../../api/env.js';
-import { completeRoute } from '../../../api/openapi.js';
-import { routes } from '../../../api/routes/index.js';
 import { packageRoot } from '../../../config.js';
 import { defaultRegistries } from '../../../contract/model-name.js';
 import type { TaskView } from '../../../contract/schemas/task.js';
@@ -17,6 +14,7 @@ import { createServices, type Services, type ServicesDeps } from '../../../servi
 import { steps } from '../../../activities/steps/index.js';
 import { ensureNamespace } from '../../../temporal/namespace.js';
 import { loadCatalogue } from '../../../templates/catalogue.js';
+import { checkAnswer } from '../../support/answers.js';
 import { createTestDatabase, takeNamespace, temporalAddress, type TestDatabase } from '../../support/servers.js';
 
 export const silent: Logger = pino({ level: 'silent' });
@@ -114,22 +112,4 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
       await database.drop();
     },
   };
-}
-
-/** Fails when an answer has a status, a content type or a body that its route does not declare. */
-async function checkAnswer(method: string, pathname: string, answer: Response): Promise<void> {
-  const declared = routes.find(
-    ({ route }) => route.method.toUpperCase() === method && new RegExp(`^${route.path.replaceAll(/\{[^}]+\}/g, '[^/]+')}$`).test(pathname),
-  );
-  if (declared === undefined) return;
-  const response = completeRoute(declared).responses[answer.status] as { content?: Record<string, { schema: z.ZodType }> } | undefined;
-  if (response === undefined) throw new Error(`${method} ${pathname} answered ${answer.status}, which its route does not declare`);
-  const type = (answer.headers.get('content-type') ?? '').split(';')[0] ?? '';
-  if (response.content === undefined && type === '') return;
-  const content = response.content?.[type];
-  if (content === undefined) throw new Error(`${method} ${pathname} answered ${type}, which its route does not declare for ${answer.status}`);
-  // Whoever reads a text or a stream looks at it himself.
-  if (!type.endsWith('json')) return;
-  const schema = 'strict' in content.schema ? (content.schema as z.ZodObject).strict() : content.schema;
-  schema.parse(await answer.clone().json());
 }
