@@ -23,8 +23,9 @@ export function modelOrderRoute(action: 'load' | 'unload' | 'pull', summary: str
         202: json(ModelOrder, 'It is ordered, or as it was asked for already.'),
         ...problems(
           'invalid_json',
-          'unknown_model',
-          'model_in_use',
+          // What is not installed is not loaded either; a pull unloads nothing.
+          ...(action === 'unload' ? [] : (['unknown_model'] as const)),
+          ...(action === 'pull' ? [] : (['model_in_use'] as const)),
           'model_busy',
           'payload_too_large',
           'unsupported_media_type',

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createApp } from '../../../api/app.js';
 import { routes } from '../../../api/routes/index.js';
 import { connect, disconnect } from '../../../db/connect.js';
+import { acquireHost, setHostReady } from '../../../db/leases.js';
 import { createServices, type Services } from '../../../service/services.js';
 import { checkAnswer, declaredAnswers } from '../../support/answers.js';
 import { type ApiUnderTest, apiConfig, apiUnderTest, silent } from './api-under-test.js';
@@ -28,6 +29,9 @@ const bodies: Readonly<Record<string, object>> = {
   addTaskDependency: { task_id: randomUUID() },
   validateTemplate: { yaml: 'name: x' },
   createCheckpoint: {},
+  loadModel: {},
+  unloadModel: {},
+  pullModel: {},
 };
 
 const operations = routes.map(({ access, route }) => {
@@ -51,6 +55,12 @@ const operations = routes.map(({ access, route }) => {
 type Operation = (typeof operations)[number];
 const closed = operations.filter(({ access }) => access !== 'public');
 const withBody = operations.filter(({ takesBody }) => takesBody);
+
+function operationOf(id: string): Operation {
+  const found = operations.find((operation) => operation.id === id);
+  if (found === undefined) throw new Error(`no operation ${id}`);
+  return found;
+}
 
 /** Sends a request that fits, but for what is said otherwise, and checks the answer against its declaration. */
 async function send(
@@ -177,6 +187,19 @@ describe('answers of one operation', () => {
     expect(await (await ask('GET', `/api/v1/tasks/${id}/executions`)).json()).toEqual({ items: [] });
   });
 
+  test('a model that no host can have, hold or change just now is refused for its reason [MODEL-15]', async () => {
+    const order = async (action: string, deployment = api.deps.deployment) =>
+      send({ ...operationOf(`${action}Model`), url: `/api/v1/models/small/${action}` }, { services: createServices({ ...api.deps, deployment }) });
+    for (const action of ['load', 'unload', 'pull']) expect(await order(action)).toMatchObject({ status: 503, code: 'host_unavailable' });
+    const { sql } = api.database;
+    const epoch = await acquireHost(sql, { host: 'h1', address: 'http://127.0.0.1:1', parallel: 1 });
+    await setHostReady(sql, 'h1', epoch, true, {});
+    const noPull = { ...api.deps.deployment, mayPull: false };
+    for (const action of ['load', 'pull']) expect(await order(action, noPull)).toMatchObject({ status: 404, code: 'unknown_model' });
+    expect(await order('pull')).toMatchObject({ status: 202 });
+    for (const action of ['load', 'unload', 'pull']) expect(await order(action)).toMatchObject({ status: 409, code: 'model_busy' });
+  });
+
   test('an API whose database answers is ready [TASK-25]', async () => {
     expect(await (await ask('GET', '/readyz')).json()).toEqual({ status: 'ok' });
   });
@@ -184,11 +207,7 @@ describe('answers of one operation', () => {
   test('a replay is refused when the queue is full, and a stream of a task when there are too many [TASK-24, bad-52]', async () => {
     const { id } = await api.task(api.keys.ann);
     const services = createServices({ ...api.deps, config: { ...api.deps.config, queueMax: 1 }, events: { ...api.deps.events, streamsMax: 0 } });
-    const operation = (name: string) => {
-      const found = operations.find((each) => each.id === name);
-      if (found === undefined) throw new Error(`no operation ${name}`);
-      return { ...found, url: found.path.replace('{taskId}', id) };
-    };
+    const operation = (name: string) => ({ ...operationOf(name), url: operationOf(name).path.replace('{taskId}', id) });
     try {
       expect(await send(operation('replayTask'), { services })).toMatchObject({ status: 503, code: 'queue_full' });
       expect(await send(operation('streamTaskEvents'), { services, headers: { Accept: 'text/event-stream' } })).toMatchObject({

@@ -318,8 +318,13 @@ describe('queries', () => {
           queue_depth: 0,
           last_used_at: null,
           expires_at: '2026-01-01T00:00:00.000Z',
+          aliases: [],
+          serving: false,
+          pull: null,
+          usage: { inferences: 0, inference_time_seconds: 0, prompt_tokens: 0, output_tokens: 0 },
         },
       ],
+      aliases: [],
     });
   });
 });
