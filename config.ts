@@ -7,7 +7,7 @@ import type { z } from 'zod';
 import { resolveAliases } from './contract/model-alias.js';
 import { parseModelName } from './contract/model-name.js';
 import type { ModelProfile } from './contract/schemas/model-options.js';
-import { declaredKeys, schema } from './config/schema.js';
+import { declaredKeys, defaultMetricsPort, schema } from './config/schema.js';
 import { settingsOf, valueAt } from './config/settings.js';
 
 export { effectiveConfiguration, noticesOf, shownValue } from './config/settings.js';
@@ -156,6 +156,7 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
     },
     monitoring: {
       /** of `/metrics` alone; null: none */ port: file.monitoring.port === 'off' ? null : file.monitoring.port,
+      /** taken, the default gives way instead of failing */ portGivesWay: file.monitoring.port === defaultMetricsPort,
       publicMetrics: file.monitoring.public_metrics,
     },
     templates: { directory: file.templates.directory === undefined ? null : at(file.templates.directory) },

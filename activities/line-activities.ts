@@ -2,7 +2,9 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { Logger } from 'pino';
 import { StepFailure } from '../contract/failure.js';
 import type { Entered, EnterRequest, Line, RunIdentity, TaskEnd } from '../contract/line.js';
+import type { Meter } from '../contract/metrics.js';
 import type { Renderer } from '../contract/plan.js';
+import { noMeter } from '../metrics.js';
 import { isBrokenRequest } from '../db/connect.js';
 import type { Workspaces } from './workspace.js';
 
@@ -18,11 +20,12 @@ export interface LineActivityDeps {
   readonly line: Line;
   readonly renderer: Renderer;
   readonly workspaces: Workspaces;
+  readonly meter?: Meter;
   readonly log: Logger;
 }
 
 /** Local activities of the workflow worker. An error that a repeat cannot mend is marked so; every other one is repeated by Temporal. */
-export function createLineActivities({ line, renderer, workspaces, log }: LineActivityDeps): LineActivities {
+export function createLineActivities({ line, renderer, workspaces, meter = noMeter, log }: LineActivityDeps): LineActivities {
   const named = <Args extends [RunIdentity | EnterRequest, ...unknown[]], Result>(move: string, run: (...args: Args) => Promise<Result>) => {
     return async (...args: Args): Promise<Result> => {
       try {
@@ -39,7 +42,11 @@ export function createLineActivities({ line, renderer, workspaces, log }: LineAc
   return {
     enter: named('enter', async (request: EnterRequest) => {
       if (request.step.when !== undefined && !(await holds(request))) return { state: 'skipped' as const };
-      return line.enter(request);
+      const startedMs = performance.now();
+      const entered = await line.enter(request);
+      // Where nobody waits, entering is the decision too.
+      if (entered.state === 'granted') meter.observe('scheduling_latency_ms', performance.now() - startedMs);
+      return entered;
     }),
     leave: named('leave', (run: RunIdentity, stepId: string, cause: string) => line.leave(run, stepId, cause)),
     close: named('close', async (run: RunIdentity, end: TaskEnd) => {

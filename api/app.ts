@@ -1,11 +1,13 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context, MiddlewareHandler } from 'hono';
+import { noMeter } from '../metrics.js';
 import { ProblemError } from '../contract/problems.js';
 import { authenticate } from './auth/authenticate.js';
 import { serveDocs } from './docs.js';
 import type { AppDeps, AppEnv } from './env.js';
-import { accessLog, refuseForeignHost, refuseForeignOrigin, requestTimeout, securityHeaders } from './guards.js';
+import { accessLog, refuseForeignHost, countRequests, refuseForeignOrigin, requestTimeout, securityHeaders } from './guards.js';
 import { readJsonBody } from './json-body.js';
+import { serveMetrics } from './metrics.js';
 import { completeRoute, openApiDocument } from './openapi.js';
 import { answerProblem, invalidRequest } from './problem.js';
 import { routes } from './routes/index.js';
@@ -26,7 +28,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
       );
     },
   });
-  app.use(accessLog(deps), securityHeaders, requestTimeout(config.requestTimeoutMs), refuseForeignOrigin);
+  app.use(accessLog(deps), countRequests(deps.meter ?? noMeter, routeLabel), securityHeaders, requestTimeout(config.requestTimeoutMs), refuseForeignOrigin);
   app.onError(answerProblem);
   for (const declared of routes) {
     const middleware: MiddlewareHandler<AppEnv>[] = [];
@@ -36,6 +38,7 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
     app.openapi({ ...completeRoute(declared), middleware }, declared.handler as never);
   }
   serveDocs(app, openApiDocument(config.apiKeyHeader), config.publicDocs ? refuseForeignHost : authenticate('read'));
+  serveMetrics(app, config.publicMetrics ? null : authenticate('read'));
   app.notFound((c) => answerProblem(nothingThere(c), c));
   return app;
 }
@@ -60,6 +63,16 @@ function nothingThere(c: Context<AppEnv>): ProblemError {
   if (methods.length === 0) return new ProblemError('not_found', 'There is nothing at this address.');
   c.header('Allow', [...new Set(methods)].join(', '));
   return new ProblemError('method_not_allowed', `This address takes ${[...new Set(methods)].join(', ')}.`);
+}
+
+const patterns = routes.map(({ route }) => ({ path: route.path, method: route.method.toUpperCase(), pattern: patternOf(route.path) }));
+const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
+/** A request's route as a label: its pattern, never an address as somebody sent it. */
+function routeLabel(method: string, path: string): { route: string; method: string } {
+  const fits = patterns.filter(({ pattern }) => pattern.test(path));
+  const route = (fits.find((declared) => declared.method === method) ?? fits[0])?.path;
+  return { route: route ?? (path === '/metrics' ? path : 'other'), method: methods.has(method) ? method : 'other' };
 }
 
 function patternOf(path: string): RegExp {

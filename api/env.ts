@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { Meter } from '../contract/metrics.js';
 import type { Caller } from '../service/caller.js';
 import type { Services } from '../service/services.js';
 
@@ -13,6 +14,8 @@ export interface ApiConfig {
   /** whether /docs and /openapi.json are open to everybody */
   readonly publicDocs: boolean;
   /** address of the Temporal Web UI, for people; null when it is not known */
+  /** whether /metrics is open to everybody */
+  readonly publicMetrics: boolean;
   readonly temporalUi: string | null;
   readonly version: string;
 }
@@ -21,6 +24,8 @@ export interface AppDeps {
   readonly services: Services;
   readonly log: Logger;
   readonly config: ApiConfig;
+  /** counts the requests; default: nobody does */
+  readonly meter?: Meter;
 }
 
 /** What a handler finds in `c.var`. */

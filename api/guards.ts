@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { MiddlewareHandler } from 'hono';
+import type { Meter } from '../contract/metrics.js';
 import { ProblemError } from '../contract/problems.js';
 import { within } from '../service/within.js';
 import type { AppDeps, AppEnv } from './env.js';
@@ -31,6 +32,17 @@ export function accessLog({ services, log, config }: AppDeps): MiddlewareHandler
       },
       'request',
     );
+  };
+}
+
+/** Counts requests and how long each took to be answered; a stream counts until it begins. */
+export function countRequests(meter: Meter, labelOf: (method: string, path: string) => { route: string; method: string }): MiddlewareHandler<AppEnv> {
+  return async (c, next) => {
+    const startedMs = performance.now();
+    await next();
+    const labels = labelOf(c.req.method, c.req.path);
+    meter.count('http_requests_total', { ...labels, status: String(c.res.status) });
+    meter.observe('http_request_duration_seconds', (performance.now() - startedMs) / 1_000, labels);
   };
 }
 

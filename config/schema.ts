@@ -5,6 +5,7 @@ import { ModelProfile } from '../contract/schemas/model-options.js';
 import { laterSections } from './later.js';
 import { bytes, flag, int, list, text, upperWord } from './values.js';
 
+export const defaultMetricsPort = 8000;
 const sandboxLevels = ['bwrap', 'uid', 'none'] as const;
 
 /**
@@ -137,7 +138,7 @@ const shape = {
   }),
   monitoring: section({
     port: key(
-      z.union([z.literal('off'), int(0, 65_535)]).default(8000),
+      z.union([z.literal('off'), int(0, 65_535)]).default(defaultMetricsPort),
       'port of `/metrics` alone, on the address of the API; 0: any free one; `off`: none. Under `orchestra up` a free one when it is taken',
       { variable: 'METRICS_PORT' },
     ),

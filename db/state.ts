@@ -11,8 +11,10 @@ const transient: ReadonlySet<string> = new Set([
   'residency_backoff',
   'models',
   'outbox',
-  // what a process started with
+  // what a process started with, and what was counted
   'configurations',
+  'metric_series',
+  'metric_cursor',
   // a right is taken again with the next grant
   'holds',
 ]);

@@ -2,6 +2,8 @@ import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import { type Decided, decideOnce, expireGrants, type GrantedSignal, loseHosts } from '../db/decide.js';
 import type { Sql } from '../db/connect.js';
+import type { Meter } from '../contract/metrics.js';
+import { noMeter } from '../metrics.js';
 import type { Policy } from '../scheduling/policy.js';
 import { isNotFound } from '../temporal/grpc-status.js';
 import { signalOnce } from '../temporal/signal-once.js';
@@ -17,6 +19,7 @@ export interface DeciderDeps {
   readonly policy: Policy;
   /** called when residency orders wait to be delivered */
   readonly onOrders: () => void;
+  readonly meter?: Meter;
   readonly log: Logger;
 }
 
@@ -24,7 +27,7 @@ export interface DeciderDeps {
  * One run of the decide loop: takes back what nobody answers, lets the policy choose, and tells the workflows of granted rows.
  * A signal that fails is repeated by the expiry of its grant, so nothing here waits for Temporal.
  */
-export function createDecider({ sql, client, policy, onOrders, log }: DeciderDeps): () => Promise<{ againInMs: number } | undefined> {
+export function createDecider({ sql, client, policy, onOrders, meter = noMeter, log }: DeciderDeps): () => Promise<{ againInMs: number } | undefined> {
   let sweptAtMs = 0;
   return async () => {
     if (Date.now() - sweptAtMs >= sweepEveryMs) {
@@ -33,8 +36,13 @@ export function createDecider({ sql, client, policy, onOrders, log }: DeciderDep
       if (lost.length > 0) log.warn({ lost }, 'a lease lapsed: its grants went back to the line');
       tell(await expireGrants(sql));
     }
-    const decided: Decided | 'busy' = await decideOnce(sql, policy);
+    const startedMs = performance.now();
+    const decided: Decided | 'busy' = await decideOnce(sql, policy).catch((error: unknown) => {
+      meter.count('scheduling_errors_total');
+      throw error;
+    });
     if (decided === 'busy') return { againInMs: busyPauseMs };
+    if (decided.granted.length > 0 || decided.ordered.length > 0) meter.observe('scheduling_latency_ms', performance.now() - startedMs);
     tell(decided.granted);
     if (decided.ordered.length > 0) onOrders();
     return undefined;

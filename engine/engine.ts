@@ -3,6 +3,7 @@ import type { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import type { RunningSteps } from '../activities/running.js';
 import type { Workspaces } from '../activities/workspace.js';
+import type { Meter } from '../contract/metrics.js';
 import { generalQueue } from '../contract/queues.js';
 import type { Sql } from '../db/connect.js';
 import { registerEngine, releaseEngine, renewEngine } from '../db/leases.js';
@@ -54,6 +55,7 @@ export interface EngineDeps {
   readonly stepActivities: object;
   readonly running: RunningSteps;
   readonly workspaces: Workspaces;
+  readonly meter?: Meter;
   /** what a running step gets to end when the engine stops; default 10 s */
   readonly graceMs?: number;
   readonly log: Logger;
@@ -112,7 +114,7 @@ export function createEngine(deps: EngineDeps): Engine {
       const decide = startLoop({
         name: 'decide',
         everyMs: decideEveryMs,
-        run: createDecider({ sql, client, policy: lineOrderPolicy, onOrders: outbox.wake, log }),
+        run: createDecider({ sql, client, policy: lineOrderPolicy, onOrders: outbox.wake, ...(deps.meter === undefined ? {} : { meter: deps.meter }), log }),
         log,
       });
       const reconcile = startLoop({ name: 'reconcile', everyMs: reconcileEveryMs, run: createReconciler({ ...deps, onOutbox: outbox.wake }), log });

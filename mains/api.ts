@@ -1,11 +1,14 @@
+import type { Logger } from 'pino';
 import { createApp } from '../api/app.js';
-import { listen } from '../api/server.js';
+import { metricsApp } from '../api/metrics.js';
+import { type ApiServer, listen } from '../api/server.js';
 import { steps } from '../activities/steps/index.js';
-import { effectiveConfiguration, packageVersion } from '../config.js';
+import { type Config, effectiveConfiguration, packageVersion } from '../config.js';
 import { serveStatusPage } from '../dashboard/status-page.js';
 import { disconnect } from '../db/connect.js';
 import { createServices } from '../service/services.js';
 import { createListenHub } from './listen-hub.js';
+import { startMetrics } from './metrics.js';
 import { databaseUrl, lazyClient, openDatabase, templateDirectories } from './parts.js';
 import { markReady } from './process-file.js';
 import { runMain, StartFault } from './run-main.js';
@@ -33,6 +36,7 @@ export async function runApi(): Promise<void> {
       profiles: config.models.profiles,
     };
     const hub = createListenHub(databaseUrl(config), ['events'], log);
+    const metrics = startMetrics(sql, log);
     const services = createServices({
       sql,
       temporal: temporal.client,
@@ -41,6 +45,7 @@ export async function runApi(): Promise<void> {
       catalogue: () => templates.current(),
       steps,
       deployment,
+      flushMetrics: metrics.buffer.flush,
       configuration: effectiveConfiguration(config),
       events: { ...config.events, listen: (onNotify) => hub.listen('events', onNotify) },
     });
@@ -48,12 +53,14 @@ export async function runApi(): Promise<void> {
     const app = createApp({
       services,
       log,
+      meter: metrics.buffer,
       config: {
         apiKeyHeader: config.security.apiKeyHeader,
         bodyBytesMax: config.api.bodyLimitBytes,
         requestTimeoutMs: config.api.requestTimeoutMs,
         allowedHosts: config.api.allowedHosts,
         publicDocs: config.api.publicDocs,
+        publicMetrics: config.monitoring.publicMetrics,
         temporalUi: config.temporal.uiAddress,
         version,
       },
@@ -63,8 +70,9 @@ export async function runApi(): Promise<void> {
     const server = await listen(app, { hostname: config.api.host, port, log }).catch((error: NodeJS.ErrnoException) => {
       throw error.code === 'EADDRINUSE' ? new StartFault(`Port ${port} is taken: set PORT to another one, or to 0 for any free one.`) : error;
     });
+    const scraped = await listenForMetrics(config, services.metrics, log);
     await markReady(config.home, 'api', server.port);
-    log.info({ host: config.api.host, port: server.port }, 'the API serves');
+    log.info({ host: config.api.host, port: server.port, metrics_port: scraped?.port ?? null }, 'the API serves');
     return {
       async drain() {
         await services.endStreams();
@@ -73,12 +81,26 @@ export async function runApi(): Promise<void> {
       async stop() {
         await services.endStreams();
         await server.close(0);
+        await scraped?.close(0);
         await services.settled();
+        await metrics.stop();
         await templates.stop();
         await hub.close();
         await temporal.close();
         await disconnect(sql);
       },
     };
+  });
+}
+
+/** The metrics alone, on their own port. Nobody asked for the default one, so that a second API on this machine does without. */
+async function listenForMetrics(config: Config, text: () => Promise<string>, log: Logger): Promise<ApiServer | null> {
+  const { port, portGivesWay } = config.monitoring;
+  if (port === null) return null;
+  return listen(metricsApp(text), { hostname: config.api.host, port, log }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EADDRINUSE') throw error;
+    if (!portGivesWay) throw new StartFault(`Port ${port} is taken: set METRICS_PORT to another one, to 0 for any free one, or to off.`);
+    log.warn({ port }, 'the port of the metrics is taken, and /metrics of the API alone answers; METRICS_PORT sets another one');
+    return null;
   });
 }

@@ -7,6 +7,7 @@ import { disconnect } from '../db/connect.js';
 import { abandonOrder } from '../db/residency.js';
 import { createEngine } from '../engine/engine.js';
 import { createListenHub } from './listen-hub.js';
+import { startMetrics } from './metrics.js';
 import { databaseUrl, openDatabase, openStepParts, openTemporal } from './parts.js';
 import { markReady } from './process-file.js';
 import { runMain } from './run-main.js';
@@ -19,6 +20,7 @@ export async function runEngine(): Promise<void> {
     const temporal = await openTemporal(config, log, stopping);
     const parts = await openStepParts(config, sql, log);
     const hub = createListenHub(databaseUrl(config), ['line', 'outbox', 'cancel'], log);
+    const metrics = startMetrics(sql, log);
     const { renderer, line } = parts.deps;
     const engine = createEngine({
       id,
@@ -36,6 +38,7 @@ export async function runEngine(): Promise<void> {
           line,
           renderer,
           workspaces: parts.workspaces,
+          meter: metrics.buffer,
           log,
         }),
         ...createOrderActivities({ abandon: (order, failure) => abandonOrder(sql, order, failure), log }),
@@ -43,6 +46,7 @@ export async function runEngine(): Promise<void> {
       stepActivities: createStepActivities({ ...parts.deps, models: parts.models, engine: id }),
       running: parts.running,
       workspaces: parts.workspaces,
+      meter: metrics.buffer,
       log,
     });
     await engine.start();
@@ -52,6 +56,7 @@ export async function runEngine(): Promise<void> {
       drain: (signal) => engine.drain(signal),
       async stop() {
         await engine.stop();
+        await metrics.stop();
         await hub.close();
         await temporal.close();
         await disconnect(sql);

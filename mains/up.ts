@@ -105,6 +105,8 @@ async function claimHome(home: string): Promise<void> {
 
 interface Addresses {
   readonly api: string;
+  /** null: only on the port of the API */
+  readonly metrics: string | null;
   readonly temporalUi: string | null;
   readonly adminKeyFile: string;
   /** where models come from, or why model steps wait */
@@ -129,6 +131,7 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
   stopping.throwIfAborted();
 
   const port = await apiPort(config);
+  const metricsPort = await metricsPortOf(config);
   const env = {
     ORCHESTRA_HOME: config.home,
     ORCHESTRA_CACHE: config.cacheDir,
@@ -138,6 +141,7 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
     TEMPORAL_PRIORITY_LEVELS: String(temporal.priorityLevels),
     OLLAMA_HOST: ollama.address,
     PORT: String(port),
+    METRICS_PORT: metricsPort === null ? 'off' : String(metricsPort),
   };
   const version = await versionOf({ ...config, env });
   const specOf = (name: (typeof mains)[number]): ChildSpec => ({
@@ -160,8 +164,12 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
   const starts = mains.map((name) => supervisor.start(specOf(name)));
   await Promise.allSettled(starts);
   await Promise.all(starts);
+  const apiProcess = await readProcessFile(config.home, 'api');
+  if (metricsPort !== null && apiProcess !== null)
+    await writeFile(join(config.home, 'run', 'metrics-port.json'), JSON.stringify({ pid: apiProcess.pid, port: metricsPort }));
   const models = await modelsLine(database, config.host.id, ollama);
-  return { addresses: { api: addressOf(config, port), temporalUi: temporal.uiAddress, adminKeyFile, models }, laterOllama: ollama.later };
+  const metrics = metricsPort === null ? null : `${addressOf(config, metricsPort)}/metrics`;
+  return { addresses: { api: addressOf(config, port), metrics, temporalUi: temporal.uiAddress, adminKeyFile, models }, laterOllama: ollama.later };
 }
 
 /** Variables of `env` that say something else than the configuration: nobody has configured those. */
@@ -397,6 +405,26 @@ async function apiPort(config: Config): Promise<number> {
   return config.api.port;
 }
 
+/** The port of the metrics, kept beside the API's file so that an API that is adopted is named with its own; null: none. */
+async function metricsPortOf(config: Config): Promise<number | null> {
+  const { port, portGivesWay } = config.monitoring;
+  if (port === null) return null;
+  const path = join(config.home, 'run', 'metrics-port.json');
+  const live = await readProcessFile(config.home, 'api');
+  if (live !== null && (await isLive(live))) {
+    try {
+      const kept = JSON.parse(await readFile(path, 'utf8')) as { pid: number; port: number };
+      if (kept.pid === live.pid && (portGivesWay || port === 0 || kept.port === port)) return kept.port;
+    } catch {
+      // the arguments will differ, and the API is replaced
+    }
+  }
+  const found = await reserve(config, port);
+  if (!portGivesWay && port !== 0 && found !== port)
+    throw new StartFault(`Port ${port} is taken: set METRICS_PORT to another one, to 0 for any free one, or to off.`);
+  return found;
+}
+
 function addressOf(config: Config, port: number): string {
   const everywhere = config.api.host === '0.0.0.0' || config.api.host === '::';
   const host = everywhere ? '127.0.0.1' : config.api.host.includes(':') ? `[${config.api.host}]` : config.api.host;
@@ -425,10 +453,11 @@ async function brokenTemplates(config: Config): Promise<string | null> {
 }
 
 function readyBlock(config: Config, addresses: Addresses, broken: string | null): string {
-  const { api, temporalUi, adminKeyFile, models } = addresses;
+  const { api, metrics, temporalUi, adminKeyFile, models } = addresses;
   const rows: readonly (readonly [string, string])[] = [
     ['Dashboard and API', api],
     ['API documentation', `${api}/docs`],
+    ['Metrics', metrics ?? `${api}/metrics`],
     ['Temporal Web UI', temporalUi ?? (config.temporal.ui ? 'where your Temporal server has it (TEMPORAL_UI_ADDRESS)' : 'off (TEMPORAL_UI)')],
     ['Models', models],
     ["Administrator's key", adminKeyFile],
@@ -464,7 +493,7 @@ async function restartOnChange(supervisor: Supervisor, say: Say, signal: AbortSi
 
 /** Whether a change of this path, relative to the package, is one of the program. */
 export function isSource(path: string): boolean {
-  return /^(activities|api|config|contract|dashboard|db|engine|host|mains|scheduling|service|templates|temporal|workflows)\/.*\.(ts|js|yaml|sql|eta|css)$|^(config|logging|loop)\.ts$|^config\/.*\.yaml$/.test(
+  return /^(activities|api|config|contract|dashboard|db|engine|host|mains|scheduling|service|templates|temporal|workflows)\/.*\.(ts|js|yaml|sql|eta|css)$|^(config|logging|loop|metrics)\.ts$|^config\/.*\.yaml$/.test(
     path.replaceAll('\\', '/'),
   );
 }

@@ -88,7 +88,7 @@ export function healthUseCases({ sql, temporal, log, config }: ServiceDeps): Hea
 }
 
 /** Measures the share of processor time in use since the last call; the first call: since the machine started. */
-function processorMeter(): () => number {
+export function processorMeter(): () => number {
   let before = { busy: 0, all: 0 };
   return () => {
     const times = cpus().map((cpu) => cpu.times);

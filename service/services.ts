@@ -21,6 +21,7 @@ import { listExecutionsUseCase } from './list-executions.js';
 import { listModelsUseCase } from './list-models.js';
 import { listTasksUseCase } from './list-tasks.js';
 import { type ModelOrderUseCases, modelOrderUseCases } from './model-orders.js';
+import { type FlushMetrics, metricsUseCase } from './metrics.js';
 import { previewTaskUseCase } from './preview-task.js';
 import { replayTaskUseCase } from './replay-task.js';
 import { reportTasksUseCase } from './report-tasks.js';
@@ -45,6 +46,8 @@ export interface Services extends ApiKeyUseCases, CheckpointUseCases, Dependency
   readonly retryTask: ReturnType<typeof retryTaskUseCase>;
   readonly listExecutions: ReturnType<typeof listExecutionsUseCase>;
   readonly listModels: ReturnType<typeof listModelsUseCase>;
+  /** in Prometheus' text format */
+  readonly metrics: () => Promise<string>;
   /** the configuration of this process, without secrets */
   readonly configuration: () => ConfigurationView;
   /** how many tasks of everybody have each status */
@@ -61,6 +64,7 @@ export interface ServicesDeps extends ServiceDeps {
   readonly steps: StepRegistry;
   readonly deployment: Deployment;
   readonly configuration: EffectiveConfiguration;
+  readonly flushMetrics: FlushMetrics;
   /** `listen` null: a stream looks once a second */
   readonly events: EventFeedConfig & { readonly listen: ListenEvents | null };
 }
@@ -93,6 +97,7 @@ export function createServices(deps: ServicesDeps): Services {
     retryTask: retryTaskUseCase(deps),
     listExecutions: listExecutionsUseCase(deps),
     listModels: listModelsUseCase(deps, deps.deployment),
+    metrics: metricsUseCase({ sql: deps.sql, counted: deps.flushMetrics, streams: () => feed.streams }),
     configuration: () => configurationView(deps.configuration),
     countTasks: () => countTasks(deps.sql),
     settled: () => starts.settled(),

@@ -19,6 +19,7 @@ import { abandonOrder } from '../../db/residency.js';
 import { createEngine, type Engine } from '../../engine/engine.js';
 import { createHost, type Host } from '../../host/host.js';
 import { createListenHub } from '../../mains/listen-hub.js';
+import { startMetrics } from '../../mains/metrics.js';
 import { openStepParts } from '../../mains/parts.js';
 import { createServices, type Services } from '../../service/services.js';
 import { type Catalogue, loadCatalogue } from '../../templates/catalogue.js';
@@ -120,6 +121,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   };
   let catalogue = await readTemplates(options.templates ?? {});
   const events = createListenHub(databaseUrl, ['events'], log);
+  const metrics = startMetrics(sql, log);
   const services = createServices({
     sql,
     temporal: async () => client,
@@ -137,18 +139,21 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       aliases: config.models.aliases,
       profiles: config.models.profiles,
     },
+    flushMetrics: metrics.buffer.flush,
     configuration: effectiveConfiguration(config),
     events: { ...config.events, listen: (onNotify) => events.listen('events', onNotify) },
   });
   const app = createApp({
     services,
     log,
+    meter: metrics.buffer,
     config: {
       apiKeyHeader: 'X-API-Key',
       bodyBytesMax: config.api.bodyLimitBytes,
       requestTimeoutMs: 30_000,
       allowedHosts: [],
       publicDocs: true,
+      publicMetrics: true,
       temporalUi: null,
       version: 'test',
     },
@@ -174,12 +179,13 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       priorityLevels: 60,
       cacheDir: path.join(tmpdir(), 'orchestra-test-bundles'),
       localActivities: {
-        ...createLineActivities({ line, renderer, workspaces: parts.workspaces, log }),
+        ...createLineActivities({ line, renderer, workspaces: parts.workspaces, meter: metrics.buffer, log }),
         ...createOrderActivities({ abandon: (order, failure) => abandonOrder(sql, order, failure), log }),
       },
       stepActivities: createStepActivities({ ...parts.deps, steps: registry, models: parts.models, engine: id }),
       running: parts.running,
       workspaces: parts.workspaces,
+      meter: metrics.buffer,
       log,
     });
     await started.start();
@@ -268,6 +274,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       await services.endStreams();
       await events.close();
       for (const stop of stops) await stop();
+      await metrics.stop();
       await native.close();
       await client.connection.close();
       await disconnect(sql);

@@ -9,6 +9,7 @@ import { defaultRegistries } from '../../../contract/model-name.js';
 import type { TaskView } from '../../../contract/schemas/task.js';
 import type { Role } from '../../../db/api-keys.js';
 import { connect, disconnect } from '../../../db/connect.js';
+import { createMetricBuffer } from '../../../metrics.js';
 import { createListenHub } from '../../../mains/listen-hub.js';
 import { createServices, type Services, type ServicesDeps } from '../../../service/services.js';
 import { steps } from '../../../activities/steps/index.js';
@@ -25,6 +26,7 @@ export const apiConfig: ApiConfig = {
   requestTimeoutMs: 20_000,
   allowedHosts: [],
   publicDocs: true,
+  publicMetrics: true,
   temporalUi: 'http://127.0.0.1:8233',
   version: '0.0.0-test',
 };
@@ -60,6 +62,7 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
     silent,
   );
   const hub = createListenHub(database.url, ['events'], silent);
+  const buffer = createMetricBuffer();
   const deps: ServicesDeps = {
     sql,
     temporal: async () => temporal,
@@ -68,12 +71,13 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
     catalogue: () => catalogue,
     steps,
     deployment: { numCtx: 4096, allowedRegistries: defaultRegistries, timeoutSecondsMax: 3600, gitSchemes: ['https', 'ssh'] },
+    flushMetrics: buffer.flush,
     configuration: { environment: 'test', settings: [] },
     events: { streamsMax: 50, streamsPerKey: 5, listen: (onNotify) => hub.listen('events', onNotify) },
     ...overrides.deps,
   };
   const services = createServices(deps);
-  const app = createApp({ services, log: silent, config: { ...apiConfig, ...overrides.config } });
+  const app = createApp({ services, log: silent, meter: buffer, config: { ...apiConfig, ...overrides.config } });
   const key = async (userId: string, role: Role) => (await services.createKey({ name: userId, userId, role, expiresAt: null })).key;
   const keys = { admin: await key('root', 'admin'), ann: await key('ann', 'user'), bob: await key('bob', 'user'), viewer: await key('ann', 'viewer') };
 

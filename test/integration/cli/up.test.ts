@@ -72,6 +72,9 @@ test('up starts everything, survives a kill -9 with its children adopted, and en
   expect((await fetch(`${address}/api/v1/tasks`, { headers: { 'x-api-key': key } })).status).toBe(200);
   const webUi = /Temporal Web UI +(http:\S+)/.exec(first.printed())?.[1] ?? '';
   expect((await fetch(webUi)).status).toBe(200);
+  const metrics = /Metrics +(http:\S+)/.exec(first.printed())?.[1] ?? '';
+  expect(new URL(metrics).port).not.toBe(new URL(address).port);
+  expect(await (await fetch(metrics)).text()).toContain('# TYPE scheduling_latency_ms histogram');
 
   const second = orchestra(['up', '--no-ollama'], env);
   expect(await second.ended).toBe(1);
