@@ -130,7 +130,7 @@ test('what the server counted is what the executions, the task and the model hav
 
 test('a model that does not load in time fails its task with model_load_timeout, after its attempts [MODEL-13, TASK-15]', async () => {
   await ordered(first, 'unload');
-  proxy.fault('/api/generate', { kind: 'stall', afterLines: 0 }, 20);
+  proxy.fault('/api/generate', { kind: 'hold' }, 20);
   const { id } = await orchestra.submit('ask', { model: second });
   const failed = await orchestra.finished(id, 55_000);
   proxy.heal();

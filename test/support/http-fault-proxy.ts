@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 /**
  * What a {@link HttpFaultProxy} does to a request. Lines are those of the answer's body.
  * - `answer`: the server never sees the request; this is the answer.
+ * - `hold`: the server never sees the request, and nothing comes; the connection stays open.
  * - `drop-reply`: the server does the work, the answer is lost.
  * - `cut`: the answer breaks off after so many lines.
  * - `stall`: after so many lines nothing comes any more; the connection stays open.
@@ -13,6 +14,7 @@ import type { AddressInfo } from 'node:net';
 export type HttpFault =
   | { readonly kind: 'answer'; readonly status: number; readonly body: string; readonly contentType?: string }
   | { readonly kind: 'drop-reply' }
+  | { readonly kind: 'hold' }
   | { readonly kind: 'cut' | 'stall'; readonly afterLines: number }
   | { readonly kind: 'line'; readonly afterLines: number; readonly line: string };
 
@@ -57,6 +59,7 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
       response.writeHead(fault.status, { 'content-type': fault.contentType ?? 'application/json' }).end(fault.body);
       return;
     }
+    if (fault?.kind === 'hold') return;
     const forwarded = httpRequest(new URL(path, target), {
       method: request.method ?? 'GET',
       headers: { ...request.headers, host: new URL(target).host },
@@ -104,7 +107,7 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
 async function passLines(
   answer: IncomingMessage,
   response: ServerResponse,
-  fault: Exclude<HttpFault, { kind: 'answer' | 'drop-reply' }> | undefined,
+  fault: Exclude<HttpFault, { kind: 'answer' | 'drop-reply' | 'hold' }> | undefined,
 ): Promise<void> {
   if (fault === undefined) {
     answer.pipe(response);

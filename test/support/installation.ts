@@ -11,6 +11,7 @@ import { createStepActivities } from '../../activities/step-activities.js';
 import type { StepDefinition } from '../../activities/steps/define-step.js';
 import { steps as productSteps } from '../../activities/steps/index.js';
 import { createApp } from '../../api/app.js';
+import { listen } from '../../api/server.js';
 import { type Config, effectiveConfiguration, loadConfig, packageRoot } from '../../config.js';
 import type { TaskView } from '../../contract/schemas/task.js';
 import { connect, disconnect, type Sql } from '../../db/connect.js';
@@ -67,6 +68,8 @@ export interface Installation {
   changeTemplates(changed: Readonly<Record<string, string>>): Promise<Catalogue>;
   /** Another engine beside the first; ends with the installation. */
   addEngine(): Promise<Engine>;
+  /** Serves the API on a port of loopback, for clients of other processes; ends with the installation. @returns its address */
+  serve(): Promise<string>;
   request(method: string, url: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   submit(template: string, parameters: object, more?: object): Promise<TaskView>;
   task(id: string): Promise<TaskView>;
@@ -252,6 +255,11 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       return catalogue;
     },
     addEngine,
+    async serve() {
+      const server = await listen(app, { hostname: '127.0.0.1', port: 0, log });
+      stops.unshift(() => server.close(0));
+      return `http://127.0.0.1:${server.port}`;
+    },
     request,
     task,
     async submit(template, parameters, more = {}) {

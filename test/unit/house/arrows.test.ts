@@ -52,6 +52,14 @@ const wrong: readonly (readonly [room: string, line: string, code: string])[] = 
   ['dashboard', `import { a as b } from '../db/a.js'; export const a = b;`, restrictedImport],
   ['cli', `import { a as b } from '../service/a.js'; export const a = b;`, restrictedImport],
   ['cli', `import { a as b } from '../mains/a.js'; export const a = b;`, restrictedImport],
+  ['cli/commands', `import { a as b } from '../../service/a.js'; export const a = b;`, restrictedImport],
+  ['cli/commands', `export const a = process.env['HOME'];`, 'node(no-process-env)'],
+  ['client', `import { a as b } from '../service/a.js'; export const a = b;`, restrictedImport],
+  ['client', `import { a as b } from '../cli/a.js'; export const a = b;`, restrictedImport],
+  ['client', `import { a as b } from '../contract/schemas/a.js'; export const a = b;`, restrictedImport],
+  ['client', `import { z } from 'zod'; export const a = z;`, restrictedImport],
+  ['service', `import { a as b } from '../client/a.js'; export const a = b;`, restrictedImport],
+  ['api', `import { a as b } from '../client/a.js'; export const a = b;`, restrictedImport],
   ['mains', `import { a as b } from '../test/a.js'; export const a = b;`, restrictedImport],
   ['service', `export const a = process.env['HOME'];`, 'node(no-process-env)'],
   ['service', `import { env } from 'node:process'; export const a = env;`, restrictedImport],
@@ -79,6 +87,8 @@ const right: readonly (readonly [room: string, line: string])[] = [
   ['templates', `import { a as b } from '../activities/steps/a.js'; export const a = b;`],
   ['service', `import { a as b } from '../db/a.js'; import { a as c } from '../templates/a.js'; export const a = [b, c];`],
   ['api/routes', `import { a as b } from '../../service/a.js'; export const a = b;`],
+  ['client', `import { a as b } from '../contract/a.js'; import type { a as c } from '../contract/schemas/a.js'; export const a = (d: typeof c) => [b, d];`],
+  ['cli/commands', `import { a as b } from '../../client/a.js'; import { a as c } from '../../contract/a.js'; export const a = [b, c];`],
   ['mains', `import { a as b } from '../engine/a.js'; import { a as c } from '../api/a.js'; export const a = [b, c];`],
 ];
 

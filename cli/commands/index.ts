@@ -1,0 +1,37 @@
+import type { AddCommand } from '../command.js';
+import { addBatch } from './batch.js';
+import { addCancel } from './cancel.js';
+import { addCheckpoint } from './checkpoint.js';
+import { addConfig } from './config.js';
+import { addCompletion } from './completion.js';
+import { addList } from './list.js';
+import { addLocal } from './local.js';
+import { addLogs } from './logs.js';
+import { addModels } from './models.js';
+import { addPriority } from './priority.js';
+import { addReplay } from './replay.js';
+import { addReport } from './report.js';
+import { addRetry } from './retry.js';
+import { addShow } from './show.js';
+import { addSubmit } from './submit.js';
+import { addTemplates } from './templates.js';
+
+/** Every command, in the order of the help. */
+export const commands: readonly AddCommand[] = [
+  addSubmit,
+  addList,
+  addShow,
+  addLogs,
+  addCancel,
+  addRetry,
+  addReplay,
+  addPriority,
+  addBatch,
+  addReport,
+  addTemplates,
+  addModels,
+  addCheckpoint,
+  addConfig,
+  addLocal,
+  addCompletion,
+];

@@ -1,0 +1,64 @@
+import { type AddCommand, collect } from '../command.js';
+
+/** Commands that need no running installation, or start one: each loads a main by its path and runs it in this process, so that signals need no passing on. */
+export const addLocal: AddCommand = (program, { cli, main, version }) => {
+  program
+    .command('up')
+    .description('start everything one machine needs: PostgreSQL, Temporal, Ollama, api, engine and host')
+    .option('--no-ollama', 'neither start nor build an Ollama; one that runs or that OLLAMA_HOST names is used')
+    .option('--watch', 'start api, engine and host again when a source file changes', false)
+    .action((options: { ollama: boolean; watch: boolean }) => main('up', 'runUp', { ...options, cli }));
+  for (const [name, run, what] of [
+    ['api', 'runApi', 'serve the HTTP API and the dashboard'],
+    ['engine', 'runEngine', 'run workflows and steps without a model, and decide what runs next'],
+    ['host', 'runHost', 'serve the models of this machine'],
+    ['migrate', 'runMigrate', 'bring the database to the present schema'],
+    ['doctor', 'runDoctor', 'say what this machine has and what it lacks'],
+  ] as const) {
+    program
+      .command(name)
+      .description(what)
+      .action(() => main(name, run));
+  }
+  program
+    .command('demo')
+    .description('submit the built-in templates to a running installation and show how they go')
+    .option('--model <name>', 'model to use (default: one that is installed, else a generated toy)')
+    .option('--repo <url>', 'repository for git-script-execution, which is left out without it')
+    .option('--script <path>', 'script of that repository to run', 'run.sh')
+    .action((_options, command) => main('demo', 'runDemo', command.optsWithGlobals()));
+  program
+    .command('validate <files...>')
+    .description('check templates without a server: every fault with its line and column')
+    .action((files: string[], _options, command) => main('validate', 'runValidate', { files, json: command.optsWithGlobals().json === true }));
+  program
+    .command('test [paths...]')
+    .description('run the *.test.yaml files of templates (default: all that are installed)')
+    .action((paths: string[], _options, command) => main('test-templates', 'runTemplateTests', { paths, json: command.optsWithGlobals().json === true }));
+  program
+    .command('docs')
+    .description('write a page for each template and one for all step types')
+    .option('--out <dir>', 'where to', 'docs')
+    .option('--check', 'write nothing; exit code 1 when a page is stale')
+    .option('-t, --template <name>', 'only this template; repeatable', collect)
+    .action((options: { out: string; check?: boolean; template?: string[] }) =>
+      main('docs', 'runDocs', { out: options.out, check: options.check === true, ...(options.template === undefined ? {} : { templates: options.template }) }),
+    );
+  const state = program.command('state').description('everything that the database holds, as one document');
+  state
+    .command('export [file]')
+    .description('write it to a file, or to standard output')
+    .action((file?: string) => main('state', 'runStateExport', file));
+  state
+    .command('import <file>')
+    .description('bring it into an installation without tasks')
+    .action((file: string) => main('state', 'runStateImport', file));
+  state
+    .command('rebuild')
+    .description('bring back tasks that Temporal still has and the database has lost')
+    .action(() => main('state', 'runStateRebuild'));
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => void process.stdout.write(`${version()}\n`));
+};

@@ -1,0 +1,74 @@
+import { collect, type AddCommand, act } from '../command.js';
+import { followTask, leftRunning, tellEnd } from '../follow.js';
+import { parseParameters, readParameterFile } from '../parameters.js';
+import { resolveIds } from '../resolve-ids.js';
+import { countOf, levelOf } from '../task-filter.js';
+import { visibleJson, visibleLine } from '../visible.js';
+
+interface Options {
+  readonly param?: readonly string[];
+  readonly params?: string;
+  readonly priority?: string;
+  readonly dependsOn?: readonly string[];
+  readonly name?: string;
+  readonly description?: string;
+  readonly retryAttempts?: string;
+  readonly idempotencyKey?: string;
+  readonly dryRun?: boolean;
+  readonly wait?: boolean;
+  readonly follow?: boolean;
+}
+
+export const addSubmit: AddCommand = (program) => {
+  program
+    .command('submit <template>')
+    .description('create a task from a template')
+    .option('-p, --param <name=value>', 'a parameter; name=@file reads a file, name:=json takes JSON; repeatable', collect)
+    .option('--params <file>', 'a JSON object of parameters from a file, or - for standard input')
+    .option('--priority <1-10>', '10 is most urgent')
+    .option('--depends-on <id>', 'wait for this task; repeatable', collect)
+    .option('--name <text>', 'what to call the task')
+    .option('--description <text>', 'what it is for')
+    .option('--retry-attempts <n>', 'attempts of each step')
+    .option('--idempotency-key <key>', 'submitting twice with one key creates one task')
+    .option('--dry-run', 'only show what would run')
+    .option('--wait', 'wait for the end; exit code 1 unless it completed')
+    .option('--follow', 'show what happens until the end')
+    .action(
+      act<[template: string], Options>(async (session, options, template) => {
+        const client = await session.client();
+        const { parameters: declared } = await client.templates.get(template);
+        const parameters = { ...(options.params === undefined ? {} : readParameterFile(options.params)), ...parseParameters(options.param ?? [], declared) };
+        const request = {
+          template,
+          parameters: parameters as never,
+          ...(options.priority === undefined ? {} : { priority: levelOf(options.priority) }),
+          ...(options.dependsOn === undefined ? {} : { depends_on: await resolveIds(client, options.dependsOn) }),
+          ...(options.name === undefined ? {} : { name: options.name }),
+          ...(options.description === undefined ? {} : { description: options.description }),
+          ...(options.retryAttempts === undefined ? {} : { retry: { max_attempts: countOf(options.retryAttempts, '--retry-attempts', 100) } }),
+        };
+        if (options.dryRun) {
+          const preview = await client.tasks.preview(request);
+          if (session.json) return session.printJson(preview);
+          for (const [index, step] of preview.steps.entries()) {
+            session.terminal.print(`${index + 1}. ${visibleLine(step.id)} (${step.type}${step.model === null ? '' : ` on ${visibleLine(step.model)}`})`);
+            for (const line of visibleJson(step.input).split('\n')) session.terminal.print(`   ${line}`);
+            for (const { path, template: text } of step.deferred) session.terminal.print(`   later: ${path.join('.')} = ${visibleLine(text)}`);
+          }
+          return;
+        }
+        const task = await client.tasks.create(request, { idempotencyKey: options.idempotencyKey });
+        if (options.follow) {
+          session.terminal.note(`task ${task.id}`);
+          return tellEnd(session, await followTask(session, client, task.id, { outputOnly: false }), { result: false });
+        }
+        if (options.wait) {
+          session.terminal.note(`task ${task.id}`);
+          return tellEnd(session, await client.tasks.wait(task.id, { signal: session.interruptible(leftRunning(task.id)) }), { result: true });
+        }
+        if (session.json) session.printJson(task);
+        else session.terminal.print(task.id);
+      }),
+    );
+};

@@ -1,0 +1,177 @@
+import type { CheckpointDetailView, CheckpointView } from '../contract/schemas/checkpoint.js';
+import type { ConfigurationView } from '../contract/schemas/configuration.js';
+import type { EventListView, EventView } from '../contract/schemas/event.js';
+import type { HealthView } from '../contract/schemas/health.js';
+import type { TaskView } from '../contract/schemas/task.js';
+import { isFinal } from '../contract/status.js';
+import { followEvents, type StreamOptions } from './event-stream.js';
+import type * as shapes from './shapes.js';
+import { type ClientOptions, createTransport } from './transport.js';
+
+/** What every call takes beside its arguments. */
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Creating calls: the key makes a repeat safe; one is made up when none is given. */
+export interface CreateOptions extends CallOptions {
+  readonly idempotencyKey?: string | undefined;
+}
+
+export interface EventPageOptions extends CallOptions {
+  readonly after?: string;
+  /** 1 to 500 */
+  readonly limit?: number;
+}
+
+export interface ListOptions extends shapes.TaskFilter, CallOptions {
+  /** tasks on one page, 1 to 500 */
+  readonly pageSize?: number | undefined;
+}
+
+export type Client = ReturnType<typeof createClient>;
+
+const v1 = '/api/v1';
+const part = encodeURIComponent;
+
+/**
+ * A client of the API. Nothing is sent before the first call. Calls that may be repeated are, a few times and as the server asks, when it cannot be reached or
+ * says "not now"; creating a task is one of them, since each has an idempotency key.
+ * Every call throws {@link ApiProblem} for a refusal, ApiUnreachable when no answer comes, and the signal's reason when it fires.
+ */
+export function createClient(options: ClientOptions) {
+  const transport = createTransport(options);
+  const get = <Answer>(path: string, { signal }: CallOptions = {}) => transport.json<Answer>({ method: 'GET', path: `${v1}${path}`, signal });
+  const task = (id: string, rest = '') => `${v1}/tasks/${part(id)}${rest}`;
+
+  async function listPage(query: ListOptions & { readonly cursor?: string | undefined; readonly limit?: number | undefined } = {}): Promise<shapes.TaskPage> {
+    const { signal, pageSize, ...filter } = query;
+    return transport.json({ method: 'GET', path: `${v1}/tasks`, query: { ...filter, limit: query.limit ?? pageSize }, signal });
+  }
+
+  async function* list(query: ListOptions = {}): AsyncGenerator<TaskView> {
+    let cursor: string | null | undefined;
+    do {
+      const page: shapes.TaskPage = await listPage({ ...query, ...(cursor == null ? {} : { cursor }) });
+      yield* page.items;
+      cursor = page.next_cursor;
+    } while (cursor !== null);
+  }
+
+  const tasks = {
+    create: (request: shapes.NewTask, { idempotencyKey, signal }: CreateOptions = {}) =>
+      transport.json<TaskView>({
+        method: 'POST',
+        path: `${v1}/tasks`,
+        body: request,
+        headers: { 'idempotency-key': idempotencyKey ?? crypto.randomUUID() },
+        repeatable: true,
+        signal,
+      }),
+    /** What a task would run; checks what `create` checks and stores nothing. */
+    preview: (request: shapes.NewTask, { signal }: CallOptions = {}) =>
+      transport.json<shapes.TaskPreview>({ method: 'POST', path: `${v1}/tasks`, query: { dry_run: true }, body: request, repeatable: true, signal }),
+    get: (id: string, { signal }: CallOptions = {}) => transport.json<TaskView>({ method: 'GET', path: task(id), signal }),
+    /** Every task that fits, newest first; pages are fetched as they are needed. */
+    list,
+    /** One page, as the API gives it. */
+    listPage,
+    cancel: (id: string, { signal }: CallOptions = {}) => transport.json<TaskView>({ method: 'DELETE', path: task(id), signal }),
+    /** Not repeated: a second one would find the task queued. */
+    retry: (id: string, { signal }: CallOptions = {}) => transport.json<TaskView>({ method: 'POST', path: task(id, '/retry'), signal }),
+    replay: (id: string, changes: shapes.Replay = {}, { idempotencyKey, signal }: CreateOptions = {}) =>
+      transport.json<TaskView>({
+        method: 'POST',
+        path: task(id, '/replay'),
+        body: changes,
+        headers: { 'idempotency-key': idempotencyKey ?? crypto.randomUUID() },
+        repeatable: true,
+        signal,
+      }),
+    setPriority: (id: string, priority: number, { signal }: CallOptions = {}) =>
+      transport.json<TaskView>({ method: 'PATCH', path: task(id, '/priority'), body: { priority }, signal }),
+    executions: (id: string, { signal }: CallOptions = {}) => transport.json<shapes.ExecutionPage>({ method: 'GET', path: task(id, '/executions'), signal }),
+    addDependency: (id: string, dependency: shapes.NewDependency, { signal }: CallOptions = {}) =>
+      transport.json<TaskView>({ method: 'POST', path: task(id, '/dependencies'), body: dependency, repeatable: true, signal }),
+    removeDependency: (id: string, dependencyId: string, { signal }: CallOptions = {}) =>
+      transport.json<TaskView>({ method: 'DELETE', path: task(id, `/dependencies/${part(dependencyId)}`), signal }),
+    /** Up to 1,000 tasks at once. Repeated only when every item has an idempotency key. */
+    batch: (items: readonly shapes.NewBatchItem[], { signal }: CallOptions = {}) =>
+      transport.json<shapes.BatchResult>({
+        method: 'POST',
+        path: `${v1}/tasks/batch`,
+        body: { tasks: items },
+        repeatable: items.every((item) => item.idempotency_key !== undefined),
+        signal,
+      }),
+    bulk: (request: shapes.Bulk, { signal }: CallOptions = {}) =>
+      transport.json<shapes.BulkResult>({ method: 'POST', path: `${v1}/tasks/bulk`, body: request, repeatable: request.action !== 'retry', signal }),
+    /** Everything that happened to the task and what happens now; ends when the task has ended. */
+    events: (id: string, stream: StreamOptions = {}): AsyncGenerator<EventView> => followEvents(transport, { path: task(id, '/events') }, true, stream),
+    /** One page of what happened. */
+    eventPage: (id: string, { signal, ...query }: EventPageOptions = {}) =>
+      transport.json<EventListView>({ method: 'GET', path: task(id, '/events'), query, signal }),
+    /** Waits until the task has ended. The task goes on when the waiting is given up. */
+    async wait(id: string, stream: StreamOptions = {}): Promise<TaskView> {
+      for (;;) {
+        const seen = await tasks.get(id, stream);
+        if (isFinal(seen.status)) return seen;
+        for await (const _event of tasks.events(id, stream));
+      }
+    },
+  };
+
+  return {
+    baseUrl: transport.baseUrl,
+    tasks,
+    /** Events of all tasks that the caller may see, from now on unless `after` is given. Never ends by itself. */
+    events: ({ taskIds, kinds, ...stream }: StreamOptions & { readonly taskIds?: readonly string[]; readonly kinds?: readonly string[] } = {}) =>
+      followEvents(transport, { path: `${v1}/events`, query: { task_id: taskIds, kind: kinds } }, false, stream),
+    eventPage: ({ taskIds, kinds, signal, ...query }: EventPageOptions & { readonly taskIds?: readonly string[]; readonly kinds?: readonly string[] } = {}) =>
+      transport.json<EventListView>({ method: 'GET', path: `${v1}/events`, query: { task_id: taskIds, kind: kinds, ...query }, signal }),
+    templates: {
+      list: (call?: CallOptions) => get<shapes.Templates>('/templates', call),
+      get: (name: string, call?: CallOptions) => get<shapes.TemplateDetail>(`/templates/${part(name)}`, call),
+      /** Markdown. */
+      docs: (name: string, { signal }: CallOptions = {}) => transport.text({ method: 'GET', path: `${v1}/templates/${part(name)}/docs`, signal }),
+      /** JSON Schema of template files, for editors. */
+      schema: (call?: CallOptions) => get<Readonly<Record<string, unknown>>>('/template-schema', call),
+      validate: (yaml: string, { fileName, signal }: CallOptions & { readonly fileName?: string | undefined } = {}) =>
+        transport.json<shapes.Validation>({
+          method: 'POST',
+          path: `${v1}/templates/validate`,
+          body: { yaml, ...(fileName === undefined ? {} : { file_name: fileName }) },
+          repeatable: true,
+          signal,
+        }),
+    },
+    models: {
+      list: (call?: CallOptions) => get<shapes.Models>('/models', call),
+      load: (name: string, order?: shapes.ModelOrderOptions & CallOptions) => orderModel('load', name, order),
+      unload: (name: string, order?: shapes.ModelOrderOptions & CallOptions) => orderModel('unload', name, order),
+      pull: (name: string, order?: shapes.ModelOrderOptions & CallOptions) => orderModel('pull', name, order),
+      /** How far a load, an unload or a pull is. */
+      order: (id: string, call?: CallOptions) => get<shapes.ModelOrder>(`/model-orders/${part(id)}`, call),
+    },
+    reports: {
+      /** The report as it comes, unread: it may be long. */
+      tasks: async ({ format = 'json', signal, ...filter }: shapes.TaskFilter & CallOptions & { readonly format?: 'json' | 'csv' } = {}): Promise<Response> =>
+        transport.open({ method: 'GET', path: `${v1}/reports/tasks`, query: { format, ...filter }, signal }),
+    },
+    checkpoints: {
+      create: (request: shapes.NewCheckpoint = {}, { signal }: CallOptions = {}) =>
+        transport.json<CheckpointView>({ method: 'POST', path: `${v1}/checkpoints`, body: request, signal }),
+      list: (call?: CallOptions) => get<shapes.Checkpoints>('/checkpoints', call),
+      get: (id: number, call?: CallOptions) => get<CheckpointDetailView>(`/checkpoints/${id}`, call),
+      restore: (id: number, { signal }: CallOptions = {}) =>
+        transport.json<shapes.Restored>({ method: 'POST', path: `${v1}/checkpoints/${id}/restore`, signal }),
+    },
+    /** Every key of the configuration in force, without its secrets; for administrators. */
+    config: (call?: CallOptions) => get<ConfigurationView>('/config', call),
+    health: (call?: CallOptions) => get<HealthView>('/health', call),
+  };
+
+  function orderModel(action: string, name: string, { signal, ...order }: shapes.ModelOrderOptions & CallOptions = {}): Promise<shapes.ModelOrder> {
+    return transport.json({ method: 'POST', path: `${v1}/models/${part(name)}/${action}`, body: order, signal });
+  }
+}

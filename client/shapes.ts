@@ -1,0 +1,46 @@
+import type { z } from 'zod';
+import type { CheckpointList, CreateCheckpoint, RestoredCheckpoint } from '../contract/schemas/checkpoint.js';
+import type { ExecutionList } from '../contract/schemas/execution.js';
+import type { BatchItem, BatchResult as BatchResultSchema, BulkRequest, BulkResult as BulkResultSchema } from '../contract/schemas/many.js';
+import type { ModelList, ModelOrderView, OrderModel } from '../contract/schemas/model.js';
+import type { TaskPreviewView } from '../contract/schemas/task-preview.js';
+import type { AddDependency, CreateTask, ReplayTask, TaskList } from '../contract/schemas/task.js';
+import type { TemplateDetailView, TemplateListView, TemplateSummaryView, TemplateVerdictView } from '../contract/schemas/template-view.js';
+
+/** What a caller writes: fields with a default may be left out. */
+export type NewTask = z.input<typeof CreateTask>;
+export type NewDependency = z.input<typeof AddDependency>;
+export type NewCheckpoint = z.input<typeof CreateCheckpoint>;
+export type NewBatchItem = z.input<typeof BatchItem>;
+/** The input of a task again, with changes; a parameter that is null is taken away. */
+export type Replay = z.input<typeof ReplayTask>;
+/** Something to do to many tasks: those with the ids, or those that fit the filter. */
+export type Bulk = z.input<typeof BulkRequest>;
+export type ModelOrderOptions = z.input<typeof OrderModel>;
+
+export type TaskPage = z.output<typeof TaskList>;
+export type TaskPreview = TaskPreviewView;
+export type ExecutionPage = z.output<typeof ExecutionList>;
+export type BatchResult = z.output<typeof BatchResultSchema>;
+export type BulkResult = z.output<typeof BulkResultSchema>;
+export type Models = z.output<typeof ModelList>;
+export type ModelOrder = ModelOrderView;
+export type Checkpoints = z.output<typeof CheckpointList>;
+export type Restored = z.output<typeof RestoredCheckpoint>;
+export type Templates = TemplateListView;
+export type TemplateDetail = TemplateDetailView;
+export type Validation = TemplateVerdictView;
+/** A parameter as a template declares it. */
+export type DeclaredParameter = TemplateSummaryView['parameters'][number];
+
+/** Filters of lists and reports; values of one filter are alternatives. */
+export interface TaskFilter {
+  readonly status?: readonly string[];
+  readonly template?: readonly string[];
+  readonly priority?: readonly number[];
+  readonly type?: readonly string[];
+  readonly user_id?: readonly string[];
+  /** ISO 8601 */
+  readonly created_after?: string;
+  readonly created_before?: string;
+}
