@@ -59,7 +59,10 @@ const refuseQuery: MiddlewareHandler<AppEnv> = async (c, next) => {
 };
 
 function nothingThere(c: Context<AppEnv>): ProblemError {
-  const methods = routes.filter(({ route }) => patternOf(route.path).test(c.req.path)).map(({ route }) => route.method.toUpperCase());
+  // `/tasks/batch` is an address of its own, not a task.
+  const exact = routes.filter(({ route }) => route.path === c.req.path);
+  const fitting = exact.length > 0 ? exact : routes.filter(({ route }) => patternOf(route.path).test(c.req.path));
+  const methods = fitting.map(({ route }) => route.method.toUpperCase());
   if (methods.length === 0) return new ProblemError('not_found', 'There is nothing at this address.');
   c.header('Allow', [...new Set(methods)].join(', '));
   return new ProblemError('method_not_allowed', `This address takes ${[...new Set(methods)].join(', ')}.`);

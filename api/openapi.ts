@@ -1,4 +1,5 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
+import { BatchItem } from '../contract/schemas/many.js';
 import type { ApiRoute } from './define-route.js';
 import { problems } from './problem.js';
 import { routes } from './routes/index.js';
@@ -35,6 +36,8 @@ export function openApiDocument(apiKeyHeader: string): object {
     description: 'An API key; the first one is in `admin.key` of the installation',
   });
   registry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer', description: 'The same API key' });
+  // Items of a batch are checked one by one, so that no route's schema holds theirs.
+  registry.register('BatchItem', BatchItem);
   for (const declared of routes) registry.registerPath(completeRoute(declared));
   return getOpenAPI31Document({
     openapi: '3.1.0',

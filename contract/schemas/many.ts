@@ -62,8 +62,8 @@ export const BatchResult = z
       z.object({
         index: z.int().min(0).meta({ description: 'Place in the request, from 0' }),
         outcome: z.enum(['created', 'existing', 'refused']).meta({ description: '`existing`: the task that its idempotency key already created' }),
-        task: Task.nullable(),
-        problem: ItemProblem.nullable(),
+        task: z.union([Task, z.null()]),
+        problem: z.union([ItemProblem, z.null()]),
       }),
     ),
   })

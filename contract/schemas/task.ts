@@ -58,7 +58,10 @@ export const Task = z
     completed_at: Timestamp.nullable(),
     template: z.string(),
     parameters: JsonObjectSchema,
-    result: JsonObjectSchema.nullable().meta({ description: 'Output of the last step, and under `steps` the outputs by step id; null unless completed' }),
+    result: JsonObjectSchema.nullable().meta({
+      type: ['object', 'null'],
+      description: 'Output of the last step, and under `steps` the outputs by step id; null unless completed',
+    }),
     resource_usage: ResourceUsage.nullable().meta({ description: 'Null until the first inference ends' }),
     name: z.string(),
     type: z.string(),

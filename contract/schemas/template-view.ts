@@ -89,7 +89,8 @@ export const ValidateTemplate = z
     file_name: z
       .string()
       .max(255)
-      .regex(/^[^\p{Cc}/\\]+$/u, { error: 'expected the name of a file, without a folder' })
+      // Spelt out, since not every reader of the OpenAPI document knows \\p and the flag that it needs.
+      .regex(/^[^\x00-\x1f\x7f-\x9f/\\]+$/, { error: 'expected the name of a file, without a folder' })
       .default('template.yaml'),
   })
   .meta({

@@ -329,11 +329,23 @@ describe('queries', () => {
   });
 });
 
+test('an address that another one with a parameter would fit tells its own methods [TASK-25]', async () => {
+  const answer = await app().request(`${tasks}/batch`, { method: 'OPTIONS', headers: { 'X-API-Key': api.keys.ann } });
+  expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'POST']);
+});
+
 describe('the OpenAPI document', () => {
   interface Document {
     readonly paths: Record<string, Record<string, { summary?: string; description?: string; operationId?: string; responses: object }>>;
     readonly components: { readonly schemas: Record<string, { example?: unknown }> };
   }
+
+  test('it refers to nothing that it lacks, and a task without a result fits it [OPS-05]', () => {
+    const text = openApiText();
+    const { schemas } = (JSON.parse(text) as Document).components;
+    for (const [, name = ''] of text.matchAll(/"#\/components\/schemas\/(\w+)"/g)) expect(Object.keys(schemas)).toContain(name);
+    expect(schemas['Task']).toMatchObject({ properties: { result: { type: ['object', 'null'] } } });
+  });
 
   test('openapi.json is what the routes say; `npm run openapi` renews it [OPS-05]', async () => {
     expect(openApiText()).toBe(await readFile('openapi.json', 'utf8'));
