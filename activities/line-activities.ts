@@ -51,6 +51,11 @@ export function createLineActivities({ line, renderer, workspaces, meter = noMet
     leave: named('leave', (run: RunIdentity, stepId: string, cause: string) => line.leave(run, stepId, cause)),
     close: named('close', async (run: RunIdentity, end: TaskEnd) => {
       const current = await line.close(run, end);
+      if (current)
+        log.info(
+          { task_id: run.taskId, attempt: run.attempt, status: end.status, ...(end.error === null ? {} : { code: end.error.code, reason: end.error.message }) },
+          'task ended',
+        );
       // The end is written. What a script left that nobody can remove holds up disk space, not the run; the sweep tries again.
       workspaces.remove(run).catch((error: unknown) => log.error({ err: error, task_id: run.taskId }, 'a workspace could not be removed'));
       return current;

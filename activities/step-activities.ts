@@ -96,7 +96,7 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
     const told = await recorder.end();
     const execution = await untilAvailable(() => deps.line.finish(claim, output, usage, told), { patienceMs: finishPatienceMs });
     if (!execution) throw grantVoid('the slot was taken back while the step ran', true);
-    log.info({ output_bytes: outputBytes }, 'step finished');
+    log.info({ output_bytes: outputBytes, ...(execution.closed ? { task_status: 'completed' } : {}) }, 'step finished');
     // Nobody waits for it: what a failure leaves, the reconciler sweeps.
     if (execution.closed) deps.workspaces.remove(claim).catch((error: unknown) => log.error({ err: error }, 'a workspace could not be removed'));
     return execution;

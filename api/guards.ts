@@ -20,7 +20,8 @@ export function accessLog({ services, log, config }: AppDeps): MiddlewareHandler
     c.set('log', log.child({ request_id: requestId }));
     await next();
     c.header('X-Request-Id', requestId);
-    const task = /\/tasks\/([0-9a-fA-F-]{36})/.exec(c.req.path)?.[1];
+    // Of a task that was just made, the answer knows the id.
+    const task = /\/tasks\/([0-9a-fA-F-]{36})/.exec(`${c.req.path} ${c.res.headers.get('Location') ?? ''}`)?.[1];
     c.var.log.info(
       {
         method: c.req.method,
