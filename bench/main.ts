@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { pino } from 'pino';
 import { installRuntime } from '../temporal/runtime.js';
+import { benchCli } from './cli.js';
 import { benchCore } from './core.js';
 import { benchEvents } from './events.js';
 import { benchHandover } from './handover.js';
@@ -10,6 +11,7 @@ import { benchSubmit } from './submit.js';
 
 /** The benches by name; each starts what it needs and prints ours, the peer in the same run, and the bar. */
 const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = {
+  cli: benchCli,
   core: benchCore,
   events: benchEvents,
   handover: benchHandover,

@@ -15,6 +15,8 @@ export interface Section {
   readonly title: string;
   /** what was run, in one or two sentences */
   readonly method: string;
+  /** whom the second column shows; default: raw Temporal */
+  readonly peer?: string;
   readonly figures: readonly Figure[];
   readonly notes?: readonly string[];
 }
@@ -36,7 +38,7 @@ export function toMarkdown(section: Section): string {
     '',
     section.method,
     '',
-    '| figure | ours | raw Temporal | ratio | bar | met |',
+    `| figure | ours | ${section.peer ?? 'raw Temporal'} | ratio | bar | met |`,
     '|---|---|---|---|---|---|',
     ...rows,
     ...(notes.length > 0 ? ['', ...notes] : []),

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { availableParallelism, release, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import { parseOllamaAddress } from '../activities/backends/server/ollama-address.js';
@@ -17,9 +19,22 @@ interface Finding {
   readonly what: string;
 }
 
+/** Room for the servers that a first start may build, and a small model. */
+const diskBytesMin = 5e9;
+
 /** `orchestra doctor`: what `up` would find here; starts and changes nothing. Exit code 1 when something would be missing. */
-export async function runDoctor(): Promise<void> {
-  const show = ({ ok, part, what }: Finding) => void process.stdout.write(`${ok ? 'ok     ' : 'missing'} ${part.padEnd(14)} ${what}\n`);
+export async function runDoctor({ json = false }: { readonly json?: boolean } = {}): Promise<void> {
+  const found: Finding[] = [];
+  const show = (finding: Finding) => {
+    found.push(finding);
+    if (!json) process.stdout.write(`${finding.ok ? 'ok     ' : 'missing'} ${finding.part.padEnd(14)} ${finding.what}\n`);
+  };
+  await examine(show);
+  if (json) process.stdout.write(`${JSON.stringify({ ok: found.every(({ ok }) => ok), findings: found }, null, 2)}\n`);
+  if (process.exitCode === undefined && found.some(({ ok }) => !ok)) process.exitCode = 1;
+}
+
+async function examine(show: (finding: Finding) => void): Promise<void> {
   let config: Config;
   try {
     config = loadConfig();
@@ -32,9 +47,22 @@ export async function runDoctor(): Promise<void> {
   const machine = `${process.platform} ${release()}, ${availableParallelism()} processors, ${Math.round(totalmem() / 1e9)} GB`;
   show({ ok: true, part: 'version', what: `${packageVersion()}, Node ${process.version}, ${machine}` });
   show({ ok: true, part: 'configuration', what: `config/${config.environment}.yaml, home ${config.home}` });
-  const findings = await Promise.all([postgres(config), temporal(config), ollama(config), sandbox(config)]);
+  const findings = await Promise.all([disk(config), git(config), postgres(config), temporal(config), ollama(config), sandbox(config)]);
   findings.forEach(show);
-  if (findings.some(({ ok }) => !ok)) process.exitCode = 1;
+}
+
+async function disk({ home }: Config): Promise<Finding> {
+  let folder = home;
+  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
+  const { bavail, bsize } = await statfs(folder);
+  const free = bavail * bsize;
+  const what = `${(free / 1e9).toFixed(1)} GB free below ${folder}`;
+  return { ok: free >= diskBytesMin, part: 'disk', what: free >= diskBytesMin ? what : `${what}: make room, or name another folder with ORCHESTRA_HOME` };
+}
+
+async function git({ path }: Config): Promise<Finding> {
+  const found = await findOnPath('git', path);
+  return { ok: found !== null, part: 'git', what: found ?? 'not on the PATH: install it, or tasks that clone a repository fail' };
 }
 
 async function postgres({ database: { url } }: Config): Promise<Finding> {
@@ -66,7 +94,11 @@ async function ollama({ models: { address }, path, cacheDir }: Config): Promise<
   if (version !== null) return { ok: true, part, what: `${url}, version ${version}` };
   const found = address === null ? await findOllamaBinary(path, cacheDir) : null;
   if (found !== null) return { ok: true, part, what: found.binary };
-  return { ok: false, part, what: `${url} does not answer; tasks with models wait until one does` };
+  return {
+    ok: false,
+    part,
+    what: `${url} does not answer; tasks with models wait until one does. The start builds one where Go and a C++ compiler are installed; else install Ollama, or name one with OLLAMA_HOST`,
+  };
 }
 
 async function sandbox(config: Config): Promise<Finding> {

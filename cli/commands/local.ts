@@ -13,13 +13,16 @@ export const addLocal: AddCommand = (program, { cli, main, version }) => {
     ['engine', 'runEngine', 'run workflows and steps without a model, and decide what runs next'],
     ['host', 'runHost', 'serve the models of this machine'],
     ['migrate', 'runMigrate', 'bring the database to the present schema'],
-    ['doctor', 'runDoctor', 'say what this machine has and what it lacks'],
   ] as const) {
     program
       .command(name)
       .description(what)
       .action(() => main(name, run));
   }
+  program
+    .command('doctor')
+    .description('say what this machine has and what it lacks; exit code 1 when something is missing')
+    .action((_options, command) => main('doctor', 'runDoctor', { json: command.optsWithGlobals().json === true }));
   program
     .command('demo')
     .description('submit the built-in templates to a running installation and show how they go')

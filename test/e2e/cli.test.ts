@@ -198,6 +198,15 @@ test('models, templates, the configuration and checkpoints are shown and asked f
   expect((await run(['checkpoint', 'restore', id])).code).toBe(0);
 });
 
+test('doctor says what is there and what is missing, with the remedy [MGR-10]', async () => {
+  const examined = await run(['--json', 'doctor'], { env: { OLLAMA_HOST: ollamaAddress() } });
+  const { findings } = JSON.parse(examined.out) as { findings: { ok: boolean; part: string; what: string }[] };
+  expect(findings.map(({ part }) => part)).toEqual(expect.arrayContaining(['disk', 'git', 'PostgreSQL', 'Temporal', 'Ollama', 'sandbox']));
+  const bare = await run(['doctor'], { env: { OLLAMA_HOST: '127.0.0.1:9', PATH: '/nowhere' } });
+  expect(bare).toMatchObject({ code: 1, out: expect.stringMatching(/^missing git +.*install it/m) });
+  expect(bare.out).toMatch(/^missing Ollama +.*OLLAMA_HOST/m);
+});
+
 test('the library creates once for one key, waits for the end, and throws what the API refuses [MGR-11]', async () => {
   const client = createClient({ baseUrl: api, apiKey: orchestra.key });
   const created = await client.tasks.create({ template: 'script', parameters: { command: 'echo done' } }, { idempotencyKey: 'lib-1' });

@@ -38,6 +38,12 @@ const templateOf = (text: string) => {
   return Array.isArray(content.steps) && content.name !== undefined ? { ...content, name: content.name } : undefined;
 };
 
+/** `<template>.test` for a test file. */
+const testedBy = (text: string) => {
+  const content = parse(text) as { template?: string; cases?: unknown[] };
+  return Array.isArray(content.cases) && content.template !== undefined ? `${content.template}.test` : undefined;
+};
+
 let folder: string;
 let product: ChildProcess;
 let printed = '';
@@ -51,10 +57,10 @@ beforeAll(async () => {
   await chmod(folder, 0o755); // PostgreSQL runs as another user when this one is root
   await createRepository();
   await createPrograms();
-  await mkdir(path.join(folder, 'templates'));
+  await mkdir(path.join(folder, 'my-templates'));
   for (const [, { text }] of ofLanguage('yaml')) {
-    const template = templateOf(text);
-    if (template !== undefined) await writeFile(path.join(folder, 'templates', `${template.name}.yaml`), text);
+    const file = templateOf(text)?.name ?? testedBy(text);
+    if (file !== undefined) await writeFile(path.join(folder, 'my-templates', `${file}.yaml`), text);
   }
   const port = await freePort();
   address = `http://127.0.0.1:${port}`;
@@ -65,7 +71,7 @@ beforeAll(async () => {
     ORCHESTRA_HOME: path.join(folder, '.orchestra'),
     PORT: String(port),
     OLLAMA_HOST: ollamaAddress(),
-    TEMPLATES_DIRECTORY: path.join(folder, 'templates'),
+    TEMPLATES_DIRECTORY: path.join(folder, 'my-templates'),
     GIT_ALLOWED_SCHEMES: 'https,file',
   };
   product = spawn('npx', ['orchestra', 'up'], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
