@@ -7,7 +7,7 @@ import { addCompletion } from './completion.js';
 import { addList } from './list.js';
 import { addLocal } from './local.js';
 import { addLogs } from './logs.js';
-import { addModels } from './models.js';
+import { addModels, addPull } from './models.js';
 import { addPriority } from './priority.js';
 import { addReplay } from './replay.js';
 import { addReport } from './report.js';
@@ -30,6 +30,7 @@ export const commands: readonly AddCommand[] = [
   addReport,
   addTemplates,
   addModels,
+  addPull,
   addCheckpoint,
   addConfig,
   addLocal,

@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import type { Client } from '../../client/client.js';
 import type { ModelOrder, Models } from '../../client/shapes.js';
 import { pause } from '../../client/transport.js';
@@ -45,26 +46,34 @@ export const addModels: AddCommand = (program) => {
   for (const [action, what] of [
     ['load', 'load a model, and fetch it first when it is missing'],
     ['unload', 'unload a model that no task uses'],
-    ['pull', 'fetch a model, or its newest version'],
-  ] as const) {
-    models
-      .command(`${action} <name>`)
-      .description(what)
-      .option('--host <id>', 'on this host; default: the first that is ready')
-      .option('--no-wait', 'do not wait for the end')
-      .action(
-        act<[name: string], { host?: string; wait: boolean }>(async (session, options, name) => {
-          const client = await session.client();
-          const order = await client.models[action](name, options.host === undefined ? {} : { host: options.host });
-          const ended = options.wait ? await follow(session, client, order) : order;
-          if (ended.state === 'failed') process.exitCode = exitCodes.failed;
-          if (session.json) return session.printJson(ended);
-          const error = ended.error === null ? '' : `: ${visibleLine(ended.error.message)} [${visibleLine(ended.error.code)}]`;
-          session.terminal.print(`${visibleLine(ended.model)} on ${ended.host}: ${action} ${ended.state}${error}`);
-        }),
-      );
-  }
+  ] as const)
+    addOrder(models, action, what);
+  addOrder(models, 'pull', pullWhat);
 };
+
+const pullWhat = 'fetch a model, or its newest version';
+
+/** `orchestra pull`, as people who know Ollama type it. */
+export const addPull: AddCommand = (program) => addOrder(program, 'pull', pullWhat);
+
+function addOrder(parent: Command, action: 'load' | 'unload' | 'pull', what: string): void {
+  parent
+    .command(`${action} <name>`)
+    .description(what)
+    .option('--host <id>', 'on this host; default: the first that is ready')
+    .option('--no-wait', 'do not wait for the end')
+    .action(
+      act<[name: string], { host?: string; wait: boolean }>(async (session, options, name) => {
+        const client = await session.client();
+        const order = await client.models[action](name, options.host === undefined ? {} : { host: options.host });
+        const ended = options.wait ? await follow(session, client, order) : order;
+        if (ended.state === 'failed') process.exitCode = exitCodes.failed;
+        if (session.json) return session.printJson(ended);
+        const error = ended.error === null ? '' : `: ${visibleLine(ended.error.message)} [${visibleLine(ended.error.code)}]`;
+        session.terminal.print(`${visibleLine(ended.model)} on ${ended.host}: ${action} ${ended.state}${error}`);
+      }),
+    );
+}
 
 /** Waits for an order, and shows how far a pull is. Ctrl-C leaves it going on. */
 async function follow(session: Session, client: Client, order: ModelOrder): Promise<ModelOrder> {
