@@ -19,7 +19,7 @@ const said: Readonly<Record<string, string>> = {
   finished: 'has ended',
   not_retryable: 'has neither failed nor been cancelled',
   not_found: 'is not there',
-  would_change: 'would be asked',
+  would_change: 'would be changed',
 };
 
 /** Does one thing to the tasks that ids or filters name; what filters name is done after a question, or with --yes. */
@@ -44,8 +44,8 @@ export async function changeTasks(
   for (let left = asked.matched; left > 0; ) {
     const result = await client.tasks.bulk({ ...change, filter });
     results.push(result);
-    // Tasks that stay as they are would be named again and again.
-    left = result.changed === 0 ? 0 : result.remaining;
+    // Others may be changing the same tasks.
+    left = result.items.length === 0 ? 0 : result.remaining;
   }
   tell(session, results);
 }

@@ -342,12 +342,40 @@ function anyStatus(sql: Sql, statuses: readonly StatusFilter[]) {
     ${statuses.includes('waiting') ? sql`or (t.status = 'queued' and t.first_run_id is not null)` : sql``}`;
 }
 
-/** Ids of the tasks that fit a filter, in the order of their ids, at most `limit`, and how many fit in all. Reads. */
-export async function matchTasks(sql: Sql, filter: TaskFilter, limit: number): Promise<{ ids: string[]; total: number }> {
+/** What may be done to many tasks at once; `exact` is the new priority, 0 to 100. */
+export type BulkMove = { readonly action: 'cancel' | 'retry' } | { readonly action: 'priority'; readonly exact: number };
+
+/** The condition on `tasks t` that a move has an effect on a task, as the functions `task_cancel`, `task_retry` and `task_prioritise` decide it. */
+function movable(sql: Sql, move: BulkMove) {
+  switch (move.action) {
+    case 'cancel':
+      return sql`(t.status in ('queued', 'running') and t.cancel_requested_at is null)`;
+    case 'retry':
+      return sql`t.status in ('failed', 'cancelled')`;
+    case 'priority':
+      return sql`(t.status in ('queued', 'running') and t.priority <> ${move.exact})`;
+  }
+}
+
+/** Ids of the tasks that fit a filter and that a move has an effect on, in the order of their ids, at most `limit`, and how many those are in all. Reads. */
+export async function matchTasks(sql: Sql, filter: TaskFilter, move: BulkMove, limit: number): Promise<{ ids: string[]; total: number }> {
   const [row] = await answered(sql<{ ids: string[] | null; total: number }[]>`
-    with fits as materialized (select t.id from tasks t where ${matching(sql, filter)})
+    with fits as materialized (select t.id from tasks t where ${matching(sql, filter)} and ${movable(sql, move)})
     select (select count(*)::integer from fits) as total, (select array_agg(id::text) from (select id from fits order by id limit ${limit}) f) as ids`);
   return { ids: row?.ids ?? [], total: row?.total ?? 0 };
+}
+
+/** Those of the ids that are tasks of the owner's, with their status and whether a move has an effect on them. Reads. */
+export async function readMovable(
+  sql: Sql,
+  ids: readonly string[],
+  owner: string | null,
+  move: BulkMove,
+): Promise<Map<string, { readonly status: TaskStatus; readonly movable: boolean }>> {
+  const rows = await answered(sql<{ id: string; status: TaskStatus; movable: boolean }[]>`
+    select t.id, t.status, ${movable(sql, move)} as movable from tasks t
+    where t.id = any(${ids as string[]}::uuid[]) and (${owner}::text is null or t.user_id = ${owner})`);
+  return new Map(rows.map(({ id, ...standing }) => [id, standing]));
 }
 
 /** How many tasks have each status; a status without tasks is 0. Reads. */

@@ -1,7 +1,8 @@
 import type { Logger } from 'pino';
 import { type Config, ConfigFault, loadConfig, noticesOf } from '../config.js';
-import { createLogger, pinoLevel } from '../logging.js';
+import { createLogger } from '../logging.js';
 import { clearReady } from './process-file.js';
+import { readLevelAgain } from './read-level-again.js';
 
 /** A main that serves. */
 export interface Serving {
@@ -59,7 +60,7 @@ export async function runMain(name: string, start: (context: MainContext) => Pro
   if (!config.underUp) {
     for (const { keys, message } of noticesOf(config.settings)) log.warn({ keys }, message);
     // `orchestra up` and what it starts end with their terminal, as before.
-    if (name !== 'up') process.on('SIGHUP', () => readLevelAgain(log));
+    if (name !== 'up') process.on('SIGHUP', () => readLevelAgain(log, loadConfig));
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
@@ -121,15 +122,4 @@ export async function runMain(name: string, start: (context: MainContext) => Pro
   }
   log.info('ended');
   process.exit(why === 'failed' ? exitCodes.fault : exitCodes.ended);
-}
-
-/** The one key that is put in force without a new start. */
-function readLevelAgain(log: Logger): void {
-  try {
-    const { level } = loadConfig().logging;
-    log.level = pinoLevel(level);
-    log.info({ level }, 'logging.level was read again');
-  } catch (error) {
-    log.error({ err: error }, 'logging.level stays as it is');
-  }
 }

@@ -1,10 +1,11 @@
 import { exactOfLevel } from '../contract/priority.js';
 import { parseTaskId } from '../contract/ids.js';
+import { isFinal, type TaskStatus } from '../contract/status.js';
 import { ProblemError } from '../contract/problems.js';
 import type { BulkOutcome, BulkRequestInput, BulkResultView } from '../contract/schemas/many.js';
 import { untilAvailable } from '../db/connect.js';
 import { cancelTask, retryTask, setPriority } from '../db/moves.js';
-import { matchTasks, type TaskFilter } from '../db/tasks.js';
+import { type BulkMove, matchTasks, readMovable, type TaskFilter } from '../db/tasks.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
 import { eachAtOnce } from './each-at-once.js';
@@ -16,35 +17,52 @@ const patienceMs = 5_000;
 const effects: ReadonlySet<BulkOutcome> = new Set(['cancelled', 'stopping', 'retried', 'changed', 'would_change']);
 
 /**
- * Cancels, retries or gives another priority to many tasks, named by ids or by a filter; those that the action does not fit are skipped. May be repeated.
- * The outbox tells Temporal.
+ * Cancels, retries or gives another priority to many tasks. Of those named by ids, the ones that the action does not fit are skipped, with the reason;
+ * a filter takes only tasks that the action fits, so asking again goes on with those beyond the limit. May be repeated. The outbox tells Temporal.
  * @throws {ProblemError} invalid_request for an empty range of time
  */
 export function bulkTasksUseCase({ sql }: ServiceDeps) {
   return async (caller: Caller, request: BulkRequestInput): Promise<BulkResultView> => {
     const owner = ownerOf(caller);
     const { action, dry_run: dryRun } = request;
-    const matched = request.filter === undefined ? idsOf(request.ids ?? []) : await matchTasks(sql, filterOf(request.filter, owner), request.limit);
-    const move = async (id: string): Promise<BulkOutcome> => {
-      if (parseTaskId(id) === undefined) return 'not_found';
-      if (dryRun) return 'would_change';
-      const { outcome } = await untilAvailable<{ outcome: BulkOutcome }>(() => moveOf(id), { patienceMs });
-      return outcome;
-    };
-    const moveOf = (id: string): Promise<{ outcome: BulkOutcome }> => {
-      switch (action) {
+    const move: BulkMove = action === 'priority' ? { action, exact: exactOfLevel(request.priority ?? 0) } : { action };
+    const matched = request.filter === undefined ? idsOf(request.ids ?? []) : await matchTasks(sql, filterOf(request.filter, owner), move, request.limit);
+    const make = (id: string): Promise<{ outcome: BulkOutcome }> => {
+      switch (move.action) {
         case 'cancel':
           return cancelTask(sql, id, owner);
         case 'retry':
           return retryTask(sql, id, owner);
         case 'priority':
-          return setPriority(sql, id, owner, exactOfLevel(request.priority ?? 0));
+          return setPriority(sql, id, owner, move.exact);
       }
     };
-    const items = await eachAtOnce(matched.ids, atOnce, async (id) => ({ id, outcome: await move(id) }));
+    const really = async (id: string): Promise<BulkOutcome> => {
+      if (parseTaskId(id) === undefined) return 'not_found';
+      const { outcome } = await untilAvailable(() => make(id), { patienceMs });
+      return outcome;
+    };
+    const known = dryRun
+      ? await readMovable(
+          sql,
+          matched.ids.filter((id) => parseTaskId(id) !== undefined),
+          owner,
+          move,
+        )
+      : new Map<string, never>();
+    const outcomeOf = dryRun ? (id: string) => Promise.resolve(wouldBe(action, known.get(id))) : really;
+    const items = await eachAtOnce(matched.ids, atOnce, async (id) => ({ id, outcome: await outcomeOf(id) }));
     const changed = items.filter(({ outcome }) => effects.has(outcome)).length;
     return { action, dry_run: dryRun, matched: matched.total, changed, skipped: items.length - changed, remaining: matched.total - items.length, items };
   };
+}
+
+/** What an action would make of a task; undefined: there is no such task of the caller's. */
+function wouldBe(action: BulkRequestInput['action'], task: { readonly status: TaskStatus; readonly movable: boolean } | undefined): BulkOutcome {
+  if (task === undefined) return 'not_found';
+  if (task.movable) return 'would_change';
+  if (action === 'retry') return 'not_retryable';
+  return isFinal(task.status) && !(action === 'cancel' && task.status === 'cancelled') ? 'finished' : 'unchanged';
 }
 
 /** Each task once, also when it was written twice. */

@@ -107,13 +107,13 @@ export const BulkRequest = z
     priority: Level.optional().meta({ description: 'The new priority; only with the action `priority`' }),
     ids: z.array(z.string().max(100)).min(1).max(manyMax).optional().meta({ description: 'Either these, or a filter' }),
     filter: BulkFilter.optional(),
-    dry_run: z.boolean().default(false).meta({ description: 'Only tell which tasks would be asked' }),
+    dry_run: z.boolean().default(false).meta({ description: 'Only tell what would become of each task' }),
     limit: z
       .int()
       .min(1)
       .max(bulkLimitMax)
       .default(manyMax)
-      .meta({ description: 'Tasks of a filter that are asked at most; `remaining` tells how many are left' }),
+      .meta({ description: 'Tasks of a filter that are changed at most; `remaining` tells how many are left' }),
   })
   .refine(({ ids, filter }) => (ids === undefined) !== (filter === undefined), { error: 'give either ids or a filter', path: ['filter'] })
   .refine(({ action, priority }) => (action === 'priority') === (priority !== undefined), {
@@ -134,8 +134,8 @@ export const BulkResult = z
   .object({
     action: z.enum(bulkActions),
     dry_run: z.boolean(),
-    matched: z.int().min(0).meta({ description: 'Tasks that the ids or the filter name' }),
-    changed: z.int().min(0).meta({ description: 'Tasks that the action had an effect on, or would be asked with `dry_run`' }),
+    matched: z.int().min(0).meta({ description: 'Tasks that the ids name, or that fit the filter and that the action has an effect on' }),
+    changed: z.int().min(0).meta({ description: 'Tasks that the action had an effect on, or would have with `dry_run`' }),
     skipped: z.int().min(0),
     remaining: z.int().min(0).meta({ description: 'Tasks beyond the limit; ask again for them' }),
     items: z.array(z.object({ id: z.string(), outcome: z.enum(bulkOutcomes) })),

@@ -176,7 +176,7 @@ test('many tasks are created, held back, changed and reported by one command eac
 
   const asked = await run(['cancel', '--level', '2']);
   expect(asked).toMatchObject({ code: 2, err: expect.stringContaining('--yes') });
-  expect((await run(['cancel', '--level', '2', '--dry-run'])).out.match(/would be asked/g)).toHaveLength(2);
+  expect((await run(['cancel', '--level', '2', '--dry-run'])).out.match(/would be changed/g)).toHaveLength(2);
   expect((await run(['cancel', '--level', '2', '--yes'])).code).toBe(0);
   const report = await run(['report', '--level', '2', '-o', join(folder, 'report.csv')]);
   expect(report.code).toBe(0);

@@ -142,7 +142,14 @@ describe('bulk', () => {
       expect(answer.status).toBe(200);
       return Object.fromEntries(answer.body.items.map(({ id, outcome }) => [id, outcome]));
     };
-    expect(await outcomes({ action: 'priority', priority: 9, dry_run: true })).toMatchObject({ [queued.id]: 'would_change', x: 'not_found' });
+    expect(await outcomes({ action: 'priority', priority: 9, dry_run: true })).toEqual({
+      [queued.id]: 'would_change',
+      [running.id]: 'would_change',
+      [done.id]: 'finished',
+      [failed.id]: 'finished',
+      [theirs.id]: 'not_found',
+      x: 'not_found',
+    });
     expect(await outcomes({ action: 'priority', priority: 9 })).toEqual({
       [queued.id]: 'changed',
       [running.id]: 'changed',
@@ -152,6 +159,8 @@ describe('bulk', () => {
       x: 'not_found',
     });
     expect(await outcomes({ action: 'priority', priority: 9 })).toMatchObject({ [queued.id]: 'unchanged' });
+    expect(await outcomes({ action: 'priority', priority: 9, dry_run: true })).toMatchObject({ [queued.id]: 'unchanged' });
+    expect(await outcomes({ action: 'retry', dry_run: true })).toMatchObject({ [queued.id]: 'not_retryable', [failed.id]: 'would_change' });
     expect(await outcomes({ action: 'retry' })).toMatchObject({ [queued.id]: 'not_retryable', [done.id]: 'not_retryable', [failed.id]: 'retried' });
     expect(await outcomes({ action: 'cancel' })).toMatchObject({
       [queued.id]: 'cancelled',
@@ -160,6 +169,7 @@ describe('bulk', () => {
       [failed.id]: 'cancelled',
     });
     expect(await outcomes({ action: 'cancel' })).toMatchObject({ [queued.id]: 'unchanged' });
+    expect(await outcomes({ action: 'cancel', dry_run: true })).toMatchObject({ [queued.id]: 'unchanged', [done.id]: 'finished' });
     expect((await (await api.request(api.keys.bob, 'GET', `/api/v1/tasks/${theirs.id}`)).json()) as object).toMatchObject({ status: 'queued', priority: 5 });
   });
 
@@ -175,6 +185,11 @@ describe('bulk', () => {
     expect((await bulk({ action: 'retry', filter, limit: 5 }, api.keys.bob)).body).toMatchObject({ matched: 2, changed: 2, remaining: 0 });
     expect((await bulk({ action: 'retry', filter }, api.keys.bob)).body).toMatchObject({ matched: 0, items: [] });
     expect((await bulk({ action: 'cancel', filter: { user_id: ['bob'], priority: [3] } }, api.keys.ann)).body).toMatchObject({ matched: 0 });
+    // Tasks that a step has changed already do not stand in the way of the rest, also where they fit the filter still.
+    const all = { priority: [3] };
+    expect((await bulk({ action: 'cancel', filter: all, limit: 5 }, api.keys.bob)).body).toMatchObject({ matched: 7, changed: 5, remaining: 2 });
+    expect((await bulk({ action: 'cancel', filter: all, limit: 5 }, api.keys.bob)).body).toMatchObject({ matched: 2, changed: 2, remaining: 0 });
+    expect((await bulk({ action: 'cancel', filter: all }, api.keys.bob)).body).toMatchObject({ matched: 0, items: [] });
   });
 
   test.each([
