@@ -8,13 +8,15 @@ import { inUnits, quantile } from './statistics.js';
 
 /** ten for each key */
 const clients = 100;
+/** The first ones fill the heap to what this load needs; what the last one adds would go on for ever. */
+const rounds = 4;
 
 /**
  * SSE from a change to its readers: 100 of them follow everything while tasks run and priorities change. The time is from the event's own time, which the
  * database gave it inside its transaction, to its arrival, so the commit is in it; all clocks are those of one machine.
  */
 export async function benchEvents(scale: number): Promise<Section> {
-  const tasks = Math.max(20, Math.round(300 * scale));
+  const tasks = rounds * Math.max(10, Math.round(200 * scale));
   const installation = await startBenchInstallation({ models: false, env: { LOG_LEVEL: 'ERROR' } });
   try {
     const headers = await installation.product.headers();
@@ -41,7 +43,7 @@ export async function benchEvents(scale: number): Promise<Section> {
       }
     });
     await delay(2_000);
-    const before = await apiMemory(installation);
+    const memory = [await apiMemory(installation)];
     for (let count = 0; count < tasks; count += 1) {
       const { id } = await installation.post({ template: 'bench-format', parameters: { text: 'x' } });
       if (count % 4 === 0) {
@@ -49,10 +51,10 @@ export async function benchEvents(scale: number): Promise<Section> {
         await fetch(`${installation.product.api}/api/v1/tasks/${id}/priority`, { method: 'PATCH', headers, body });
       }
       await delay(100);
+      if ((count + 1) % (tasks / rounds) === 0) memory.push(await apiMemory(installation));
     }
     await delay(2_000);
     const [{ events } = { events: 0 }] = await installation.sql<{ events: number }[]>`select count(*)::integer as events from task_events`;
-    const after = await apiMemory(installation);
     ending.abort();
     await Promise.all(reading);
     const at = (share: number) => inUnits(quantile(latencies, share));
@@ -74,12 +76,12 @@ export async function benchEvents(scale: number): Promise<Section> {
         },
         { name: 'readers that were let go', ours: String(dropped), peer: '', ratio: '', bar: '0', met: dropped === 0 },
         {
-          name: 'memory of the API before and after',
-          ours: `${before} -> ${after} MiB`,
+          name: 'memory of the API at the start and after each quarter',
+          ours: `${memory.join(', ')} MiB`,
           peer: '',
           ratio: '',
-          bar: 'at most 40 MiB more',
-          met: after - before <= 40,
+          bar: 'the last adds at most 15 MiB',
+          met: (memory.at(-1) ?? 0) - (memory.at(-2) ?? 0) <= 15,
         },
       ],
     };
