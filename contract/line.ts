@@ -127,7 +127,9 @@ export interface Head {
   readonly key: ResidencyKey | null;
   readonly level: number;
   readonly exact: number;
-  /** order of arrival, as PostgreSQL's numeric text; heads come sorted, so nobody compares it */
-  readonly pos: string;
+  /** order of arrival among the heads of this snapshot, from 1 */
+  readonly place: number;
   readonly waitedMs: number;
+  /** the step before it in its plan ran on the same key, so that both are to share one residency */
+  readonly continues: boolean;
 }

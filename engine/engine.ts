@@ -8,7 +8,7 @@ import { generalQueue } from '../contract/queues.js';
 import type { Sql } from '../db/connect.js';
 import { registerEngine, releaseEngine, renewEngine } from '../db/leases.js';
 import { type Loop, startLoop } from '../loop.js';
-import { lineOrderPolicy } from '../scheduling/line-order-policy.js';
+import { priorityAffinity } from '../scheduling/priority-affinity.js';
 import { createActivityWorker, createWorkflowWorker } from '../temporal/worker.js';
 import { createDecider } from './decide.js';
 import { createOutboxDelivery } from './outbox.js';
@@ -114,7 +114,7 @@ export function createEngine(deps: EngineDeps): Engine {
       const decide = startLoop({
         name: 'decide',
         everyMs: decideEveryMs,
-        run: createDecider({ sql, client, policy: lineOrderPolicy, onOrders: outbox.wake, ...(deps.meter === undefined ? {} : { meter: deps.meter }), log }),
+        run: createDecider({ sql, client, policy: priorityAffinity(), onOrders: outbox.wake, ...(deps.meter === undefined ? {} : { meter: deps.meter }), log }),
         log,
       });
       const reconcile = startLoop({ name: 'reconcile', everyMs: reconcileEveryMs, run: createReconciler({ ...deps, onOutbox: outbox.wake }), log });

@@ -1,5 +1,6 @@
 import type { Head } from '../contract/line.js';
 import type { ModelNeed, ResidencyKey } from '../contract/queues.js';
+import type { AffinityTerms } from './choose-change.js';
 import type { ResidencyOrder, ResidencyRow } from '../contract/residency.js';
 
 /** Slots of the engines or of one serving key on one host, and which of them are taken (1-based numbers). */
@@ -19,6 +20,44 @@ export interface HostState {
   readonly hostEpoch: number;
   /** concurrent inferences of one resident key, at least 1 */
   readonly parallel: number;
+  /** models in memory at the same time, at least 1 */
+  readonly modelsMax: number;
+  /** bytes that our models may take now: the budget less what other programs use of it; null: not limited by bytes */
+  readonly roomBytes: number | null;
+  /** the whole budget; null: not limited by bytes */
+  readonly budgetBytes: number | null;
+  /** takes no grants and no changes until it is resumed */
+  readonly paused: boolean;
+}
+
+/** What the engine wants a host to hold, with the service that it gave since its load: the sum over its slots, divided by their number. */
+export interface ResidentRow extends ResidencyRow {
+  readonly servedMs: number;
+}
+
+/** What is known of a key on a host from loads that were measured, or from the size of its file. */
+export interface KeyCost {
+  readonly host: string;
+  readonly key: ResidencyKey;
+  /** null: not loaded there yet */
+  readonly loadMs: number | null;
+  /** bytes in memory; null: not known */
+  readonly bytes: number | null;
+}
+
+/** All that waits for a key, those beyond the snapshot's heads included. */
+export interface Backlog {
+  readonly key: ResidencyKey;
+  readonly waiting: number;
+  /** expected service of one of its steps; null: none was measured yet */
+  readonly serviceMs: number | null;
+}
+
+/** A key that a step which has not entered the line yet is going to need: a later step of a running plan, or one whose dependencies run. */
+export interface Soon {
+  readonly key: ResidencyKey;
+  /** milliseconds from now, as far as it can be told */
+  readonly inMs: number;
 }
 
 /** A finished step whose plan goes on with the same key, and whose next step has not entered the line yet. */
@@ -26,19 +65,27 @@ export interface Continuation {
   readonly key: ResidencyKey;
   readonly host: string;
   readonly agoMs: number;
+  /** level of its task */
+  readonly level: number;
 }
 
-/** Everything a decision may look at; plain data, read in one transaction. Heads are in the line's order. */
+/**
+ * Everything a decision may look at; plain data, read in one transaction. Of each key, or of `general`, and level the heads hold the first ones by exact
+ * value and arrival and the first ones by arrival of those that are raised, as many as there are slots; work that is held or paused is not among them.
+ */
 export interface Snapshot {
   readonly heads: readonly Head[];
   readonly slots: readonly SlotSet[];
   readonly hosts: readonly HostState[];
-  readonly residency: readonly ResidencyRow[];
+  readonly residency: readonly ResidentRow[];
   /** orders not finished yet, at most one per host */
   readonly openOrders: readonly ResidencyOrder[];
   readonly continuations: readonly Continuation[];
   /** keys that may not be ordered yet on a host, since their last load failed */
   readonly backingOff: readonly { readonly host: string; readonly key: ResidencyKey }[];
+  readonly costs: readonly KeyCost[];
+  readonly backlog: readonly Backlog[];
+  readonly soon: readonly Soon[];
 }
 
 export interface GrantDecision {
@@ -56,11 +103,32 @@ export interface OrderDecision {
   readonly unload: readonly ResidencyKey[];
   readonly load: { readonly key: ResidencyKey; readonly model: ModelNeed } | null;
   readonly reason: string;
+  /** the score terms of what is unloaded */
+  readonly terms: readonly AffinityTerms[];
+}
+
+/** A key whose steps cannot run on any host that is there. */
+export interface RefuseDecision {
+  readonly key: ResidencyKey;
+  readonly reason: string;
+}
+
+/** Why a key that steps wait for is not loaded now; what a person who asks is told. */
+export interface HeldBack {
+  readonly key: ResidencyKey;
+  readonly host: string | null;
+  readonly why: 'quantum' | 'changing' | 'no_room' | 'backing_off' | 'behind' | 'no_host';
+  /** the model that is served meanwhile, or that is in the way */
+  readonly other: ResidencyKey | null;
+  /** service that the other one has left; null where that is not what it waits for */
+  readonly leftMs: number | null;
 }
 
 export interface Decision {
   readonly grants: readonly GrantDecision[];
   readonly orders: readonly OrderDecision[];
+  readonly refusals: readonly RefuseDecision[];
+  readonly heldBack: readonly HeldBack[];
 }
 
 /** A scheduling policy: a pure function of what is there. */

@@ -15,7 +15,7 @@ import { decideOnce, loseHosts } from '../../db/decide.js';
 import { createHostRows } from '../../db/host-rows.js';
 import { abandonOrder } from '../../db/residency.js';
 import { createHost, type Host, type HostDeps } from '../../host/host.js';
-import { lineOrderPolicy } from '../../scheduling/line-order-policy.js';
+import { priorityAffinity } from '../../scheduling/priority-affinity.js';
 import { connectClient, connectNative } from '../../temporal/client.js';
 import { createWorkflowWorker } from '../../temporal/worker.js';
 import { changeResidencyType, orderSignal } from '../../workflows/change-residency.messages.js';
@@ -89,7 +89,7 @@ export async function startHostRig(): Promise<HostRig> {
   const loop = (async () => {
     while (!stopped) {
       await loseHosts(sql);
-      await decideOnce(sql, lineOrderPolicy);
+      await decideOnce(sql, priorityAffinity());
       await deliver();
       await new Promise((resolve) => setTimeout(resolve, 50));
     }

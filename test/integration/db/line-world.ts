@@ -5,14 +5,14 @@ import { residencyKey } from '../../../contract/queues.js';
 import type { Sql } from '../../../db/connect.js';
 import { acquireHost, registerEngine, setHostReady } from '../../../db/leases.js';
 import { createLine } from '../../../db/line.js';
-import { lineOrderPolicy } from '../../../scheduling/line-order-policy.js';
+import { priorityAffinity } from '../../../scheduling/priority-affinity.js';
 import { chain, planStep } from '../../support/plans.js';
 
 export const engine = 'engine-1';
 export const host = 'host-1';
 export const need = { name: 'llama3.2:latest', numCtx: 4096 };
 export const key = residencyKey(need);
-export const policy = lineOrderPolicy;
+export const policy = priorityAffinity();
 
 export interface TaskFields {
   readonly plan?: Plan;
