@@ -1,9 +1,12 @@
+import { failureCodes } from '../contract/failure.js';
 import type { Grant } from '../contract/line.js';
 import { taskWorkflowId } from '../contract/ids.js';
 import type { ResidencyOrder } from '../contract/residency.js';
 import type { Policy, Snapshot } from '../scheduling/policy.js';
+import { defaultMaxWaitsMs, type MaxWaits } from '../scheduling/waiting-order.js';
 import { answered, type Sql } from './connect.js';
 import { type GrantRow, grantOf } from './line.js';
+import { refuseWaiting, type Transaction } from './residency.js';
 import { storedJson } from './stored-json.js';
 
 /** A grant that its workflow has to be told of; the signal's request id is the grant's id, so that a repeat is one event. */
@@ -15,7 +18,11 @@ export interface GrantedSignal {
 export interface Decided {
   readonly granted: readonly GrantedSignal[];
   readonly ordered: readonly ResidencyOrder[];
+  /** steps that were told that their model fits nowhere; the outbox has their signals */
+  readonly refused: number;
 }
+
+const nothing: Decided = { granted: [], ordered: [], refused: 0 };
 
 /** Something that went with a lapsed lease. `granted` rows wait again, `running` rows are void. */
 export interface Lost {
@@ -28,29 +35,39 @@ export interface Lost {
   readonly order?: string;
 }
 
-/** Waiting rows of each level that a policy sees beyond the number of slots. */
-const spareHeads = 32;
+/** Reads all that a decision may look at, and keeps the decision lock until the transaction ends. @returns null while somebody else has the lock */
+export async function readSnapshot(tx: Transaction | Sql, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Promise<Snapshot | null> {
+  const [read] = await tx<{ snapshot: Snapshot | null }[]>`select decide_read(${maxWaitsMs as number[]}::double precision[]) as snapshot`;
+  return read?.snapshot ?? null;
+}
 
 /**
  * Reads what there is, lets the policy choose, and writes it, in one short transaction under the decision lock. When nothing waits, that is
  * found out by one query without the lock: of most notifications nothing follows.
+ * @param maxWaitsMs those of the policy: they say which rows it has to see
  * @returns `busy` when somebody else decides right now
  */
-export async function decideOnce(sql: Sql, policy: Policy): Promise<Decided | 'busy'> {
+export async function decideOnce(sql: Sql, policy: Policy, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Promise<Decided | 'busy'> {
   const [look] = await answered(sql<{ any: boolean }[]>`select decide_any() as any`);
-  if (!look?.any) return { granted: [], ordered: [] };
+  if (!look?.any) return nothing;
   const decided = await answered(
     sql.begin(async (tx) => {
-      const [read] = await tx<{ snapshot: Snapshot | null }[]>`select decide_read(${spareHeads}) as snapshot`;
-      if (!read?.snapshot) return 'busy';
-      const { grants, orders } = policy(read.snapshot);
-      if (grants.length === 0 && orders.length === 0) return { granted: [], ordered: [] };
+      const snapshot = await readSnapshot(tx, maxWaitsMs);
+      if (!snapshot) return 'busy';
+      const startedMs = performance.now();
+      const { grants, orders, refusals } = policy(snapshot);
+      const policyMs = Math.round(performance.now() - startedMs);
+      if (grants.length === 0 && orders.length === 0 && refusals.length === 0) return { granted: [], ordered: [], refused: 0 };
       const [written] = await tx<{ decided: { granted: GrantedRow[]; ordered: ResidencyOrder[] } }[]>`
-        select decide_write(${storedJson(tx, grants)}, ${storedJson(tx, orders)}) as decided`;
-      return written?.decided ?? { granted: [], ordered: [] };
+        select decide_write(${storedJson(tx, grants)}, ${storedJson(tx, orders)}, ${policyMs}) as decided`;
+      let refused = 0;
+      for (const { key, reason } of refusals) {
+        refused += await refuseWaiting(tx, key, { code: failureCodes.modelOutOfMemory, message: reason, retryable: false }, policyMs);
+      }
+      return { granted: written?.decided.granted ?? [], ordered: written?.decided.ordered ?? [], refused };
     }),
   );
-  return decided === 'busy' ? 'busy' : { granted: decided.granted.map(signalOf), ordered: decided.ordered };
+  return decided === 'busy' ? 'busy' : { granted: decided.granted.map(signalOf), ordered: decided.ordered, refused: decided.refused };
 }
 
 /** Looks after grants that nobody claims: at 2 s and 6 s they are to be told again (returned), at 15 s they go back to the line for a while. */

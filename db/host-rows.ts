@@ -1,7 +1,7 @@
 import type { JsonObject } from '../contract/json.js';
 import type { ModelNeed, ResidencyKey } from '../contract/queues.js';
 import type { Sql } from './connect.js';
-import { acquireHost, type HostIdentity, HostTaken, hostHolder, releaseHost, renewHost, setHostReady } from './leases.js';
+import { acquireHost, type HostIdentity, type HostRoom, HostTaken, hostHolder, releaseHost, renewHost, setHostReady } from './leases.js';
 import { endPull, markAllUnloaded, recordPull, type SeenModels, upsertSeen } from './models.js';
 import {
   beginLoad,
@@ -32,7 +32,7 @@ export function createHostRows(sql: Sql, identity: HostIdentity) {
     holder: () => hostHolder(sql, host),
     renew: (epoch: number) => renewHost(sql, host, epoch),
     release: (epoch: number) => releaseHost(sql, host, epoch),
-    setReady: (epoch: number, ready: boolean, info: JsonObject) => setHostReady(sql, host, epoch, ready, info),
+    setReady: (epoch: number, ready: boolean, info: JsonObject, room?: HostRoom) => setHostReady(sql, host, epoch, ready, info, room),
 
     residency: (epoch: number) => readResidency(sql, host, epoch),
     forget: (epoch: number, key: ResidencyKey) => forgetKey(sql, host, epoch, key),

@@ -78,9 +78,23 @@ export async function releaseHost(sql: Sql, host: string, epoch: number): Promis
     select pg_notify('line', '') from released`);
 }
 
-/** Whether a host takes grants, and what it says of itself (version, memory, why it is not ready). No effect under another epoch. */
-export async function setHostReady(sql: Sql, host: string, epoch: number, ready: boolean, info: JsonObject): Promise<void> {
+/** What a host may hold at the same time. */
+export interface HostRoom {
+  /** at least 1 */
+  readonly modelsMax: number;
+  /** bytes that our models may take now; null: not limited by bytes */
+  readonly roomBytes: number | null;
+  /** the same without any other program */
+  readonly budgetBytes: number | null;
+}
+
+/** One model, whatever its size. */
+export const oneModel: HostRoom = { modelsMax: 1, roomBytes: null, budgetBytes: null };
+
+/** Whether a host takes grants, what it says of itself (version, memory, why it is not ready), and what it may hold. No effect under another epoch. */
+export async function setHostReady(sql: Sql, host: string, epoch: number, ready: boolean, info: JsonObject, room: HostRoom = oneModel): Promise<void> {
   await answered(sql`
-    with host as (update hosts set ready = ${ready}, info = ${storedJson(sql, info)} where id = ${host} and epoch = ${epoch} returning ready)
+    with host as (update hosts set ready = ${ready}, info = ${storedJson(sql, info)}, models_max = ${room.modelsMax}, room_bytes = ${room.roomBytes}, budget_bytes = ${room.budgetBytes}
+      where id = ${host} and epoch = ${epoch} returning ready)
     select pg_notify('line', '') from host where ready`);
 }

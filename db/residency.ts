@@ -18,7 +18,14 @@ export interface OrderId {
 export interface LoadedKey {
   readonly digest: string;
   readonly memoryBytes: number;
+  /** how long the load itself took; absent: it was in memory before, so nothing was measured */
+  readonly loadMs?: number;
 }
+
+export type Transaction = Parameters<Parameters<Sql['begin']>[1]>[0];
+
+/** Share that one more load has in what is known of a load's duration, once there are a few. */
+const newestShare = 0.3;
 
 /** The order as a condition: open, and of the host's present epoch. */
 const isOpen = (sql: Sql, order: OrderId) => sql`exists (
@@ -79,7 +86,8 @@ export async function isKeyBusy(sql: Sql, order: OrderId, key: ResidencyKey): Pr
 export async function removeDrained(sql: Sql, order: OrderId, key: ResidencyKey): Promise<void> {
   await answered(sql`
     with gone as (
-      delete from residency where host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key} and state = 'draining' and ${isOpen(sql, order)} returning host)
+      delete from residency where host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key} and state = 'draining' and ${isOpen(sql, order)} returning host),
+    served as (delete from residency_service where host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key} and exists (select 1 from gone))
     select pg_notify('residency', host) from gone`);
 }
 
@@ -101,7 +109,7 @@ export async function beginLoad(sql: Sql, order: OrderId, key: ResidencyKey, mod
   return rows.count === 1;
 }
 
-/** loading -> serving, and the order is done. @returns false when the order is stale; true also for a repeat */
+/** loading -> serving, and the order is done; its service begins at 0, and what its load took is learned. @returns false when the order is stale; true also for a repeat */
 export async function serveKey(sql: Sql, order: OrderId, key: ResidencyKey, loaded: LoadedKey): Promise<boolean> {
   return answered(
     sql.begin(async (tx) => {
@@ -115,6 +123,10 @@ export async function serveKey(sql: Sql, order: OrderId, key: ResidencyKey, load
         if (served.count === 0) return false;
         await tx`update residency_orders set state = 'done', ended_at = clock_timestamp() where id = ${order.orderId}`;
         await tx`delete from residency_backoff where host = ${order.host} and key = ${key}`;
+        await tx`
+          insert into residency_service (host, host_epoch, key) values (${order.host}, ${order.hostEpoch}, ${key})
+          on conflict (host, host_epoch, key) do update set served_ms = 0`;
+        if (loaded.loadMs !== undefined) await learnLoad(tx, order.host, key, loaded.memoryBytes, loaded.loadMs);
         await tx`select pg_notify('residency', ${order.host}), pg_notify('line', '')`;
         return true;
       }
@@ -125,10 +137,36 @@ export async function serveKey(sql: Sql, order: OrderId, key: ResidencyKey, load
   );
 }
 
+/** The newest load counts as much as all before it while there are few of them, and less afterwards; memory is what it was last. */
+async function learnLoad(tx: Transaction, host: string, key: ResidencyKey, bytes: number, loadMs: number): Promise<void> {
+  await tx`
+    insert into key_costs as c (host, key, load_ms, bytes, samples) values (${host}, ${key}, ${loadMs}, ${Math.round(bytes)}, 1)
+    on conflict (host, key) do update set bytes = excluded.bytes, samples = c.samples + 1, updated_at = clock_timestamp(),
+      load_ms = coalesce(c.load_ms + (excluded.load_ms - c.load_ms) * greatest(${newestShare}::double precision, 1.0 / (c.samples + 1)), excluded.load_ms)`;
+}
+
+/**
+ * The memory of a host did not suffice for a key: it takes more than what was free then, so that the same is not tried again before there is more.
+ * @returns whether it was loaded beside others, so that there is more once they are gone
+ */
+async function learnTooLarge(tx: Transaction, order: ResidencyOrder, key: ResidencyKey): Promise<boolean> {
+  const [room] = await tx<{ others: number; free: string | null }[]>`
+    select count(c.key)::integer as others, (h.room_bytes - coalesce(sum(k.bytes), 0))::bigint as free
+    from hosts h left join residency c on c.host = h.id and c.host_epoch = h.epoch and c.key <> ${key}
+    left join key_costs k on k.host = c.host and k.key = c.key
+    where h.id = ${order.host} and h.epoch = ${order.hostEpoch} group by h.id`;
+  if (room?.free == null) return false; // not limited by bytes, so nothing would keep it from being tried again in the same way
+  await tx`
+    insert into key_costs as c (host, key, bytes) values (${order.host}, ${key}, greatest(0, ${room.free}::bigint) + 1)
+    on conflict (host, key) do update set bytes = greatest(c.bytes, excluded.bytes), updated_at = clock_timestamp()`;
+  return room.others > 0;
+}
+
 /**
  * Closes an order that could not be carried out: what was not unloaded serves again, the key is not ordered on this host for a while (2 s, doubled
  * with each failure, at most 5 minutes), and its waiting steps are refused, each told by a signal, unless another host may still serve them.
- * No refusal when only the host was lost, its server is away, or the order's workflow was ended from outside. No effect on an order that is closed.
+ * No refusal when only the host was lost, its server is away, or the order's workflow was ended from outside, nor when the memory did not suffice beside
+ * other models: then it is tried again without them. No effect on an order that is closed.
  */
 export async function abandonOrder(sql: Sql, order: ResidencyOrder, failure: OrderFailure): Promise<void> {
   await answered(
@@ -148,26 +186,42 @@ export async function abandonOrder(sql: Sql, order: ResidencyOrder, failure: Ord
           insert into residency_backoff (host, key, until, error) values (${order.host}, ${key}, clock_timestamp() + interval '2 seconds', ${storedJson(tx, { ...failure })})
           on conflict (host, key) do update set failures = residency_backoff.failures + ${away ? 0 : 1}, error = excluded.error,
             until = clock_timestamp() + case when ${away} then interval '2 seconds' else least(interval '5 minutes', interval '2 seconds' * power(2, least(residency_backoff.failures, 8))) end`;
-        if (!away) await refuse(tx, key, failure);
+        const besideOthers = failure.code === failureCodes.modelOutOfMemory && (await learnTooLarge(tx, order, key));
+        if (!away && !besideOthers) await refuse(tx, key, failure);
       }
       await tx`select pg_notify('residency', ${order.host}), pg_notify('line', '')`;
     }),
   );
 }
 
-async function refuse(tx: Parameters<Parameters<Sql['begin']>[1]>[0], key: ResidencyKey, failure: OrderFailure): Promise<void> {
+async function refuse(tx: Transaction, key: ResidencyKey, failure: OrderFailure): Promise<void> {
+  const [other] = await tx`
+    select 1 from hosts h where h.ready and h.lease_until > clock_timestamp()
+      and not exists (select 1 from residency_backoff b where b.host = h.id and b.key = ${key} and b.until > clock_timestamp()) limit 1`;
+  if (!other) await refuseWaiting(tx, key, failure, null);
+}
+
+/**
+ * Ends all that waits for a key; each workflow is told by a signal.
+ * @param policyMs how long it took to decide it; null: nobody decided it, its load failed
+ * @returns how many steps; those that somebody else moves just now are left for the next time
+ */
+export async function refuseWaiting(tx: Transaction, key: ResidencyKey, failure: OrderFailure, policyMs: number | null): Promise<number> {
   const rows = await tx<{ id: string; taskId: string }[]>`
     select id, task_id as "taskId" from line
-    where pool = 'model' and key = ${key} and state = 'waiting' and not_before < 'infinity'
-      and not exists (select 1 from hosts h where h.ready and h.lease_until > clock_timestamp()
-        and not exists (select 1 from residency_backoff b where b.host = h.id and b.key = ${key} and b.until > clock_timestamp()))
-    order by id for update skip locked`;
-  if (rows.length === 0) return;
+    where pool = 'model' and key = ${key} and state = 'waiting' and not_before < 'infinity' order by id for update skip locked`;
+  if (rows.length === 0) return 0;
   await tx`select line_void(${rows.map((row) => row.id)}::bigint[], ${failure.code})`;
   for (const row of rows) {
     const refusal: Refusal = { row: row.id, code: failure.code, message: failure.message, retryable: failure.retryable };
     await putOutbox(tx, { kind: 'signal', workflowId: taskWorkflowId(row.taskId), taskId: row.taskId, payload: { name: 'refused', args: [{ ...refusal }] } });
   }
+  if (policyMs !== null) {
+    await tx`
+      insert into orchestration_decisions (decision_type, input_data, output_data, execution_time_ms)
+      values ('refusal', ${storedJson(tx, { key })}, ${storedJson(tx, { reason: failure.message, code: failure.code, steps: rows.length })}, ${policyMs})`;
+  }
+  return rows.length;
 }
 
 /** What the engine wants a host to hold, of one epoch. */
@@ -188,6 +242,7 @@ export async function readResidency(sql: Sql, host: string, epoch: number): Prom
 /** Removes a key that the model server no longer holds. No effect under another epoch. */
 export async function forgetKey(sql: Sql, host: string, epoch: number, key: ResidencyKey): Promise<void> {
   await answered(sql`
-    with gone as (delete from residency where host = ${host} and host_epoch = ${epoch} and key = ${key} returning host)
+    with gone as (delete from residency where host = ${host} and host_epoch = ${epoch} and key = ${key} returning host),
+    served as (delete from residency_service where host = ${host} and host_epoch = ${epoch} and key = ${key} and exists (select 1 from gone))
     select pg_notify('residency', host), pg_notify('line', '') from gone`);
 }

@@ -70,8 +70,9 @@ export interface Continuation {
 }
 
 /**
- * Everything a decision may look at; plain data, read in one transaction. Of each key, or of `general`, and level the heads hold the first ones by exact
- * value and arrival and the first ones by arrival of those that are raised, as many as there are slots; work that is held or paused is not among them.
+ * Everything a decision may look at; plain data, read in one transaction. The heads hold, as many as there are free slots, the first ones of each served key
+ * (or of `general`) and level by exact value and arrival, the first ones of those that are raised, and those whose plan goes on with the key; of any other
+ * key its first one. Work that is held or paused is not among them.
  */
 export interface Snapshot {
   readonly heads: readonly Head[];

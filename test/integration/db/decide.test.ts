@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { decideOnce, expireGrants, loseHosts, nextDueMs } from '../../../db/decide.js';
+import { decideOnce, expireGrants, loseHosts, nextDueMs, readSnapshot } from '../../../db/decide.js';
 import { checkInvariants } from '../../../db/invariants.js';
 import { releaseEngine } from '../../../db/leases.js';
-import type { Snapshot } from '../../../scheduling/policy.js';
+import type { Decision, Snapshot } from '../../../scheduling/policy.js';
 import { chain, planOf, planStep } from '../../support/plans.js';
 import { createTestDatabase, type TestDatabase } from '../../support/servers.js';
 import { createWorld, engine, host, identity, key, modelStep, need, policy } from './line-world.js';
@@ -19,11 +19,12 @@ beforeEach(() => world.empty());
 afterEach(async () => expect(await checkInvariants(db.sql)).toEqual([]));
 
 async function snapshot(): Promise<Snapshot> {
-  const [row] = await db.sql<{ seen: Snapshot | null }[]>`select decide_read(32) as seen`;
-  if (!row?.seen) throw new Error('busy');
-  return row.seen;
+  const seen = await readSnapshot(db.sql);
+  if (!seen) throw new Error('busy');
+  return seen;
 }
 
+const idle: Decision = { grants: [], orders: [], refusals: [], heldBack: [] };
 const ageGrants = (seconds: number) => db.sql`update line set granted_at = granted_at - ${seconds} * interval '1 second' where state = 'granted'`;
 
 describe('a decision', () => {
@@ -50,7 +51,7 @@ describe('a decision', () => {
     await world.engine(1);
     await db.sql.begin(async (tx) => {
       await tx`select line_try_lock()`;
-      expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [] });
+      expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [], refused: 0 });
     });
   });
 
@@ -60,7 +61,7 @@ describe('a decision', () => {
       await tx`select line_try_lock()`;
       expect(await decideOnce(db.sql, policy)).toBe('busy');
     });
-    expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [] });
+    expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [], refused: 0 });
   });
 
   test('while somebody decides, an entering step waits instead of passing by', async () => {
@@ -86,29 +87,232 @@ describe('a decision', () => {
         { pool: 'general', host: 'general', hostEpoch: 0, key: null, capacity: 2, taken: [1] },
         { pool: 'model', host, hostEpoch: epoch, key, capacity: 2, taken: [] },
       ],
-      hosts: [{ host, hostEpoch: epoch, parallel: 2 }],
-      residency: [{ host, hostEpoch: epoch, key, state: 'serving', sinceMs: expect.any(Number) }],
+      hosts: [{ host, hostEpoch: epoch, parallel: 2, modelsMax: 1, roomBytes: null, budgetBytes: null, paused: false }],
+      residency: [{ host, hostEpoch: epoch, key, state: 'serving', sinceMs: expect.any(Number), servedMs: expect.any(Number) }],
       openOrders: [{ host, hostEpoch: epoch, unload: ['x'], load: { key: 'y~ctx1', model: { name: 'y', numCtx: 1 } } }],
-      continuations: [{ key, host, agoMs: expect.any(Number) }],
+      continuations: [{ key, host, agoMs: expect.any(Number), level: 5 }],
       backingOff: [{ host, key: 'bad' }],
+      costs: [],
+      backlog: [],
+      soon: [],
     });
     await world.enter(task, 'two');
     expect((await snapshot()).continuations).toEqual([]);
   });
 
-  test('a policy sees the first steps of every level and of every key, however many are before', async () => {
+  /** Waiting rows of one task; each entry is [key, level, exact, place, minutes of waiting, how many]. */
+  async function waitingRows(...groups: readonly (readonly [key: string | null, level: number, exact: number, pos: number, minutes: number, count: number])[]) {
+    const { taskId } = await world.task();
+    for (const [of, level, exact, pos, minutes, count] of groups) {
+      await db.sql`
+        insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos, entered_at)
+        select ${taskId}, 1, gen_random_uuid(), 1, 1, 'r', case when ${of}::text is null then 'general' else 'model' end, ${of}, ${level}, ${exact}, ${pos}::numeric + n,
+          clock_timestamp() - ${minutes} * interval '1 minute'
+        from generate_series(0, ${count - 1}) n`;
+    }
+    await db.sql`analyze line`;
+    return taskId;
+  }
+
+  test('a policy sees the first step of every key, however many are before', async () => {
     await world.host();
-    const many = await world.task({ exact: 100 });
-    await db.sql`
-      insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos)
-      select ${many.taskId}, 1, 's' || n, 1, 1, 'r', 'model', 'many', 10, 100, n from generate_series(1, 200) n`;
+    await waitingRows(['many~ctx1', 10, 100, 1, 0, 200], ['many~ctx1', 3, 30, 300, 0, 200], ['other~ctx1', 10, 95, 600, 0, 200]);
     const low = await world.task({ exact: 10, plan: chain(modelStep('one')) });
     await world.enter(low);
     const { heads } = await snapshot();
-    expect(heads.length).toBeLessThan(60);
-    expect(heads.at(-1)).toMatchObject({ taskId: low.taskId, key, level: 1 });
-    const order = heads.slice(0, -1).map((head) => Number(head.pos));
-    expect(order).toEqual(order.toSorted((a, b) => a - b));
+    expect(heads.map(({ key: of, level }) => [of, level])).toEqual([
+      ['many~ctx1', 10],
+      ['other~ctx1', 10],
+      [key, 1],
+    ]);
+    expect(heads.at(-1)).toMatchObject({ taskId: low.taskId, continues: false });
+  });
+
+  test('a policy sees as many steps of a served key as it has places free, and of the general pool', async () => {
+    await world.host({ parallel: 4, serving: [key] });
+    await world.engine(3);
+    await waitingRows([key, 5, 45, 1, 0, 2], [key, 5, 50, 10, 0, 50], [null, 5, 50, 100, 0, 50]);
+    const { heads } = await snapshot();
+    expect(heads.filter(({ pool }) => pool === 'general')).toHaveLength(3);
+    expect(heads.filter(({ pool }) => pool === 'model').map(({ exact }) => exact)).toEqual([50, 50, 50, 50]);
+  });
+
+  test('a policy sees the raised steps that come first, behind any number of others [SCHED-04]', async () => {
+    await world.host({ parallel: 2, serving: [key] });
+    // twice raised: the last to arrive of all; once raised: those before it; not raised: exact 50
+    await waitingRows([key, 5, 50, 1, 0, 300], [key, 5, 41, 1_000, 16, 300], [key, 5, 42, 5_000, 31, 1], [key, 10, 91, 6_000, 60, 1]);
+    const { heads } = await snapshot();
+    const seen = heads.map(({ level, exact, waitedMs }) => `${level} ${exact} ${Math.floor(waitedMs / 60_000)}`);
+    expect(new Set(seen)).toEqual(new Set(['10 91 60', '5 42 31', '5 41 16', '5 50 0']));
+    const order = policy({ ...(await snapshot()), heads }).grants.map(({ row }) => heads.find((head) => head.row === row)?.exact);
+    expect(order).toEqual([91, 42]);
+  });
+
+  test('what a policy sees is all that it would grant of the whole line [SCHED-04]', async () => {
+    const epoch = await world.host({ parallel: 3, serving: [key] });
+    for (let round = 0; round < 12; round++) {
+      await db.sql`delete from tasks`;
+      const { taskId } = await world.task();
+      // deterministic noise, so that a failure can be looked at again
+      await db.sql`
+        insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos, entered_at)
+        select ${taskId}, 1, 's' || n, 1, 1, 'r', 'model', ${key}, greatest(1, ceil(x / 10.0)), x, (n * 7919 + ${round} * 31) % 1009,
+          clock_timestamp() - ((n * 104729 + ${round} * 17) % ${[1, 20, 45, 200][round % 4] ?? 1}) * interval '1 minute'
+        from (select n, (n * 611953 + ${round} * 13) % 81 as x from generate_series(1, 120) n) w`;
+      const seen = await snapshot();
+      const all = await db.sql<Snapshot['heads'][number][]>`
+        select id::text as row, task_id as "taskId", pool, key, level, exact, (row_number() over (order by pos, id))::integer as place, false as continues,
+          floor(extract(epoch from clock_timestamp() - entered_at) * 1000)::float8 as "waitedMs" from line where state = 'waiting'`;
+      const granted = (heads: Snapshot['heads']) => policy({ ...seen, heads }).grants.map(({ row, slot, hostEpoch }) => [row, slot, hostEpoch]);
+      expect(granted(seen.heads)).toEqual(granted(all));
+      expect(granted(all)[0]?.[2]).toBe(epoch);
+    }
+  });
+
+  test('a policy sees the steps whose plan goes on with a served key, however many are before [TPL-25]', async () => {
+    const task = await world.task({ exact: 1, plan: chain(modelStep('one'), modelStep('two')) });
+    await world.host({ serving: [key] });
+    await world.line.finish(await world.claimed(task, 'one'), {}, {});
+    await waitingRows([key, 1, 9, 1, 0, 50]);
+    await world.enter(task, 'two');
+    const { heads, continuations } = await snapshot();
+    expect(heads.filter(({ continues }) => continues).map(({ taskId }) => taskId)).toEqual([task.taskId]);
+    expect(continuations).toEqual([]);
+  });
+
+  test('held tasks and paused models, hosts and queues are granted nothing, neither at once nor by a decision', async () => {
+    await world.host({ serving: [key] });
+    await world.engine(5);
+    const plan = chain(modelStep('one'));
+    const pauses = async (scope: string) => {
+      await db.sql`delete from queue_pauses`;
+      await db.sql`insert into queue_pauses (scope, by_user, reason) values (${scope}, 'ada', 'a test')`;
+    };
+    await pauses(`model:${need.name}`);
+    const model = await world.enter(await world.task({ plan }));
+    expect(model.state).toBe('waiting');
+    expect((await snapshot()).heads).toEqual([]);
+    expect((await world.enter(await world.task())).state).toBe('granted');
+    await pauses(`host:${host}`);
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: [] });
+    expect((await snapshot()).hosts).toMatchObject([{ paused: true }]);
+    await pauses('queue');
+    expect((await world.enter(await world.task())).state).toBe('waiting');
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: [] });
+    await db.sql`delete from queue_pauses`;
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: { length: 2 } });
+
+    const held = await world.task();
+    await db.sql`update tasks set held_at = now() where id = ${held.taskId}`;
+    expect((await world.enter(held)).state).toBe('waiting');
+    expect((await snapshot()).heads).toEqual([]);
+    expect((await world.enter(await world.task())).state).toBe('granted');
+    await db.sql`update tasks set held_at = null where id = ${held.taskId}`;
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: [{ workflowId: `task-${held.taskId}` }] });
+  });
+
+  test('a task that is held after it began to wait is passed over until it is released', async () => {
+    const task = await world.task();
+    await world.enter(task);
+    await db.sql`update tasks set held_at = now() where id = ${task.taskId}`;
+    await world.engine(1);
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: [] });
+    await db.sql`update tasks set held_at = null where id = ${task.taskId}`;
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: { length: 1 } });
+  });
+
+  test('what a residency has served counts from its load, divided by its slots, with what runs and what failed', async () => {
+    await world.host({ parallel: 2, serving: [key] });
+    const served = async () => (await snapshot()).residency[0]?.servedMs ?? 0;
+    expect(await served()).toBe(0);
+    const plan = chain(modelStep('one'));
+    const [one, two] = [await world.claimed(await world.task({ plan })), await world.claimed(await world.task({ plan }))];
+    await db.sql`update line set started_at = started_at - interval '10 seconds'`;
+    expect(Math.floor((await served()) / 1_000)).toBe(10);
+    await world.line.finish(one, {}, {});
+    expect(Math.floor((await served()) / 1_000)).toBe(10);
+    await world.line.fail(two, { code: 'x', message: 'x' }, {});
+    expect(Math.floor((await served()) / 1_000)).toBe(10);
+    const third = await world.claimed(await world.task({ plan }));
+    await db.sql`update line set started_at = started_at - interval '4 seconds' where state = 'running'`;
+    await db.sql`select line_void(array[${third.row}]::bigint[], 'superseded')`;
+    expect(Math.floor((await served()) / 1_000)).toBe(12);
+  });
+
+  test('a policy sees what keys cost on each host: what was measured, else the size of the file and a tenth more', async () => {
+    await world.host({ serving: [key] });
+    await world.enter(await world.task({ plan: chain(modelStep('one', { model: { name: 'big:latest', numCtx: 2048 } })) }));
+    await db.sql`insert into models (host, name, digest, size_bytes) values (${host}, 'big:latest', 'd', 1000), (${host}, ${need.name}, 'd', 500)`;
+    await db.sql`insert into key_costs (host, key, load_ms, bytes, samples) values (${host}, ${key}, 1500, 700, 3)`;
+    const { costs, backlog } = await snapshot();
+    expect(costs.toSorted((a, b) => (a.bytes ?? 0) - (b.bytes ?? 0))).toEqual([
+      { host, key, loadMs: 1500, bytes: 700 },
+      { host, key: 'big:latest~ctx2048', loadMs: null, bytes: 1100 },
+    ]);
+    expect(backlog).toEqual([{ key: 'big:latest~ctx2048', waiting: 1, serviceMs: null }]);
+  });
+
+  test('a policy sees which keys later steps of running plans and released dependents are going to need', async () => {
+    await world.engine(2);
+    const later = { name: 'later:latest', numCtx: 1024 };
+    const after = { name: 'after:latest', numCtx: 1024 };
+    const running = await world.task({ plan: chain(planStep('one'), planStep('two'), modelStep('three', { model: later })) });
+    await world.claimed(running, 'one');
+    const child = await world.task({ after: [running.taskId], plan: chain(modelStep('one', { model: after })) });
+    await world.enter(child);
+    const { soon } = await snapshot();
+    expect(soon.map(({ key: of }) => of)).toEqual(['later:latest~ctx1024', 'after:latest~ctx1024']);
+    expect(soon[0]?.inMs).toBeLessThanOrEqual(20_000);
+  });
+
+  test('while nothing waits, a model that will be needed is loaded beside what is there [MODEL-07]', async () => {
+    await world.engine(1);
+    const room = { modelsMax: 2, roomBytes: 1_000, budgetBytes: 1_000 };
+    const epoch = await world.host({ serving: [key], room });
+    await db.sql`insert into key_costs (host, key, load_ms, bytes, samples) values (${host}, ${key}, 1500, 400, 1), (${host}, 'later:latest~ctx1024', 1500, 500, 1)`;
+    await world.claimed(await world.task({ plan: chain(planStep('one'), modelStep('two', { model: { name: 'later:latest', numCtx: 1024 } })) }));
+    const decided = await decideOnce(db.sql, policy);
+    expect(decided).toMatchObject({ ordered: [{ host, hostEpoch: epoch, unload: [], load: { key: 'later:latest~ctx1024' } }] });
+  });
+
+  test('steps of a model that fits nowhere end at once, each told why [MODEL-09]', async () => {
+    await world.host({ serving: [key], room: { modelsMax: 3, roomBytes: 900, budgetBytes: 1_000 } });
+    await db.sql`insert into models (host, name, digest, size_bytes) values (${host}, 'big:latest', 'd', 1000)`;
+    const task = await world.task({ plan: chain(modelStep('one', { model: { name: 'big:latest', numCtx: 2048 } })) });
+    const entered = await world.enter(task);
+    if (entered.state !== 'waiting') throw new Error('not set up');
+    expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [], refused: 1 });
+    expect(await world.row(entered.row)).toMatchObject({ state: 'void', cause: 'model_out_of_memory' });
+    expect(await db.sql`select kind, task_id, payload -> 'args' -> 0 as refusal from outbox`).toEqual([
+      {
+        kind: 'signal',
+        task_id: task.taskId,
+        refusal: { row: entered.row, code: 'model_out_of_memory', message: expect.stringContaining('big:latest'), retryable: false },
+      },
+    ]);
+    expect(await db.sql`select decision_type, output_data ->> 'steps' as steps from orchestration_decisions`).toEqual([
+      { decision_type: 'refusal', steps: '1' },
+    ]);
+  });
+
+  test('10,000 steps of 100 models are looked at in milliseconds [PERF-06]', async () => {
+    await world.host({ parallel: 4, serving: [key] });
+    const { taskId } = await world.task();
+    await db.sql`
+      insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos, entered_at)
+      select ${taskId}, 1, 's' || n, 1, 1, 'r', 'model', 'm' || n % 100 || '~ctx4096', greatest(1, ceil(x / 10.0)), x, n, clock_timestamp() - (10000 - n) * interval '1 second'
+      from (select n, (n * 7919) % 101 as x from generate_series(1, 10000) n) w`;
+    await db.sql`analyze line`;
+    await snapshot();
+    const tookMs: number[] = [];
+    for (let round = 0; round < 9; round++) {
+      const startedMs = performance.now();
+      await snapshot();
+      tookMs.push(performance.now() - startedMs);
+    }
+    const medianMs = tookMs.toSorted((a, b) => a - b)[4] ?? 0;
+    console.log(`a snapshot of 10,000 steps of 100 models: ${medianMs.toFixed(1)} ms`);
+    expect(medianMs).toBeLessThan(250); // a walk of the whole line for each key takes seconds
   });
 
   test('a grant for a row that moved, a taken slot or a key that drains is passed over', async () => {
@@ -121,14 +325,14 @@ describe('a decision', () => {
     await db.sql`update line set state = 'waiting', grant_id = null, host = null, host_epoch = null, slot = null where id = ${model.row}`;
     await db.sql`update residency set state = 'draining'`;
     const decided = await decideOnce(db.sql, () => ({
+      ...idle,
       grants: [
         { row: running.row, pool: 'general', host: 'general', hostEpoch: 0, slot: 2, reason: 'moved' },
         { row: waiting.row, pool: 'general', host: 'general', hostEpoch: 0, slot: 1, reason: 'taken' },
         { row: model.row, pool: 'model', host, hostEpoch: epoch, slot: 1, reason: 'draining' },
       ],
-      orders: [],
     }));
-    expect(decided).toEqual({ granted: [], ordered: [] });
+    expect(decided).toEqual({ granted: [], ordered: [], refused: 0 });
   });
 
   test('two steps that need the same agent are not granted together, both steps of one task are [CONC-03]', async () => {
@@ -151,20 +355,21 @@ describe('a decision', () => {
     expect(await db.sql`select kind, workflow_id, payload from outbox`).toEqual([
       { kind: 'residency', workflow_id: `residency-${host}`, payload: decided.ordered[0] },
     ]);
-    const decisions = await db.sql`select decision_type, output_data ->> 'reason' as reason from orchestration_decisions`;
-    expect(decisions).toEqual([{ decision_type: 'residency', reason: expect.stringContaining(key) }]);
+    const decisions = await db.sql`
+      select decision_type, input_data -> 'first' ->> 'level' as level, output_data ->> 'reason' as reason, execution_time_ms as took from orchestration_decisions`;
+    expect(decisions).toEqual([{ decision_type: 'residency', level: '5', reason: expect.stringContaining(key), took: expect.any(Number) }]);
     const again = await decideOnce(db.sql, () => ({
-      grants: [],
-      orders: [{ host, hostEpoch: epoch, unload: [], load: { key, model: need }, reason: 'again' }],
+      ...idle,
+      orders: [{ host, hostEpoch: epoch, unload: [], load: { key, model: need }, reason: 'again', terms: [] }],
     }));
-    expect(again).toEqual({ granted: [], ordered: [] });
+    expect(again).toEqual({ granted: [], ordered: [], refused: 0 });
   });
 
   test('no order is written for a host whose lease is past', async () => {
     const epoch = await world.host();
     await db.sql`update hosts set lease_until = now() - interval '1 second'`;
-    const orders = [{ host, hostEpoch: epoch, unload: [], load: { key, model: need }, reason: 'late' }];
-    expect(await decideOnce(db.sql, () => ({ grants: [], orders }))).toEqual({ granted: [], ordered: [] });
+    const orders = [{ host, hostEpoch: epoch, unload: [], load: { key, model: need }, reason: 'late', terms: [] }];
+    expect(await decideOnce(db.sql, () => ({ ...idle, orders }))).toEqual({ granted: [], ordered: [], refused: 0 });
   });
 });
 

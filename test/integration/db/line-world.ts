@@ -3,7 +3,7 @@ import type { Entered, Grant, RunIdentity } from '../../../contract/line.js';
 import type { Plan, PlanStep } from '../../../contract/plan.js';
 import { residencyKey } from '../../../contract/queues.js';
 import type { Sql } from '../../../db/connect.js';
-import { acquireHost, registerEngine, setHostReady } from '../../../db/leases.js';
+import { acquireHost, type HostRoom, oneModel, registerEngine, setHostReady } from '../../../db/leases.js';
 import { createLine } from '../../../db/line.js';
 import { priorityAffinity } from '../../../scheduling/priority-affinity.js';
 import { chain, planStep } from '../../support/plans.js';
@@ -73,10 +73,10 @@ export function createWorld(sql: Sql) {
     engine: (slots: number, id = engine) => registerEngine(sql, { id, slots }),
 
     /** A ready host of one slot a key, serving the keys. */
-    async host(options: { id?: string; parallel?: number; serving?: readonly string[] } = {}): Promise<number> {
+    async host(options: { id?: string; parallel?: number; serving?: readonly string[]; room?: HostRoom } = {}): Promise<number> {
       const id = options.id ?? host;
       const epoch = await acquireHost(sql, { host: id, address: 'http://127.0.0.1:1', parallel: options.parallel ?? 1 });
-      await setHostReady(sql, id, epoch, true, {});
+      await setHostReady(sql, id, epoch, true, {}, options.room ?? oneModel);
       for (const served of options.serving ?? []) {
         await sql`insert into residency (host, host_epoch, key, model, num_ctx, state, order_id) values (${id}, ${epoch}, ${served}, 'm', 4096, 'serving', ${randomUUID()})`;
       }
@@ -99,7 +99,7 @@ export function createWorld(sql: Sql) {
       (await sql<{ kind: string }[]>`select kind from task_events where task_id = ${id} order by id`).map((row) => row.kind),
 
     async empty() {
-      await sql`truncate tasks, hosts, engines, residency, residency_orders, residency_backoff, outbox, holds, orchestration_decisions cascade`;
+      await sql`truncate tasks, hosts, engines, residency, residency_orders, residency_backoff, residency_service, key_costs, models, queue_pauses, outbox, holds, orchestration_decisions cascade`;
     },
   };
 }

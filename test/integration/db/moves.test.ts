@@ -34,7 +34,7 @@ describe('cancel', () => {
       expect(await world.events(task.taskId)).toEqual(['cancelled']);
     }
     expect(await world.line.claim(grant, engine)).toBeNull();
-    expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [] });
+    expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [], refused: 0 });
     expect(await world.enter(created)).toEqual({ state: 'stale' });
     expect(await db.sql`select * from holds`).toHaveLength(0);
     expect((await outbox()).map((entry) => entry['kind'])).toEqual(['cancel', 'cancel', 'cancel']);
@@ -50,7 +50,7 @@ describe('cancel', () => {
     expect(await outbox()).toEqual([{ kind: 'cancel', workflow_id: `task-${task.taskId}`, payload: {} }]);
     expect(await world.line.claim(second, engine)).toBeNull();
     expect((await world.enter(task, 'three')).state).toBe('waiting');
-    expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [] });
+    expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [], refused: 0 });
     expect(await world.line.finish(claim, {}, {})).not.toBeNull();
     expect(await world.line.close(identity(task), { status: 'completed', error: null })).toBe(true);
     expect(await world.taskRow(task.taskId)).toMatchObject({ status: 'completed' });
