@@ -5,6 +5,7 @@ import type { TaskView } from '../contract/schemas/task.js';
 import { listTasks, type TaskFilter, type TaskPosition } from '../db/tasks.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
+import type { Estimates } from './forecasts.js';
 import { taskView } from './task-view.js';
 
 export interface ListTasksRequest {
@@ -20,7 +21,7 @@ export interface TaskPage {
 }
 
 /** One page of the caller's tasks, newest first. @throws {ProblemError} invalid_request for a cursor that is not one of this list */
-export function listTasksUseCase({ sql }: ServiceDeps) {
+export function listTasksUseCase({ sql }: ServiceDeps, estimates: () => Promise<Estimates>) {
   return async (caller: Caller, { filter, limit, cursor }: ListTasksRequest): Promise<TaskPage> => {
     if (filter.createdAfter !== null && filter.createdBefore !== null && filter.createdAfter >= filter.createdBefore) {
       const fault = { path: 'created_after', expected: 'a time before created_before', got: filter.createdAfter.toISOString(), message: 'The range is empty.' };
@@ -28,8 +29,12 @@ export function listTasksUseCase({ sql }: ServiceDeps) {
     }
     const scope = JSON.stringify([caller.userId, filter]);
     const after = cursor === null ? null : positionOf(cursor, scope);
-    const page = await listTasks(sql, { ...filter, owner: ownerOf(caller) }, { after, limit });
-    return { items: page.rows.map(taskView), next_cursor: page.end === null ? null : cursorOf(page.end, scope), total: page.total };
+    const [page, estimateOf] = await Promise.all([listTasks(sql, { ...filter, owner: ownerOf(caller) }, { after, limit }), estimates()]);
+    return {
+      items: page.rows.map((row) => taskView(row, estimateOf(row.id))),
+      next_cursor: page.end === null ? null : cursorOf(page.end, scope),
+      total: page.total,
+    };
   };
 }
 

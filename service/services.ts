@@ -15,6 +15,7 @@ import { type DependencyUseCases, dependencyUseCases } from './change-dependenci
 import type { ServiceDeps } from './deps.js';
 import { createEventFeed, type EventFeedConfig, type ListenEvents } from './event-feed.js';
 import { type EventUseCases, eventUseCases } from './events.js';
+import { estimatesReader } from './forecasts.js';
 import { getTaskUseCase } from './get-task.js';
 import { type HealthUseCases, healthUseCases } from './health.js';
 import { listExecutionsUseCase } from './list-executions.js';
@@ -73,6 +74,7 @@ export interface ServicesDeps extends ServiceDeps {
 export function createServices(deps: ServicesDeps): Services {
   const starts = createStartsUnderWay();
   const compile = (request: CreateTaskRequest) => compileRequest(deps.catalogue(), deps.deployment, request);
+  const estimates = estimatesReader(deps.sql);
   const createTask = createTaskUseCase(deps, compile, starts);
   const feed = createEventFeed({ sql: deps.sql, config: deps.events, listen: deps.events.listen, log: deps.log });
   return {
@@ -88,10 +90,10 @@ export function createServices(deps: ServicesDeps): Services {
     reportTasks: reportTasksUseCase(deps),
     previewTask: previewTaskUseCase(deps, compile),
     replayTask: replayTaskUseCase(deps, createTask),
-    getTask: getTaskUseCase(deps),
+    getTask: getTaskUseCase(deps, estimates),
     events: eventUseCases(deps, feed),
     endStreams: () => feed.close(),
-    listTasks: listTasksUseCase(deps),
+    listTasks: listTasksUseCase(deps, estimates),
     cancelTask: cancelTaskUseCase(deps),
     setPriority: setPriorityUseCase(deps),
     retryTask: retryTaskUseCase(deps),

@@ -1,8 +1,14 @@
 import type { ResourceUsageView, TaskView } from '../contract/schemas/task.js';
+import { isFinal } from '../contract/status.js';
 import type { TaskRow } from '../db/tasks.js';
+import { noEstimate, type TaskEstimate } from './forecasts.js';
 
-/** A stored task as the API shows it. */
-export function taskView(row: TaskRow): TaskView {
+/**
+ * A stored task as the API shows it.
+ * @param estimate what the last forecast says of it; it counts for a task that has not ended
+ */
+export function taskView(row: TaskRow, estimate: TaskEstimate = noEstimate): TaskView {
+  const open = !isFinal(row.status);
   return {
     id: row.id,
     status: row.status,
@@ -21,8 +27,8 @@ export function taskView(row: TaskRow): TaskView {
     status_detail: row.statusDetail,
     attempt: row.attempt,
     error: row.error,
-    estimated_start_time: null,
-    estimated_completion_time: null,
+    estimated_start_time: row.status === 'queued' ? (estimate.startsAt?.toISOString() ?? null) : null,
+    estimated_completion_time: open ? (estimate.completesAt?.toISOString() ?? null) : null,
     queue_position: row.queuePosition,
     user_id: row.userId,
     metadata: row.metadata,

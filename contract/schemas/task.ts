@@ -70,8 +70,12 @@ export const Task = z
     status_detail: z.enum(statusDetails).nullable().meta({ description: 'Why a task that has not ended stands where it stands' }),
     attempt: z.int().min(1).meta({ description: 'Grows when a person retries the task' }),
     error: TaskError.nullable(),
-    estimated_start_time: Timestamp.nullable(),
-    estimated_completion_time: Timestamp.nullable(),
+    estimated_start_time: Timestamp.nullable().meta({
+      description: 'When a queued task is expected to start, by the last forecast; null when none can be told',
+    }),
+    estimated_completion_time: Timestamp.nullable().meta({
+      description: 'When its last step is expected to end, by the last forecast; null when none can be told',
+    }),
     queue_position: z.int().min(1).nullable().meta({ description: 'Place among the queued tasks, 1 is next; null when not queued' }),
     user_id: z.string(),
     metadata: JsonObjectSchema,
