@@ -212,6 +212,8 @@ function ending(error: unknown, signal: AbortSignal): Ending {
       return { code: failureCodes.cancelled, message: 'the step was cancelled', retryable: false };
     case 'lease_lost':
       return { code: failureCodes.grantReturned, message: 'the process that ran the step lost its lease', retryable: false };
+    case 'gives_way':
+      return { code: failureCodes.grantReturned, message: 'the step gave way to tasks that waited for its task', retryable: false, orderly: true };
     case 'shutdown':
     case 'returned':
       return { code: failureCodes.grantReturned, message: 'the step gave its slot back', retryable: false, orderly: true };

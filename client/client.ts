@@ -2,6 +2,7 @@ import type { CheckpointDetailView, CheckpointView } from '../contract/schemas/c
 import type { ConfigurationView } from '../contract/schemas/configuration.js';
 import type { EventListView, EventView } from '../contract/schemas/event.js';
 import type { HealthView } from '../contract/schemas/health.js';
+import type { LockAnswerView, LockListView, LockReleasedView, ResourceListView } from '../contract/schemas/holds.js';
 import type { TaskView } from '../contract/schemas/task.js';
 import { isFinal } from '../contract/status.js';
 import { followEvents, type StreamOptions } from './event-stream.js';
@@ -153,6 +154,17 @@ export function createClient(options: ClientOptions) {
       /** How far a load, an unload or a pull is. */
       order: (id: string, call?: CallOptions) => get<shapes.ModelOrder>(`/model-orders/${part(id)}`, call),
     },
+    locks: {
+      /** Every lock that a task has. */
+      list: (call?: CallOptions) => get<LockListView>('/locks', call),
+      /** Whether a running task has the lock now; never waits for it. `wait`: it is kept for the task when it is free, for 30 seconds. */
+      acquire: (name: string, taskId: string, { wait = false, signal }: CallOptions & { readonly wait?: boolean } = {}) =>
+        transport.json<LockAnswerView>({ method: 'POST', path: `${v1}/locks/${part(name)}`, body: { task_id: taskId, wait }, repeatable: true, signal }),
+      release: (name: string, taskId: string, { signal }: CallOptions = {}) =>
+        transport.json<LockReleasedView>({ method: 'DELETE', path: `${v1}/locks/${part(name)}/${part(taskId)}`, signal }),
+    },
+    /** Every resource pool: what there is, what tasks hold and what is in use. */
+    resources: (call?: CallOptions) => get<ResourceListView>('/resources', call),
     reports: {
       /** The report as it comes, unread: it may be long. */
       tasks: async ({ format = 'json', signal, ...filter }: shapes.TaskFilter & CallOptions & { readonly format?: 'json' | 'csv' } = {}): Promise<Response> =>

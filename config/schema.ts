@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type DeclaredKey, key, keysOf, section } from './key.js';
+import { amountMax, poolForm } from '../contract/holds.js';
 import { aliasForm } from '../contract/model-alias.js';
 import { ModelProfile } from '../contract/schemas/model-options.js';
 import { laterSections } from './later.js';
@@ -81,7 +82,13 @@ const shape = {
       'what steps of a model, by its name or alias, have unless they say otherwise: `options` with the names of Ollama, and `system`',
     ),
   }),
-  concurrency: section({ max_workers: key(int(1, 1_000).default(10), 'steps without a model at a time, for each engine', { variable: 'MAX_WORKERS' }) }),
+  concurrency: section({
+    max_workers: key(int(1, 1_000).default(10), 'steps without a model at a time, for each engine', { variable: 'MAX_WORKERS' }),
+    pools: key(
+      z.record(z.string().regex(poolForm, 'expected lower-case letters, digits, "_" and "-"'), z.number().min(0).max(amountMax)).default({}),
+      'amounts of which tasks may ask for a part, such as `licences: 3`; `cpu`, `memory`, `disk` and `gpu` replace what is found on the machines',
+    ),
+  }),
   events: section({
     streams_max: key(int(1, 100_000).default(500), 'streams of events that one API process serves'),
     streams_per_key: key(int(1, 100_000).default(20), 'streams of events for one key'),

@@ -1,5 +1,6 @@
 import type { StepEvent } from './event.js';
 import type { FailureInfo } from './failure.js';
+import type { Needs } from './holds.js';
 import type { JsonObject, JsonValue } from './json.js';
 import type { Plan, PlanStep, Pool, StepOutputs } from './plan.js';
 import type { ResidencyKey } from './queues.js';
@@ -132,4 +133,6 @@ export interface Head {
   readonly waitedMs: number;
   /** the step before it in its plan ran on the same key, so that both are to share one residency */
   readonly continues: boolean;
+  /** what its task has to be given together with this grant; null or left out: nothing, or it has it */
+  readonly needs?: Needs | null;
 }

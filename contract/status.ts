@@ -6,15 +6,25 @@ export const finalStatuses = ['completed', 'failed', 'cancelled'] as const;
 export type FinalStatus = (typeof finalStatuses)[number];
 
 /** Why a task that is not final stands where it stands; shown as `status_detail`. */
-export const statusDetails = ['waiting_dependency', 'blocked', 'waiting_model', 'waiting_slot', 'waiting_retry', 'waiting_lock', 'cancelling'] as const;
+export const statusDetails = [
+  'waiting_dependency',
+  'blocked',
+  'waiting_model',
+  'waiting_slot',
+  'waiting_retry',
+  'waiting_lock',
+  'waiting_resource',
+  'cancelling',
+] as const;
 export type StatusDetail = (typeof statusDetails)[number];
 
-/** What makes a task move: work, a retry asked for by a person, or a run reset outside (Temporal Web UI). */
-export type StatusCause = 'work' | 'retry' | 'reset_outside';
+/** What makes a task move: work, a retry asked for by a person, a run reset outside (Temporal Web UI), or a deadlock in which it gives way. */
+export type StatusCause = 'work' | 'retry' | 'reset_outside' | 'gives_way';
 
 const moves: Record<StatusCause, Partial<Record<TaskStatus, readonly TaskStatus[]>>> = {
   work: { queued: ['running', 'cancelled', 'failed', 'completed'], running: ['completed', 'failed', 'cancelled'] },
   retry: { failed: ['queued'], cancelled: ['queued'] },
+  gives_way: { running: ['queued'] },
   reset_outside: { completed: ['running'], failed: ['running'], cancelled: ['running'] },
 };
 

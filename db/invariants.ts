@@ -22,9 +22,19 @@ export async function checkInvariants(sql: Sql): Promise<string[]> {
     select format('task %s is %s and holds %s', t.id, t.status, h.name)
     from holds h join tasks t on t.id = h.task_id where t.status in ('completed', 'failed', 'cancelled') or h.attempt <> t.attempt
     union all
-    select format('row %s is %s without its hold %s', l.id, l.state, l.hold)
-    from line l where l.state in ('granted', 'running') and l.hold is not null
-      and not exists (select 1 from holds h where h.name = l.hold and h.task_id = l.task_id and h.attempt = l.attempt)
+    select format('task %s is %s and holds %s of %s', t.id, t.status, a.amount, a.pool)
+    from allocations a join tasks t on t.id = a.task_id where t.status in ('completed', 'failed', 'cancelled') or a.attempt <> t.attempt
+    union all
+    select format('task %s is %s and waits for the lock %s', t.id, t.status, w.name)
+    from lock_wishes w join tasks t on t.id = w.task_id where t.status in ('completed', 'failed', 'cancelled') or w.attempt <> t.attempt
+    union all
+    select format('row %s is %s without its lock %s', l.id, l.state, name)
+    from line l cross join unnest(l.locks) name where l.state in ('granted', 'running')
+      and not exists (select 1 from holds h where h.name = name and h.task_id = l.task_id and h.attempt = l.attempt)
+    union all
+    select format('row %s is %s without its part of %s', l.id, l.state, n.key)
+    from line l cross join jsonb_each_text(l.amounts) n where l.state in ('granted', 'running')
+      and not exists (select 1 from allocations a where a.pool = n.key and a.amount = n.value::numeric and a.task_id = l.task_id and a.attempt = l.attempt)
     union all
     select format('step %s of task %s, attempt %s, run %s, is committed %s times', step, task_id, attempt, run_id, count(*))
     from task_executions where status = 'completed' group by task_id, attempt, step, run_id having count(*) > 1

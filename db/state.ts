@@ -15,8 +15,12 @@ const transient: ReadonlySet<string> = new Set([
   'configurations',
   'metric_series',
   'metric_cursor',
-  // a right is taken again with the next grant
+  // what tasks need is taken again with the next grant
   'holds',
+  'allocations',
+  'lock_wishes',
+  'given_ways',
+  'resource_shares',
 ]);
 
 /** A table that holds state, as the catalogue of PostgreSQL tells it. */

@@ -37,8 +37,16 @@ export type InsertedTask =
   | { readonly outcome: 'unknown_dependencies'; readonly ids: readonly string[] }
   /** so many tasks are queued that no more are taken; nothing was stored */
   | { readonly outcome: 'queue_full'; readonly queued: number }
+  /** it asks for more than there is of these pools; `total` null: there is no such pool. Nothing was stored */
+  | { readonly outcome: 'too_large'; readonly amounts: readonly LargeAmount[] }
   /** another request took the idempotency key first; nothing was stored */
   | { readonly outcome: 'key_taken' };
+
+export interface LargeAmount {
+  readonly pool: string;
+  readonly amount: number;
+  readonly total: number | null;
+}
 
 /** A task as it is read for an answer. */
 export interface TaskRow {
@@ -134,13 +142,14 @@ export async function insertTasks(
 
 /** What the functions of PostgreSQL say of a task that was to be stored. */
 interface Made {
-  readonly outcome: 'created' | 'unknown_dependencies' | 'key_taken' | 'queue_full';
+  readonly outcome: 'created' | 'unknown_dependencies' | 'key_taken' | 'queue_full' | 'too_large';
   readonly ids: string[];
   readonly createdAt: string;
   readonly blockedBy: string[];
   readonly blocked: boolean;
   readonly position: number;
   readonly queued: number;
+  readonly amounts: LargeAmount[];
 }
 
 function storedTask(task: NewTask): object {
@@ -163,10 +172,11 @@ function storedTask(task: NewTask): object {
   };
 }
 
-function insertedOf(task: NewTask, { outcome, ids, createdAt, blockedBy, blocked, position, queued }: Made): InsertedTask {
+function insertedOf(task: NewTask, { outcome, ids, createdAt, blockedBy, blocked, position, queued, amounts }: Made): InsertedTask {
   if (outcome === 'unknown_dependencies') return { outcome, ids };
   if (outcome === 'key_taken') return { outcome };
   if (outcome === 'queue_full') return { outcome, queued };
+  if (outcome === 'too_large') return { outcome, amounts };
   const statusDetail = blocked ? 'blocked' : blockedBy.length > 0 ? 'waiting_dependency' : null;
   return { outcome: 'created', row: newRow(task, { createdAt: new Date(createdAt), blockedBy, statusDetail, queuePosition: position }) };
 }
@@ -212,6 +222,8 @@ const columns = (sql: Sql) => sql`
     when t.cancel_requested_at is not null then 'cancelling'
     when t.status = 'queued' and d.failed then 'blocked'
     when t.status = 'queued' and cardinality(d.open) > 0 then 'waiting_dependency'
+    when l.state = 'waiting' and l.locks is not null and line_lack(t.id, l.locks, l.amounts) is not null
+      then case line_lack(t.id, l.locks, l.amounts) when 'lock' then 'waiting_lock' else 'waiting_resource' end
     when l.state = 'waiting' and l.pool = 'model' and not exists (select from residency where residency.key = l.key and residency.state = 'serving') then 'waiting_model'
     when l.state = 'waiting' then 'waiting_slot'
     when l.state = 'void' and t.status = 'running' then 'waiting_retry'
@@ -225,7 +237,7 @@ const joins = (sql: Sql) => sql`
     from task_dependencies e join tasks p on p.id = e.parent_task_id where e.child_task_id = t.id
   ) d on true
   left join lateral (
-    select state, pool, key from line where line.task_id = t.id and line.attempt = t.attempt
+    select state, pool, key, locks, amounts from line where line.task_id = t.id and line.attempt = t.attempt
     order by state in ('waiting', 'granted', 'running') desc, line.id desc limit 1
   ) l on true`;
 

@@ -10,7 +10,9 @@ import { registerEngine, releaseEngine, renewEngine } from '../db/leases.js';
 import { type Loop, startLoop } from '../loop.js';
 import { priorityAffinity } from '../scheduling/priority-affinity.js';
 import { createActivityWorker, createWorkflowWorker } from '../temporal/worker.js';
+import { createDeadlockWatch } from './deadlocks.js';
 import { createDecider } from './decide.js';
+import { createResourceTeller, type MachineResources } from './resources.js';
 import { createOutboxDelivery } from './outbox.js';
 import { createReconciler } from './reconcile.js';
 
@@ -18,6 +20,8 @@ const leaseEveryMs = 3_000;
 const decideEveryMs = 1_000;
 const outboxEveryMs = 1_000;
 const reconcileEveryMs = 15_000;
+const deadlocksEveryMs = 2_000;
+const resourcesEveryMs = 10_000;
 
 /** Workflow worker, `general` activities, and the loops that apply decisions. There may be many; any of them decides. */
 export interface Engine {
@@ -55,6 +59,8 @@ export interface EngineDeps {
   readonly stepActivities: object;
   readonly running: RunningSteps;
   readonly workspaces: Workspaces;
+  /** what it tells of its machine, and the configured pools; left out: nothing */
+  readonly resources?: MachineResources;
   readonly meter?: Meter;
   /** what a running step gets to end when the engine stops; default 10 s */
   readonly graceMs?: number;
@@ -118,11 +124,14 @@ export function createEngine(deps: EngineDeps): Engine {
         log,
       });
       const reconcile = startLoop({ name: 'reconcile', everyMs: reconcileEveryMs, run: createReconciler({ ...deps, onOutbox: outbox.wake }), log });
-      loops.push(outbox, decide, reconcile);
+      const deadlocks = startLoop({ name: 'deadlocks', everyMs: deadlocksEveryMs, run: createDeadlockWatch({ sql, log }), log });
+      loops.push(outbox, decide, reconcile, deadlocks);
+      if (deps.resources)
+        loops.push(startLoop({ name: 'resources', everyMs: resourcesEveryMs, run: createResourceTeller({ sql, resources: deps.resources }), log }));
       listening.push(
         await deps.listen('line', () => decide.wake()),
         await deps.listen('outbox', () => outbox.wake()),
-        await deps.listen('cancel', (taskId) => running.abort(taskId, 'cancelled')),
+        await deps.listen('cancel', (payload) => running.told(payload)),
       );
       log.info({ engine: id, slots }, 'engine started');
     },

@@ -161,7 +161,7 @@ export function createHost(deps: HostDeps): Host {
         await listen('line', () => {
           for (const wake of [...lineWaiters]) wake();
         }),
-        await listen('cancel', (taskId) => running.abort(taskId, 'cancelled')),
+        await listen('cancel', (payload) => running.told(payload)),
       );
     },
 

@@ -45,6 +45,7 @@ export async function runEngine(): Promise<void> {
       },
       stepActivities: createStepActivities({ ...parts.deps, models: parts.models, engine: id }),
       running: parts.running,
+      resources: { machine: hostname(), diskPath: config.home, pools: config.engine.pools },
       workspaces: parts.workspaces,
       meter: metrics.buffer,
       log,

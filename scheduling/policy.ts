@@ -2,6 +2,7 @@ import type { Head } from '../contract/line.js';
 import type { ModelNeed, ResidencyKey } from '../contract/queues.js';
 import type { AffinityTerms } from './choose-change.js';
 import type { ResidencyOrder, ResidencyRow } from '../contract/residency.js';
+import type { HoldsState } from './holds.js';
 
 /** Slots of the engines or of one serving key on one host, and which of them are taken (1-based numbers). */
 export interface SlotSet {
@@ -87,6 +88,10 @@ export interface Snapshot {
   readonly costs: readonly KeyCost[];
   readonly backlog: readonly Backlog[];
   readonly soon: readonly Soon[];
+  /** left out: nobody holds anything, and nobody needs anything */
+  readonly holds?: HoldsState;
+  /** of each level the first ones, by order and by arrival, whose task lacks something that it needs; they are not among the heads */
+  readonly lacking?: readonly Head[];
 }
 
 export interface GrantDecision {

@@ -1,6 +1,7 @@
 import type { Head } from '../contract/line.js';
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import { type Change, chooseChange, type Contender, type Resident } from './choose-change.js';
+import { type HoldsState, mayPass, nothingHeld, type Reservation, reservationOf, shortageOf, withTaken } from './holds.js';
 import type { Decision, GrantDecision, HeldBack, HostState, OrderDecision, Policy, RefuseDecision, SlotSet, Snapshot } from './policy.js';
 import { compareStanding, defaultMaxWaitsMs, type MaxWaits, type Standing, standingOf } from './waiting-order.js';
 
@@ -30,18 +31,24 @@ interface RankedHead {
  */
 export function priorityAffinity({ maxWaitsMs }: AffinitySettings = { maxWaitsMs: defaultMaxWaitsMs }): Policy {
   return (snapshot: Snapshot): Decision => {
-    const ranked = rank(snapshot.heads, maxWaitsMs);
-    const general = ranked.filter(({ head }) => head.pool === 'general');
+    const holds = snapshot.holds ?? nothingHeld;
+    const lacking = rank(snapshot.lacking ?? [], maxWaitsMs).map((each) => ({ ...each, needs: each.head.needs ?? null }));
+    const reservation = reservationOf(holds, lacking);
+    const ranked = rank(snapshot.heads, maxWaitsMs).filter((each) => mayHave(holds, reservation, each));
     const byKey = groupByKey(ranked);
     const { orders, refusals, heldBack } = chooseOrders(snapshot, byKey);
     const leaving = leavingKeys(snapshot, orders);
     const ending = new Set(heldBack.filter(({ why, leftMs }) => why === 'quantum' && leftMs === 0).map(({ host, other }) => at(host ?? '', other)));
-    return { grants: [...grantGeneral(snapshot, general), ...grantModels(snapshot, byKey, leaving, ending)], orders, refusals, heldBack };
+    return { grants: [...grantHeads(snapshot, ranked, reservation, leaving, ending)], orders, refusals, heldBack };
   };
 }
 
 function rank(heads: readonly Head[], maxWaitsMs: MaxWaits): RankedHead[] {
-  return heads.map((head) => ({ head, standing: standingOf(head, maxWaitsMs) })).sort((a, b) => compareStanding(a.standing, a.head, b.standing, b.head));
+  return heads.map((head) => ({ head, standing: standingOf(head, maxWaitsMs) })).sort(inOrder);
+}
+
+function inOrder(a: RankedHead, b: RankedHead): number {
+  return compareStanding(a.standing, a.head, b.standing, b.head);
 }
 
 /** Heads of each key in their order; the keys in the order of their first heads. */
@@ -56,37 +63,54 @@ function groupByKey(ranked: readonly RankedHead[]): Map<ResidencyKey, RankedHead
   return byKey;
 }
 
-function* grantGeneral(snapshot: Snapshot, heads: readonly RankedHead[]): Iterable<GrantDecision> {
-  const set = snapshot.slots.find((candidate) => candidate.pool === 'general');
-  if (!set) return;
-  const slots = freeOf(set);
-  for (const [index, slot] of slots.entries()) {
-    const next = heads[index];
-    if (!next) return;
-    yield grantOf(next, set, slot, 'first in line');
-  }
-}
-
-/** Free slots of each served key to its steps, the emptier host first; of one whose time is over, to plans that go on with it. */
-function* grantModels(
+/**
+ * Gives free slots to heads in the order of all of them, whatever they run on, since two may want the same lock: those of `general`, and of each served key;
+ * the emptier host first; of a key whose time is over, to plans that go on with it. What a task needs comes with its grant or not at all.
+ */
+function* grantHeads(
   snapshot: Snapshot,
-  byKey: ReadonlyMap<ResidencyKey, RankedHead[]>,
+  ranked: readonly RankedHead[],
+  reservation: Reservation<RankedHead> | null,
   leaving: ReadonlySet<string>,
   ending: ReadonlySet<string>,
 ): Iterable<GrantDecision> {
-  for (const [key, heads] of byKey) {
-    const sets = snapshot.slots
-      .filter((set) => set.pool === 'model' && set.key === key && !leaving.has(at(set.host, key)) && isServing(snapshot, set))
-      .map((set) => ({ set, free: freeOf(set) }));
-    for (const next of heads) {
-      const open = next.head.continues ? sets : sets.filter(({ set }) => !ending.has(at(set.host, key)));
-      open.sort((a, b) => b.free.length / b.set.capacity - a.free.length / a.set.capacity || (a.set.host < b.set.host ? -1 : 1));
-      const [best] = open;
-      const slot = best?.free.shift();
-      if (best === undefined || slot === undefined) continue;
-      yield grantOf(next, best.set, slot, `first in line for ${key}`);
+  const sets = openSets(snapshot, leaving);
+  let holds = snapshot.holds ?? nothingHeld;
+  /** tasks that were given what they need by a grant of this decision, for all of their steps */
+  const supplied = new Set<string>();
+  for (const next of ranked) {
+    const { key, pool, continues, needs } = next.head;
+    const open = (sets.get(pool === 'general' ? null : key) ?? []).filter(({ set }) => continues || !ending.has(at(set.host, key)));
+    open.sort((a, b) => b.free.length / b.set.capacity - a.free.length / a.set.capacity || (a.set.host < b.set.host ? -1 : 1));
+    const [best] = open;
+    const slot = best?.free[0];
+    if (best === undefined || slot === undefined) continue;
+    if (needs && !supplied.has(next.head.taskId)) {
+      if (!mayHave(holds, reservation, next)) continue;
+      holds = withTaken(holds, needs);
+      supplied.add(next.head.taskId);
     }
+    best.free.shift();
+    yield grantOf(next, best.set, slot, pool === 'general' ? 'first in line' : `first in line for ${key}`);
   }
+}
+
+/** Whether a task may be given what it needs, which is free and kept for nobody before it. */
+function mayHave(holds: HoldsState, reservation: Reservation<RankedHead> | null, next: RankedHead): boolean {
+  const { needs } = next.head;
+  if (!needs) return true;
+  const behind = reservation !== null && inOrder(reservation.of, next) < 0;
+  return behind ? mayPass(holds, reservation, { needs }) : shortageOf(holds, needs) === null;
+}
+
+/** Slots that may be given, by key; of `general` under null. */
+function openSets(snapshot: Snapshot, leaving: ReadonlySet<string>): Map<ResidencyKey | null, { readonly set: SlotSet; readonly free: number[] }[]> {
+  const sets = new Map<ResidencyKey | null, { readonly set: SlotSet; readonly free: number[] }[]>();
+  for (const set of snapshot.slots) {
+    if (set.pool === 'model' && (leaving.has(at(set.host, set.key)) || !isServing(snapshot, set))) continue;
+    sets.set(set.key, [...(sets.get(set.key) ?? []), { set, free: freeOf(set) }]);
+  }
+  return sets;
 }
 
 function grantOf({ head, standing }: RankedHead, set: SlotSet, slot: number, why: string): GrantDecision {

@@ -8,7 +8,7 @@ import { type Caller, ownerOf } from './caller.js';
 import { cycle } from './change-dependencies.js';
 import { type Compile, earlierTask, storeAgain } from './create-task.js';
 import type { ServiceDeps } from './deps.js';
-import { dependencyIds, newTask, queueFull, requestHash, unknownDependencies } from './new-task.js';
+import { dependencyIds, newTask, queueFull, requestHash, resourcesExceeded, unknownDependencies } from './new-task.js';
 import { taskView } from './task-view.js';
 
 type Item = BatchResultView['items'][number];
@@ -110,6 +110,9 @@ export function createBatchUseCase(deps: ServiceDeps, compile: Compile) {
           break;
         case 'queue_full':
           refuse(item.index, queueFull(outcome.queued, config.queueMax));
+          break;
+        case 'too_large':
+          refuse(item.index, resourcesExceeded(outcome.amounts));
           break;
         case 'unknown_dependencies': {
           const refused = outcome.ids.map((id) => itemOf.get(id)?.ref).find((ref) => ref !== undefined && ref !== null);

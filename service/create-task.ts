@@ -5,7 +5,7 @@ import { findIdempotent } from '../db/idempotency.js';
 import { type InsertedTask, insertTask, type NewTask, readTask } from '../db/tasks.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
-import { dependencyIds, newTask, queueFull, requestHash, unknownDependencies } from './new-task.js';
+import { dependencyIds, newTask, queueFull, requestHash, resourcesExceeded, unknownDependencies } from './new-task.js';
 import { startTask, type StartsUnderWay } from './start-task.js';
 import { taskView } from './task-view.js';
 import { connectionBroke } from './unavailable.js';
@@ -32,7 +32,7 @@ const storeTries = 3;
 /**
  * Validates, compiles and stores a task, then starts its Temporal workflow. While Temporal is away the task is accepted all the same
  * and the outbox starts it.
- * @throws {ProblemError} template_not_found, invalid_parameters, invalid_dependency, idempotency_conflict, queue_full
+ * @throws {ProblemError} template_not_found, invalid_parameters, invalid_dependency, idempotency_conflict, resources_exceeded, queue_full
  */
 export function createTaskUseCase(deps: ServiceDeps, compile: Compile, starts: StartsUnderWay): CreateTaskUseCase {
   const { queueMax } = deps.config;
@@ -49,6 +49,7 @@ export function createTaskUseCase(deps: ServiceDeps, compile: Compile, starts: S
     const starter = starts.hasRoom() ? 'creator' : 'outbox';
     const stored = await store(deps, task, { owner: ownerOf(caller), starter });
     if (stored.outcome === 'unknown_dependencies') throw unknownDependencies(request.depends_on, stored.ids);
+    if (stored.outcome === 'too_large') throw resourcesExceeded(stored.amounts);
     if (stored.outcome === 'queue_full') throw queueFull(stored.queued, queueMax);
     if (stored.outcome === 'key_taken') {
       const winner = await earlierTask(deps, caller, idempotencyKey ?? '', bodyHash);

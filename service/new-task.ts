@@ -5,7 +5,7 @@ import type { Plan } from '../contract/plan.js';
 import { exactOfLevel } from '../contract/priority.js';
 import { type Fault, ProblemError } from '../contract/problems.js';
 import type { CreateTaskRequest } from '../contract/schemas/task.js';
-import type { NewTask } from '../db/tasks.js';
+import type { LargeAmount, NewTask } from '../db/tasks.js';
 import type { Caller } from './caller.js';
 import { modelsOf } from './models-of.js';
 
@@ -71,6 +71,20 @@ export function unknownDependencies(texts: readonly string[], unknown: readonly 
 
 export function queueFull(queued: number, queueMax: number): ProblemError {
   return new ProblemError('queue_full', `${queued} tasks are queued already, and ${queueMax} may be; try again later.`);
+}
+
+/** Faults of a task that asks for more than there is. */
+export function resourcesExceeded(amounts: readonly LargeAmount[]): ProblemError {
+  const errors = amounts.map(({ pool, amount, total }): Fault => {
+    const message = total === null ? `There is no pool "${pool}".` : `The task asks for ${amount} of the pool "${pool}", and there is ${total} of it.`;
+    return {
+      path: `resource_requirements (${pool})`,
+      expected: total === null ? 'a pool of the configuration' : `at most ${total}`,
+      got: String(amount),
+      message,
+    };
+  });
+  return new ProblemError('resources_exceeded', errors.map(({ message }) => message).join(' '), { errors });
 }
 
 /** SHA-256 by which two spellings of one request are equal. */

@@ -1,16 +1,18 @@
+import type { JsonObject } from '../contract/json.js';
 import type { Plan, PlanStep } from '../contract/plan.js';
 import type { CreateTaskRequest } from '../contract/schemas/task.js';
 import type { TaskPreviewView } from '../contract/schemas/task-preview.js';
+import { readExceeded } from '../db/holds.js';
 import { unknownTasks } from '../db/tasks.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { Compile } from './create-task.js';
 import type { ServiceDeps } from './deps.js';
 import { modelsOf } from './models-of.js';
-import { dependencyIds, unknownDependencies } from './new-task.js';
+import { dependencyIds, resourcesExceeded, unknownDependencies } from './new-task.js';
 
 /**
  * What a request would run: checked as a task that is created, and nothing is stored or started.
- * @throws {ProblemError} template_not_found, invalid_parameters, invalid_dependency
+ * @throws {ProblemError} template_not_found, invalid_parameters, invalid_dependency, resources_exceeded
  */
 export function previewTaskUseCase({ sql }: ServiceDeps, compile: Compile) {
   return async (caller: Caller, request: CreateTaskRequest): Promise<TaskPreviewView> => {
@@ -18,6 +20,10 @@ export function previewTaskUseCase({ sql }: ServiceDeps, compile: Compile) {
     const plan = compile(request);
     const unknown = dependsOn.length === 0 ? [] : await unknownTasks(sql, dependsOn, ownerOf(caller));
     if (unknown.length > 0) throw unknownDependencies(request.depends_on, unknown);
+    if (request.resource_requirements !== undefined) {
+      const exceeded = await readExceeded(sql, request.resource_requirements as JsonObject);
+      if (exceeded.length > 0) throw resourcesExceeded(exceeded);
+    }
     return preview(plan, request.priority);
   };
 }

@@ -20,7 +20,9 @@ import { getTaskUseCase } from './get-task.js';
 import { type HealthUseCases, healthUseCases } from './health.js';
 import { listExecutionsUseCase } from './list-executions.js';
 import { listModelsUseCase } from './list-models.js';
+import { listResourcesUseCase } from './list-resources.js';
 import { listTasksUseCase } from './list-tasks.js';
+import { type LockUseCases, lockUseCases } from './locks.js';
 import { type ModelOrderUseCases, modelOrderUseCases } from './model-orders.js';
 import { type FlushMetrics, metricsUseCase } from './metrics.js';
 import { previewTaskUseCase } from './preview-task.js';
@@ -32,7 +34,7 @@ import { createStartsUnderWay } from './start-task.js';
 import { type TemplateUseCases, templateUseCases } from './templates.js';
 
 /** Every use case, the only way into the house for the API, the dashboard and what comes later. */
-export interface Services extends ApiKeyUseCases, CheckpointUseCases, DependencyUseCases, HealthUseCases, ModelOrderUseCases, TemplateUseCases {
+export interface Services extends ApiKeyUseCases, CheckpointUseCases, DependencyUseCases, HealthUseCases, LockUseCases, ModelOrderUseCases, TemplateUseCases {
   readonly createTask: ReturnType<typeof createTaskUseCase>;
   readonly createBatch: ReturnType<typeof createBatchUseCase>;
   readonly bulkTasks: ReturnType<typeof bulkTasksUseCase>;
@@ -46,6 +48,7 @@ export interface Services extends ApiKeyUseCases, CheckpointUseCases, Dependency
   readonly setPriority: ReturnType<typeof setPriorityUseCase>;
   readonly retryTask: ReturnType<typeof retryTaskUseCase>;
   readonly listExecutions: ReturnType<typeof listExecutionsUseCase>;
+  readonly listResources: ReturnType<typeof listResourcesUseCase>;
   readonly listModels: ReturnType<typeof listModelsUseCase>;
   /** in Prometheus' text format */
   readonly metrics: () => Promise<string>;
@@ -82,6 +85,7 @@ export function createServices(deps: ServicesDeps): Services {
     ...healthUseCases(deps),
     ...checkpointUseCases(deps, deps.catalogue),
     ...dependencyUseCases(deps),
+    ...lockUseCases(deps),
     ...modelOrderUseCases(deps, deps.deployment),
     ...templateUseCases(deps.catalogue, deps.steps),
     createTask,
@@ -98,6 +102,7 @@ export function createServices(deps: ServicesDeps): Services {
     setPriority: setPriorityUseCase(deps),
     retryTask: retryTaskUseCase(deps),
     listExecutions: listExecutionsUseCase(deps),
+    listResources: listResourcesUseCase(deps),
     listModels: listModelsUseCase(deps, deps.deployment),
     metrics: metricsUseCase({ sql: deps.sql, counted: deps.flushMetrics, streams: () => feed.streams }),
     configuration: () => configurationView(deps.configuration),

@@ -1,4 +1,5 @@
 import type { ApiRoute } from '../define-route.js';
+import { deleteLock } from './delete-lock.js';
 import { deleteTaskDependency } from './delete-task-dependency.js';
 import { deleteTask } from './delete-task.js';
 import { getConfig } from './get-config.js';
@@ -14,7 +15,9 @@ import { getHealth } from './get-health.js';
 import { getTask } from './get-task.js';
 import { healthz } from './healthz.js';
 import { listCheckpoints } from './list-checkpoints.js';
+import { listLocks } from './list-locks.js';
 import { listModels } from './list-models.js';
+import { listResources } from './list-resources.js';
 import { listTaskExecutions } from './list-task-executions.js';
 import { listTasks } from './list-tasks.js';
 import { listTemplates } from './list-templates.js';
@@ -23,6 +26,7 @@ import { postCheckpoint } from './post-checkpoint.js';
 import { postCheckpointRestore } from './post-checkpoint-restore.js';
 import { postTask } from './post-task.js';
 import { postTaskDependency } from './post-task-dependency.js';
+import { postLock } from './post-lock.js';
 import { postModelLoad } from './post-model-load.js';
 import { postModelPull } from './post-model-pull.js';
 import { postModelUnload } from './post-model-unload.js';
@@ -50,6 +54,10 @@ export const routes: readonly ApiRoute[] = [
   getEvents,
   postTaskDependency,
   deleteTaskDependency,
+  listLocks,
+  postLock,
+  deleteLock,
+  listResources,
   listTemplates,
   getTemplate,
   getTemplateDocs,

@@ -30,6 +30,7 @@ export const postTaskReplay = defineRoute(
         'invalid_request',
         'template_not_found',
         'invalid_parameters',
+        'resources_exceeded',
         'invalid_dependency',
         'queue_full',
       ),

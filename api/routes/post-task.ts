@@ -52,6 +52,7 @@ export const postTask = defineRoute(
         'invalid_request',
         'template_not_found',
         'invalid_parameters',
+        'resources_exceeded',
         'invalid_dependency',
         'queue_full',
       ),

@@ -6,6 +6,7 @@ import { addConfig } from './config.js';
 import { addCompletion } from './completion.js';
 import { addList } from './list.js';
 import { addLocal } from './local.js';
+import { addLocks, addResources } from './locks.js';
 import { addLogs } from './logs.js';
 import { addModels, addPull } from './models.js';
 import { addPriority } from './priority.js';
@@ -31,6 +32,8 @@ export const commands: readonly AddCommand[] = [
   addTemplates,
   addModels,
   addPull,
+  addResources,
+  addLocks,
   addCheckpoint,
   addConfig,
   addLocal,

@@ -1,4 +1,5 @@
 import { collect, type AddCommand, act } from '../command.js';
+import { usageFault } from '../failure.js';
 import { followTask, leftRunning, tellEnd } from '../follow.js';
 import { parseParameters, readParameterFile } from '../parameters.js';
 import { resolveIds } from '../resolve-ids.js';
@@ -12,6 +13,8 @@ interface Options {
   readonly dependsOn?: readonly string[];
   readonly name?: string;
   readonly description?: string;
+  readonly lock?: readonly string[];
+  readonly needs?: readonly string[];
   readonly retryAttempts?: string;
   readonly idempotencyKey?: string;
   readonly dryRun?: boolean;
@@ -29,6 +32,8 @@ export const addSubmit: AddCommand = (program) => {
     .option('--depends-on <id>', 'wait for this task; repeatable', collect)
     .option('--name <text>', 'what to call the task')
     .option('--description <text>', 'what it is for')
+    .option('--lock <name>', 'a lock that only one task at a time has; repeatable', collect)
+    .option('--needs <pool=amount>', 'what it needs of a resource pool, such as cpu=2; repeatable', collect)
     .option('--retry-attempts <n>', 'attempts of each step')
     .option('--idempotency-key <key>', 'submitting twice with one key creates one task')
     .option('--dry-run', 'only show what would run')
@@ -46,6 +51,7 @@ export const addSubmit: AddCommand = (program) => {
           ...(options.dependsOn === undefined ? {} : { depends_on: await resolveIds(client, options.dependsOn) }),
           ...(options.name === undefined ? {} : { name: options.name }),
           ...(options.description === undefined ? {} : { description: options.description }),
+          ...requirementsOf(options),
           ...(options.retryAttempts === undefined ? {} : { retry: { max_attempts: countOf(options.retryAttempts, '--retry-attempts', 100) } }),
         };
         if (options.dryRun) {
@@ -72,3 +78,19 @@ export const addSubmit: AddCommand = (program) => {
       }),
     );
 };
+
+function requirementsOf({ lock = [], needs = [] }: Options): { resource_requirements?: { locks?: string[]; resources?: Record<string, number> } } {
+  if (lock.length + needs.length === 0) return {};
+  return {
+    resource_requirements: {
+      ...(lock.length === 0 ? {} : { locks: [...lock] }),
+      ...(needs.length === 0 ? {} : { resources: Object.fromEntries(needs.map(amountOf)) }),
+    },
+  };
+}
+
+function amountOf(text: string): [pool: string, amount: number] {
+  const [, pool = '', amount = ''] = /^([^=]+)=(\d+(?:\.\d+)?)$/.exec(text) ?? [];
+  if (pool === '') throw usageFault(`--needs ${text} is no amount of a pool: give one such as cpu=2.`);
+  return [pool, Number(amount)];
+}

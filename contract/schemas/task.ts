@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { amountMax, lockForm, locksMax, machinePools, poolForm, poolsMax } from '../holds.js';
 import { defaultLevel, levelMax } from '../priority.js';
 import { statusDetails, taskStatuses } from '../status.js';
 import { JsonObjectSchema } from './json-value.js';
@@ -143,15 +144,42 @@ export const LimitsRequest = z
   .partial()
   .meta({ id: 'LimitsRequest', description: 'What a step of this task may use; passing one fails the task', example: { memory_gb: 2, timeout_seconds: 600 } });
 
+export const LockName = z
+  .string()
+  .regex(lockForm, 'expected letters, digits, ".", "_" and "-", at most 100, the first a letter or a digit')
+  .meta({ description: 'Name of a lock', example: 'deploy-staging' });
+
+const fieldOfPool = { cpu: 'cpu_cores', memory: 'memory_gb', disk: 'disk_gb', gpu: 'gpu_count' } as const;
+
 export const ResourceRequirements = z
   .strictObject({
-    cpu_cores: z.number().min(0).max(1024),
-    memory_gb: z.number().min(0).max(65_536),
-    disk_gb: z.number().min(0).max(1_048_576),
-    gpu_count: z.int().min(0).max(1024),
+    cpu_cores: z.number().min(0.1).max(1024).meta({ description: 'Of the pool `cpu`' }),
+    memory_gb: z.number().min(0.1).max(65_536).meta({ description: 'Of the pool `memory`, in GiB' }),
+    disk_gb: z.number().min(0).max(1_048_576).meta({ description: 'Of the pool `disk`, in GiB' }),
+    gpu_count: z.int().min(0).max(1024).meta({ description: 'Of the pool `gpu`' }),
+    locks: z
+      .array(LockName)
+      .max(locksMax)
+      .refine((names) => new Set(names).size === names.length, { error: 'names a lock twice' })
+      .meta({ description: 'Names of locks; one task at a time has each' }),
+    resources: z
+      .record(
+        z.string().regex(poolForm, 'expected the name of a pool: lower-case letters, digits, "_" and "-", at most 50'),
+        z.number().positive().max(amountMax),
+      )
+      .refine((amounts) => Object.keys(amounts).length <= poolsMax, { error: `names more than ${poolsMax} pools` })
+      .meta({ description: 'Amount by pool, for the pools of the configuration' }),
   })
   .partial()
-  .meta({ id: 'ResourceRequirements', description: 'What the task is expected to need', example: { cpu_cores: 1, memory_gb: 8.5 } });
+  .refine(({ resources = {}, ...fields }) => machinePools.every((pool) => resources[pool] === undefined || fields[fieldOfPool[pool]] === undefined), {
+    error: 'names a pool in `resources` for which there is a field as well',
+    path: ['resources'],
+  })
+  .meta({
+    id: 'ResourceRequirements',
+    description: 'What the task has to have, all of it, before its first step starts; it keeps it until it ends',
+    example: { cpu_cores: 1, memory_gb: 8.5, locks: ['deploy-staging'], resources: { licences: 1 } },
+  });
 
 export const CreateTask = z
   .strictObject({

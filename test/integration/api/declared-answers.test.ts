@@ -27,6 +27,7 @@ const bodies: Readonly<Record<string, object>> = {
   replayTask: {},
   setTaskPriority: { priority: 5 },
   addTaskDependency: { task_id: randomUUID() },
+  acquireLock: { task_id: randomUUID() },
   validateTemplate: { yaml: 'name: x' },
   createCheckpoint: {},
   loadModel: {},

@@ -19,6 +19,8 @@ export interface TaskFields {
   readonly exact?: number;
   readonly after?: readonly string[];
   readonly agent?: string;
+  /** its `resource_requirements` */
+  readonly requires?: object;
   readonly user?: string;
 }
 
@@ -26,12 +28,20 @@ export interface TaskFields {
 export function createWorld(sql: Sql) {
   const line = createLine(sql);
 
-  async function task({ plan = chain(planStep('one')), exact = 50, after = [], agent, user = 'ada' }: TaskFields = {}): Promise<RunIdentity & { plan: Plan }> {
+  async function task({
+    plan = chain(planStep('one')),
+    exact = 50,
+    after = [],
+    agent,
+    requires,
+    user = 'ada',
+  }: TaskFields = {}): Promise<RunIdentity & { plan: Plan }> {
     const taskId = randomUUID();
     await sql.begin(async (tx) => {
       await tx`
-        insert into tasks (id, name, type, priority, user_id, template, template_hash, plan, agent_assigned)
-        values (${taskId}, 'a task', 'test', ${exact}, ${user}, 'test', ${plan.templateHash}, ${tx.json(plan as never)}, ${agent ?? null})`;
+        insert into tasks (id, name, type, priority, user_id, template, template_hash, plan, agent_assigned, request)
+        values (${taskId}, 'a task', 'test', ${exact}, ${user}, 'test', ${plan.templateHash}, ${tx.json(plan as never)}, ${agent ?? null},
+          ${tx.json((requires === undefined ? {} : { resource_requirements: requires }) as never)})`;
       for (const parent of after) await tx`insert into task_dependencies (parent_task_id, child_task_id) values (${parent}, ${taskId})`;
     });
     const runId = randomUUID();
@@ -99,7 +109,7 @@ export function createWorld(sql: Sql) {
       (await sql<{ kind: string }[]>`select kind from task_events where task_id = ${id} order by id`).map((row) => row.kind),
 
     async empty() {
-      await sql`truncate tasks, hosts, engines, residency, residency_orders, residency_backoff, residency_service, key_costs, models, queue_pauses, outbox, holds, orchestration_decisions cascade`;
+      await sql`truncate tasks, hosts, engines, residency, residency_orders, residency_backoff, residency_service, key_costs, models, queue_pauses, outbox, holds, orchestration_decisions, resource_shares cascade`;
     },
   };
 }

@@ -34,7 +34,7 @@ describe('priority [C1]', () => {
 
 test('a status moves as TASK-06 allows, and no other way', () => {
   const legal = new Set(
-    (['work', 'retry', 'reset_outside'] satisfies StatusCause[]).flatMap((cause) =>
+    (['work', 'retry', 'reset_outside', 'gives_way'] satisfies StatusCause[]).flatMap((cause) =>
       taskStatuses.flatMap((from: TaskStatus) => taskStatuses.filter((to) => mayMove(from, to, cause)).map((to) => `${cause}: ${from} to ${to}`)),
     ),
   );
@@ -49,6 +49,7 @@ test('a status moves as TASK-06 allows, and no other way', () => {
       'work: running to cancelled',
       'retry: failed to queued',
       'retry: cancelled to queued',
+      'gives_way: running to queued',
       'reset_outside: completed to running',
       'reset_outside: failed to running',
       'reset_outside: cancelled to running',

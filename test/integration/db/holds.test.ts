@@ -1,0 +1,399 @@
+import fc from 'fast-check';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { decideOnce } from '../../../db/decide.js';
+import { acquireLock, configurePools, giveWay, listLocks, listResources, readWaits, releaseLock, settleGivenWays, tellShares } from '../../../db/holds.js';
+import { checkInvariants } from '../../../db/invariants.js';
+import { cancelTask, retryTask } from '../../../db/moves.js';
+import { closeOutside } from '../../../db/reconcile.js';
+import { readTask } from '../../../db/tasks.js';
+import { findDeadlocks } from '../../../scheduling/wait-for.js';
+import { chain, planOf, planStep } from '../../support/plans.js';
+import { createTestDatabase, type TestDatabase } from '../../support/servers.js';
+import { createWorld, engine, identity, policy } from './line-world.js';
+
+let db: TestDatabase;
+let world: ReturnType<typeof createWorld>;
+type Task = Awaited<ReturnType<ReturnType<typeof createWorld>['task']>>;
+
+beforeAll(async () => {
+  db = await createTestDatabase();
+  world = createWorld(db.sql);
+});
+afterAll(() => db.drop());
+beforeEach(() => world.empty());
+afterEach(async () => expect(await checkInvariants(db.sql)).toEqual([]));
+
+const anybody = { owner: null, wait: false, locksMax: 20 };
+const waiter = { ...anybody, wait: true };
+const held = async () => (await listLocks(db.sql, null)).map(({ name }) => name);
+const allocated = async () => Object.fromEntries((await listResources(db.sql, null)).map(({ pool, allocated: amount }) => [pool, amount]));
+const detail = async ({ taskId }: Task) => (await readTask(db.sql, taskId, null))?.statusDetail;
+
+/** Ids of the tasks that a decision grants, in its order. */
+async function decided(): Promise<string[]> {
+  const done = await decideOnce(db.sql, policy);
+  if (done === 'busy') throw new Error('busy');
+  return done.granted.map(({ workflowId }) => workflowId.slice('task-'.length));
+}
+
+/** Claims what a task was granted. */
+async function claimGranted(task: Task) {
+  const entered = await world.enter(task);
+  if (entered.state !== 'granted') throw new Error(`expected a grant, got ${entered.state}`);
+  const claim = await world.line.claim(entered.grant, engine);
+  if (!claim) throw new Error('expected a claim');
+  return claim;
+}
+
+const failed = { status: 'failed', error: { code: 'step_failed', message: 'no', step: 'one', attempt: 1 } } as const;
+
+describe('what a task needs', () => {
+  const requires = { cpu_cores: 2, locks: ['deploy', 'a'], resources: { licences: 1 } };
+
+  beforeEach(async () => {
+    await world.engine(10);
+    await configurePools(db.sql, { cpu: 4, licences: 3 });
+  });
+
+  test('comes with its first grant, lasts over its steps, and goes with its end [CONC-02, CONC-07, CONC-08]', async () => {
+    const task = await world.task({ plan: chain(planStep('one'), planStep('two')), requires });
+    const claim = await world.claimed(task, 'one');
+    expect([await held(), await allocated()]).toEqual([['a', 'deploy'], { cpu: 2, licences: 1 }]);
+    await world.line.finish(claim, {}, {});
+    expect(await held()).toEqual(['a', 'deploy']);
+    await world.line.finish(await world.claimed(task, 'two'), {}, {});
+    expect([await held(), await allocated()]).toEqual([[], { cpu: 0, licences: 0 }]);
+  });
+
+  test('is taken all of it or nothing, and why a task waits can be read [CONC-02, CONC-07, SCHED-23]', async () => {
+    const first = await world.task({ requires });
+    const claim = await world.claimed(first);
+    const [lacksLock, lacksCpu, lacksNothing] = [
+      await world.task({ requires: { cpu_cores: 1, locks: ['b', 'a'] } }),
+      await world.task({ requires: { cpu_cores: 3, locks: ['c'] } }),
+      await world.task({}),
+    ];
+    for (const task of [lacksLock, lacksCpu, lacksNothing]) expect((await world.enter(task)).state).toBe('waiting');
+    expect(await decided()).toEqual([lacksNothing.taskId]);
+    expect([await held(), await allocated()]).toEqual([['a', 'deploy'], { cpu: 2, licences: 1 }]);
+    expect([await detail(lacksLock), await detail(lacksCpu)]).toEqual(['waiting_lock', 'waiting_resource']);
+    expect((await listLocks(db.sql, null))[0]).toMatchObject({ name: 'a', taskId: first.taskId, waiting: [lacksLock.taskId] });
+    expect(await listResources(db.sql, null)).toMatchObject([
+      { pool: 'cpu', total: 4, allocated: 2, tasks: [{ task_id: first.taskId, amount: 2 }], waiting: 2 },
+      { pool: 'licences' },
+    ]);
+    await world.line.finish(claim, {}, {});
+    expect(await decided()).toEqual([lacksLock.taskId, lacksCpu.taskId]);
+    expect([await held(), await allocated()]).toEqual([['a', 'b', 'c'], { cpu: 4, licences: 0 }]);
+  });
+
+  const ends: Record<string, (task: Task) => Promise<unknown>> = {
+    success: async (task) => world.line.finish(await claimGranted(task), {}, {}),
+    failure: async (task) => {
+      await world.line.fail(await claimGranted(task), { code: 'step_failed', message: 'no' }, {});
+      await world.line.close(identity(task), failed);
+    },
+    'a time-out': async (task) => {
+      await claimGranted(task);
+      await world.line.leave(identity(task), 'one', 'timeout');
+      await world.line.close(identity(task), { ...failed, error: { ...failed.error, code: 'timeout' } });
+    },
+    'a cancel before it is claimed': async (task) => cancelTask(db.sql, task.taskId, null),
+    'a cancel while it runs': async (task) => {
+      await claimGranted(task);
+      await cancelTask(db.sql, task.taskId, null);
+      await world.line.close(identity(task), { status: 'cancelled', error: null });
+    },
+    'an end from outside': async (task) => {
+      await claimGranted(task);
+      await closeOutside(db.sql, { taskId: task.taskId, attempt: 1 }, { code: 'ended_outside', message: 'x' });
+    },
+  };
+  test.each(Object.keys(ends))('is freed by %s [CONC-08]', async (how) => {
+    const task = await world.task({ requires });
+    expect((await world.enter(task)).state).toBe('granted');
+    expect(await held()).toEqual(['a', 'deploy']);
+    await ends[how]?.(task);
+    expect([await held(), await allocated()]).toEqual([[], { cpu: 0, licences: 0 }]);
+  });
+
+  test('outlives a lost engine, since the task goes on, and is had again by a retry [CONC-08]', async () => {
+    const task = await world.task({ requires });
+    await claimGrantedAfterEnter(task);
+    await db.sql`update engines set lease_until = now() - interval '1 second'`;
+    await db.sql`select line_lose_hosts()`;
+    expect(await held()).toEqual(['a', 'deploy']);
+    await world.engine(10);
+    expect((await world.enter(task)).state).toBe('granted');
+    await world.line.fail(await claimGranted(task), { code: 'step_failed', message: 'no' }, {});
+    await world.line.close(identity(task), failed);
+    expect(await held()).toEqual([]);
+    await retryTask(db.sql, task.taskId, null);
+    const again = { ...task, attempt: 2, runId: 'again', firstRunId: 'again' };
+    expect((await world.enter(again)).state).toBe('granted');
+    expect(await allocated()).toEqual({ cpu: 2, licences: 1 });
+  });
+
+  async function claimGrantedAfterEnter(task: Task) {
+    await world.enter(task);
+    return claimGranted(task);
+  }
+
+  test('is not taken by a grant that nobody answers [CONC-08]', async () => {
+    const task = await world.task({ requires });
+    await world.enter(task);
+    await db.sql`update line set granted_at = granted_at - interval '20 seconds'`;
+    await db.sql`select line_expire()`;
+    expect([await held(), await allocated()]).toEqual([[], { cpu: 0, licences: 0 }]);
+  });
+
+  test('that no pool can ever give waits with its reason and keeps nothing for itself; when the pool grows it starts [SCHED-23]', async () => {
+    const huge = await world.task({ requires: { cpu_cores: 5 } });
+    await world.enter(huge);
+    const small = await world.task({ requires: { cpu_cores: 4 } });
+    await world.enter(small);
+    expect(await decided()).toEqual([small.taskId]);
+    expect(await detail(huge)).toBe('waiting_resource');
+    await configurePools(db.sql, { cpu: 9 });
+    expect(await decided()).toEqual([huge.taskId]);
+  });
+
+  test('of machines is there as long as they tell of themselves, and the configuration counts before them [CONC-07]', async () => {
+    await configurePools(db.sql, { cpu: 4 });
+    for (const machine of ['one', 'two'])
+      await tellShares(db.sql, machine, [
+        { pool: 'cpu', total: 32, used: 3.5 },
+        { pool: 'gpu', total: 2, used: null },
+      ]);
+    expect(await listResources(db.sql, null)).toMatchObject([
+      { pool: 'cpu', total: 4, configured: true },
+      { pool: 'gpu', total: 4, used: null, configured: false },
+    ]);
+    await db.sql`update resource_shares set seen_at = seen_at - interval '40 seconds' where machine = 'one'`;
+    expect(await listResources(db.sql, null)).toMatchObject([{ pool: 'cpu' }, { pool: 'gpu', total: 2 }]);
+  });
+});
+
+describe('a large task among small ones', () => {
+  beforeEach(async () => {
+    await world.engine(10);
+    await configurePools(db.sql, { gpu: 2, cpu: 8 });
+  });
+
+  test('starts when the small ones before it end; later ones may not take what it lacks, and may take the rest [SCHED-23]', async () => {
+    const before = [await world.task({ requires: { gpu_count: 1 } }), await world.task({ requires: { gpu_count: 1 } })];
+    const claims = [];
+    for (const task of before) claims.push(await world.claimed(task));
+    const large = await world.task({ requires: { gpu_count: 2, cpu_cores: 4 } });
+    const later = await world.task({ requires: { gpu_count: 1 } });
+    const other = await world.task({ requires: { cpu_cores: 4 } });
+    const free = await world.task({});
+    for (const task of [large, later, other, free]) expect((await world.enter(task)).state).toBe('waiting');
+    expect(await decided()).toEqual([other.taskId, free.taskId]);
+    await world.line.finish(claims[0] ?? neverClaim(), {}, {});
+    expect(await decided()).toEqual([]);
+    expect([await detail(large), await detail(later)]).toEqual(['waiting_resource', 'waiting_slot']);
+    await world.line.finish(claims[1] ?? neverClaim(), {}, {});
+    expect(await decided()).toEqual([large.taskId]);
+    expect(await allocated()).toEqual({ cpu: 8, gpu: 2 });
+  });
+
+  test('keeps what it needs also from one that enters and would be granted at once [SCHED-23]', async () => {
+    await world.claimed(await world.task({ requires: { gpu_count: 1 } }));
+    await world.enter(await world.task({ requires: { gpu_count: 2 }, plan: planOf(planStep('one', { pool: 'model', model: { name: 'm', numCtx: 1 } })) }));
+    expect((await world.enter(await world.task({ requires: { gpu_count: 1 } }))).state).toBe('waiting');
+    expect(await decided()).toEqual([]);
+  });
+
+  test('does not hide others behind many that wait for it [SCHED-23]', async () => {
+    await world.claimed(await world.task({ requires: { gpu_count: 1 } }));
+    await world.enter(await world.task({ requires: { gpu_count: 2 }, exact: 90 }));
+    for (let n = 0; n < 30; n += 1) await world.enter(await world.task({ requires: { gpu_count: 1 }, exact: 80 }));
+    const free = await world.task({ exact: 10 });
+    await world.enter(free);
+    expect(await decided()).toEqual([free.taskId]);
+  });
+});
+
+function neverClaim(): never {
+  throw new Error('expected a claim');
+}
+
+describe('a lock that a running task takes', () => {
+  beforeEach(() => world.engine(20));
+  const running = async (fields: Parameters<typeof world.task>[0] = {}) => {
+    const task = await world.task(fields);
+    return { task, claim: await world.claimed(task) };
+  };
+
+  test('of 100 racers one has it, and only that one gives it back [CONC-01]', async () => {
+    const tasks = [];
+    await world.engine(100);
+    for (let n = 0; n < 100; n += 1) tasks.push((await running()).task);
+    const answers = await Promise.all(tasks.map(({ taskId }) => acquireLock(db.sql, 'race', taskId, anybody)));
+    const winners = tasks.filter((_, index) => answers[index]?.outcome === 'acquired');
+    expect(winners).toHaveLength(1);
+    const [winner] = winners;
+    expect(answers.filter(({ outcome }) => outcome === 'refused')).toEqual(Array(99).fill({ outcome: 'refused', holder: winner?.taskId }));
+    for (const { taskId } of tasks) if (taskId !== winner?.taskId) expect(await releaseLock(db.sql, 'race', taskId, null)).toBe('not_held');
+    expect(await held()).toEqual(['race']);
+    expect(await acquireLock(db.sql, 'race', winner?.taskId ?? '', anybody)).toMatchObject({ outcome: 'acquired' });
+    expect(await releaseLock(db.sql, 'race', winner?.taskId ?? '', null)).toBe('released');
+    expect(await held()).toEqual([]);
+  });
+
+  test('is refused to tasks that do not run, and to others’ tasks; there is a highest number [CONC-01]', async () => {
+    const queued = await world.task();
+    expect(await acquireLock(db.sql, 'x', queued.taskId, anybody)).toEqual({ outcome: 'not_running', status: 'queued' });
+    const { task } = await running();
+    expect(await acquireLock(db.sql, 'x', task.taskId, { ...anybody, owner: 'eve' })).toEqual({ outcome: 'not_found' });
+    expect(await releaseLock(db.sql, 'x', task.taskId, 'eve')).toBe('not_found');
+    for (let n = 0; n < 20; n += 1) expect(await acquireLock(db.sql, `l${n}`, task.taskId, anybody)).toMatchObject({ outcome: 'acquired' });
+    expect(await acquireLock(db.sql, 'one-more', task.taskId, anybody)).toEqual({ outcome: 'too_many' });
+  });
+
+  test('that was needed from the start is kept to the end [CONC-01]', async () => {
+    const { task } = await running({ requires: { locks: ['mine'] } });
+    expect(await releaseLock(db.sql, 'mine', task.taskId, null)).toBe('not_held');
+    expect(await held()).toEqual(['mine']);
+  });
+
+  test('is kept for a task that waits for it, before those in the line; a wish that is not repeated is forgotten [CONC-01, CONC-02]', async () => {
+    const [holder, wishes] = [await running(), await running()];
+    await acquireLock(db.sql, 'x', holder.task.taskId, anybody);
+    expect(await acquireLock(db.sql, 'x', wishes.task.taskId, waiter)).toEqual({ outcome: 'refused', holder: holder.task.taskId });
+    const inLine = await world.task({ requires: { locks: ['x'] }, exact: 100 });
+    await world.enter(inLine);
+    expect(await releaseLock(db.sql, 'x', holder.task.taskId, null)).toBe('released');
+    expect(await decided()).toEqual([]);
+    await db.sql`update lock_wishes set asked_at = asked_at - interval '31 seconds'`;
+    expect(await decided()).toEqual([inLine.taskId]);
+  });
+
+  test('goes with the end of the task [CONC-08]', async () => {
+    const [holder, wishes] = [await running(), await running()];
+    await acquireLock(db.sql, 'x', holder.task.taskId, anybody);
+    await acquireLock(db.sql, 'x', wishes.task.taskId, waiter);
+    await world.line.finish(wishes.claim, {}, {});
+    await world.line.finish(holder.claim, {}, {});
+    expect([await held(), await db.sql`select * from lock_wishes`]).toEqual([[], []]);
+  });
+});
+
+describe('a deadlock', () => {
+  beforeEach(() => world.engine(4));
+
+  async function crossed() {
+    const low = await world.task({ exact: 40, requires: { locks: ['a'] }, plan: planOf(planStep('one')) });
+    const high = await world.task({ exact: 60, requires: { locks: ['b'] } });
+    const claims = { low: await world.claimed(low), high: await world.claimed(high) };
+    await acquireLock(db.sql, 'b', low.taskId, waiter);
+    await acquireLock(db.sql, 'a', high.taskId, waiter);
+    const waits = await readWaits(db.sql);
+    const [deadlock] = findDeadlocks(waits?.tasks ?? [], waits?.totals ?? {});
+    if (!deadlock) throw new Error('expected a deadlock');
+    return { low, high, claims, deadlock };
+  }
+
+  test('is seen, and its member of lowest priority gives way: stopped, queued again with all that it wanted, and not an attempt later [CONC-05, CONC-06]', async () => {
+    const { low, high, claims, deadlock } = await crossed();
+    expect(deadlock).toMatchObject({ members: [high.taskId, low.taskId], victim: low.taskId });
+    expect(await giveWay(db.sql, deadlock, 'why')).toBe(true);
+    expect(await giveWay(db.sql, deadlock, 'why')).toBe(false);
+    // its step still stops, so the lock is nobody else's yet
+    expect(await settleGivenWays(db.sql)).toBe(1);
+    expect(await acquireLock(db.sql, 'a', high.taskId, waiter)).toMatchObject({ outcome: 'refused' });
+    await world.line.fail(claims.low, { code: 'GrantReturned', message: 'gave way' }, {});
+    expect((await world.enter(low)).state).toBe('waiting');
+    expect(await decided()).toEqual([]);
+    expect(await settleGivenWays(db.sql)).toBe(0);
+    expect(await world.taskRow(low.taskId)).toMatchObject({ status: 'queued', attempt: 1, started_at: null });
+    expect(await acquireLock(db.sql, 'a', high.taskId, waiter)).toMatchObject({ outcome: 'acquired' });
+    expect(await decided()).toEqual([]);
+    expect(await detail(low)).toBe('waiting_lock');
+    await world.line.finish(claims.high, {}, {});
+    expect(await decided()).toEqual([low.taskId]);
+    expect(await held()).toEqual(['a', 'b']);
+    expect(await world.events(low.taskId)).toEqual(expect.arrayContaining(['deadlock', 'gave_way']));
+    expect(await world.events(high.taskId)).toContain('deadlock');
+    expect(await db.sql`select task_id, output_data ->> 'reason' as reason from orchestration_decisions where decision_type = 'deadlock'`).toEqual([
+      { task_id: low.taskId, reason: 'why' },
+    ]);
+    expect(await readWaits(db.sql)).toBeNull();
+  });
+
+  test('that ended by itself meanwhile stops nobody [CONC-06]', async () => {
+    const { low, high, claims, deadlock } = await crossed();
+    await world.line.finish(claims.high, {}, {});
+    expect(await acquireLock(db.sql, 'b', low.taskId, waiter)).toMatchObject({ outcome: 'acquired' });
+    expect(await giveWay(db.sql, deadlock, 'why')).toBe(false);
+    expect(high.attempt).toBe(1);
+  });
+
+  test('whose victim ends on its own while it is stopped leaves nothing behind [CONC-06, CONC-08]', async () => {
+    const { claims, deadlock } = await crossed();
+    await giveWay(db.sql, deadlock, 'why');
+    await world.line.finish(claims.low, {}, {});
+    expect(await settleGivenWays(db.sql)).toBe(0);
+    expect(await held()).toEqual(['b']);
+    expect(await readWaits(db.sql)).toMatchObject({ givingWay: 0 });
+  });
+});
+
+test('whatever tasks enter, end, are cancelled and take locks in whatever order, no pool is overdrawn and nothing leaks [CONC-07, CONC-08]', async () => {
+  const needs = fc.record({
+    cpu_cores: fc.constantFrom(0.1, 0.7, 1, 2.5),
+    locks: fc.uniqueArray(fc.constantFrom('a', 'b', 'c'), { maxLength: 2 }),
+    resources: fc.constantFrom({}, { licences: 1 }),
+  });
+  const move = fc.oneof(
+    needs.map((requires) => ({ kind: 'enter' as const, requires })),
+    fc.nat(5).map((which) => ({ kind: 'end' as const, which })),
+    fc.nat(5).map((which) => ({ kind: 'cancel' as const, which })),
+    fc.record({ kind: fc.constant('lock' as const), which: fc.nat(5), name: fc.constantFrom('a', 'b', 'c') }),
+    fc.constant({ kind: 'decide' as const }),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(move, { maxLength: 25 }), async (moves) => {
+      await world.empty();
+      await world.engine(3);
+      await configurePools(db.sql, { cpu: 3, licences: 2 });
+      let open: Task[] = [];
+      const claims = new Map<string, Awaited<ReturnType<typeof claimGranted>>>();
+      const claim = async (task: Task) => claims.set(task.taskId, await claimGranted(task));
+      const gone = (task: Task) => (open = open.filter((each) => each !== task));
+      for (const one of moves) {
+        const task = 'which' in one ? open[one.which] : undefined;
+        if (one.kind === 'enter') {
+          const made = await world.task({ requires: one.requires });
+          open.push(made);
+          if ((await world.enter(made)).state === 'granted') await claim(made);
+        } else if (one.kind === 'decide') {
+          for (const id of await decided()) await claim(open.find(({ taskId }) => taskId === id) ?? neverClaim());
+        } else if (task && one.kind === 'lock') {
+          await acquireLock(db.sql, one.name, task.taskId, waiter);
+        } else if (task && one.kind === 'end') {
+          const mine = claims.get(task.taskId);
+          if (!mine) continue;
+          await world.line.finish(mine, {}, {});
+          gone(task);
+        } else if (task && one.kind === 'cancel') {
+          await cancelTask(db.sql, task.taskId, null);
+          await world.line.close(identity(task), { status: 'cancelled', error: null });
+          gone(task);
+        }
+        for (const { total, allocated: amount } of await listResources(db.sql, null)) {
+          expect(amount).toBeGreaterThanOrEqual(0);
+          expect(amount).toBeLessThanOrEqual(total);
+        }
+        expect(await checkInvariants(db.sql)).toEqual([]);
+      }
+      for (const task of open) {
+        await cancelTask(db.sql, task.taskId, null);
+        await world.line.close(identity(task), { status: 'cancelled', error: null });
+      }
+      expect([await held(), await db.sql`select * from allocations`, await db.sql`select * from lock_wishes`]).toEqual([[], [], []]);
+    }),
+    { numRuns: 25 },
+  );
+}, 120_000);
