@@ -68,6 +68,10 @@ test('every operation of the API has its method', async () => {
     ({ checkpoints }) => checkpoints.list(),
     ({ checkpoints }) => checkpoints.get(1),
     ({ checkpoints }) => checkpoints.restore(1),
+    ({ locks }) => locks.list(),
+    ({ locks }) => locks.acquire('ID', 'ID', { wait: true }),
+    ({ locks }) => locks.release('ID', 'ID'),
+    (c) => c.resources(),
     (c) => c.config(),
     (c) => c.health(),
   ];
