@@ -4,14 +4,17 @@ import { chooseChange, type Contender, type Resident, type Room } from '../../..
 import { quantumMaxMs, quantumMinMs, quantumMs } from '../../../scheduling/quantum.js';
 
 const gb = 1e9;
-const wanted = (bytes: number | null = gb, level = 5): Contender => ({ key: 'wanted', level, bytes });
+/** before what is loaded, unless a test says otherwise */
+const wanted = (bytes: number | null = gb, level = 5, turn = 0): Contender => ({ key: 'wanted', level, turn, bytes });
 const resident = (key: string, more: Partial<Resident> = {}): Resident => ({
   key,
   loadMs: 1_000,
   bytes: gb,
   servedMs: 0,
+  busy: false,
+  use: 0,
   level: null,
-  turn: 0,
+  turn: 1,
   soonMs: null,
   planGoesOn: false,
   ...more,
@@ -32,13 +35,13 @@ describe('the quantum', () => {
     [8, 9, 0],
     [9, 10, 4_000],
     [10, 10, 4_000],
-    [9, 8, Infinity],
+    [9, 8, 19_000],
     [null, 1, 0],
   ])('of a model whose first step has level %j, when the other has level %j', (own, other, expected) => {
     expect(quantumMs(1_000, own, other)).toBe(expected);
   });
 
-  test('is never shorter than two seconds nor longer than two minutes', () => {
+  test('is never shorter than two seconds nor longer than ten minutes', () => {
     expect(quantumMs(1, 5, 5)).toBe(quantumMinMs);
     expect(quantumMs(60_000, 5, 5)).toBe(quantumMaxMs);
   });
@@ -59,7 +62,21 @@ describe('a change', () => {
   test('is for now when nobody waits for the other, and when urgent work meets work that is not', () => {
     expect(chooseChange(wanted(), [resident('a')], room(1))).toMatchObject({ kind: 'load', victims: ['a'] });
     expect(chooseChange(wanted(gb, 10), [resident('a', { level: 8 })], room(1))).toMatchObject({ kind: 'load', victims: ['a'] });
-    expect(chooseChange(wanted(gb, 8), [resident('a', { level: 9, servedMs: 1e9 })], room(1))).toMatchObject({ kind: 'later', leftMs: Infinity });
+    expect(chooseChange(wanted(gb, 8), [resident('a', { level: 9, servedMs: 1e9, turn: -1 })], room(1))).toMatchObject({ kind: 'later', leftMs: Infinity });
+  });
+
+  test('waits while a step of the other goes before the wanted one, however much it has served, so that what is first in line is never unloaded [SCHED-04]', () => {
+    const first = resident('a', { level: 5, servedMs: 1e9, turn: 0 });
+    expect(chooseChange(wanted(gb, 5, 1), [first], room(1))).toMatchObject({
+      kind: 'later',
+      victim: 'a',
+      leftMs: Infinity,
+      terms: [{ quantum_ms: null, affinity: 1 }],
+    });
+    expect(chooseChange(wanted(gb, 5, 1), [first, resident('b', { level: 5, servedMs: 1e9, turn: 2 })], room(2))).toMatchObject({
+      kind: 'load',
+      victims: ['b'],
+    });
   });
 
   test('waits for a plan that goes on with the model even when its service is used up, but not if it is urgent [TPL-25]', () => {
@@ -76,9 +93,11 @@ describe('a change', () => {
     expect(victims([resident('used', { level: 5, servedMs: 1e6 }), resident('idle')])).toEqual(['idle']);
     expect(victims([resident('soon', { soonMs: 5_000 }), resident('idle'), resident('later', { soonMs: 60_000 })])).toEqual(['idle']);
     expect(victims([resident('soon', { soonMs: 5_000 }), resident('later', { soonMs: 60_000 })])).toEqual(['later']);
-    expect(victims([resident('first', { level: 5, servedMs: 1e6, turn: 0 }), resident('last', { level: 5, servedMs: 1e6, turn: 1 })])).toEqual(['last']);
-    expect(victims([resident('dear', { loadMs: 9_000 }), resident('cheap')])).toEqual(['cheap']);
-    expect(victims([resident('fresh', { level: 5, turn: 1 }), resident('spent', { level: 5, servedMs: 1e6, turn: 0 })])).toEqual(['spent']);
+    expect(victims([resident('first', { level: 5, servedMs: 1e6, turn: 1 }), resident('last', { level: 5, servedMs: 1e6, turn: 2 })])).toEqual(['last']);
+    expect(victims([resident('works', { busy: true }), resident('idle', { use: 0.9 })])).toEqual(['idle']);
+    expect(victims([resident('popular', { use: 0.5 }), resident('rare', { use: 0.1 })])).toEqual(['rare']);
+    expect(victims([resident('dear', { use: 0.1, loadMs: 9_000 }), resident('cheap', { use: 0.1 })])).toEqual(['cheap']);
+    expect(victims([resident('fresh', { level: 5, turn: 2 }), resident('spent', { level: 5, servedMs: 1e6, turn: 1 })])).toEqual(['spent']);
   });
 
   test('unloads no more than it has to: a large one that goes spares the small ones', () => {
@@ -100,7 +119,7 @@ describe('a change', () => {
     const anyResident = fc.record({
       loadMs: fc.integer({ min: 1, max: 60_000 }),
       bytes: fc.integer({ min: 1, max: 8 * gb }),
-      servedMs: fc.integer({ min: 0, max: 200_000 }),
+      servedMs: fc.integer({ min: 0, max: 700_000 }),
       level: fc.option(fc.integer({ min: 1, max: 10 })),
       soonMs: fc.option(fc.integer({ min: 0, max: 100_000 })),
     });
@@ -110,9 +129,10 @@ describe('a change', () => {
         fc.integer({ min: 1, max: 8 }),
         fc.integer({ min: 1, max: 6 }),
         fc.integer({ min: 1, max: 10 }),
-        (rows, size, max, level) => {
+        fc.integer({ min: 0, max: 6 }),
+        (rows, size, max, level, before) => {
           const residents = rows.map((row, turn) => resident(`m${turn}`, { ...row, turn }));
-          const change = chooseChange(wanted(size * gb, level), residents, room(max, 8));
+          const change = chooseChange(wanted(size * gb, level, before - 0.5), residents, room(max, 8));
           if (change.kind !== 'load') return;
           const bytesOf = (kept: readonly Resident[]) => kept.reduce((sum, each) => sum + (each.bytes ?? 0), size * gb);
           const kept = residents.filter(({ key }) => !change.victims.includes(key));
@@ -120,6 +140,7 @@ describe('a change', () => {
           expect(bytesOf(kept)).toBeLessThanOrEqual(8 * gb);
           for (const victim of residents.filter(({ key }) => change.victims.includes(key))) {
             expect(victim.servedMs).toBeGreaterThanOrEqual(quantumMs(victim.loadMs, victim.level, level));
+            expect(victim.level === null || victim.turn >= before).toBe(true);
             const spared = [...kept, victim];
             expect(spared.length >= max || bytesOf(spared) > 8 * gb).toBe(true);
           }

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Head } from '../../../contract/line.js';
-import { continuationMaxMs, priorityAffinity } from '../../../scheduling/priority-affinity.js';
+import { continuationMaxMs } from '../../../scheduling/choose-orders.js';
+import { priorityAffinity } from '../../../scheduling/priority-affinity.js';
 import type { HostState, ResidentRow, SlotSet, Snapshot } from '../../../scheduling/policy.js';
 
 const decide = priorityAffinity();
@@ -101,7 +102,7 @@ describe('model slots', () => {
     const decision = decide({
       ...empty,
       hosts: [{ ...host, modelsMax: 3, roomBytes: 10, budgetBytes: 10 }],
-      heads: [head(1, a), head(2, big), head(3, b)],
+      heads: [head(1, big), head(2, a), head(3, b)],
       residency: [serving('a:latest', 'serving', 0)],
       slots: [slots(a, 1)],
       costs: [cost(a, 2), cost(big, 9), cost(b, 2)],
@@ -165,6 +166,42 @@ describe('model slots', () => {
     const goingOn = { ...head(3, a), continues: true };
     expect(decide({ ...over, heads: [head(1, b), head(2, a), goingOn] })).toMatchObject({ grants: [{ row: '3' }], orders: [] });
     expect(decide({ ...over, heads: [head(1, b), head(2, a)] })).toMatchObject({ grants: [], orders: [{ unload: [a], load: { key: b } }] });
+  });
+
+  test('a model whose time is over goes on while one of its steps is first in line, and after that gives way [SCHED-04]', () => {
+    const over = { ...empty, residency: [serving('a:latest')], slots: [slots(a, 1)] };
+    expect(decide({ ...over, heads: [head(1, a), head(2, b)] })).toMatchObject({
+      grants: [{ row: '1' }],
+      orders: [],
+      heldBack: [{ key: b, why: 'behind', other: a }],
+    });
+    expect(decide({ ...over, heads: [head(2, b), head(3, a)] })).toMatchObject({ grants: [], orders: [{ unload: [a], load: { key: b } }] });
+  });
+
+  test('of a model whose time is over no step overtakes the one that waits for its place, however many slots are free', () => {
+    const over = { ...empty, residency: [serving('a:latest')], slots: [slots(a, 2)] };
+    expect(decide({ ...over, heads: [head(1, a), head(2, b), head(3, a)] })).toMatchObject({ grants: [{ row: '1' }], orders: [] });
+  });
+
+  test('waiting gives a step its turn and does not shorten what a load has bought [SCHED-04]', () => {
+    const raised = { ...head(2, b, 2), waitedMs: 1e9 };
+    const costs = [{ host: 'local', key: a, loadMs: 1_000, bytes: null }];
+    const decision = decide({ ...empty, heads: [head(1, a), raised], residency: [serving('a:latest', 'serving', 18_000)], slots: [slots(a, 1)], costs });
+    expect(decision).toMatchObject({ grants: [{ row: '1' }], heldBack: [{ key: b, why: 'quantum', other: a, leftMs: 1_000 }] });
+  });
+
+  test('while a large model waits for plans on several, none of these takes up new plans, so that they end [TPL-25]', () => {
+    const big = 'big:latest~ctx4096';
+    const cost = (key: string, bytes: number) => ({ host: 'local', key, loadMs: 1_000, bytes });
+    const decision = decide({
+      ...empty,
+      hosts: [{ ...host, modelsMax: 3, roomBytes: 10, budgetBytes: 10 }],
+      heads: [head(1, big), { ...head(2, a), continues: true }, head(3, b)],
+      residency: [serving('a:latest'), serving('b:latest')],
+      slots: [slots(a, 1), slots(b, 1)],
+      costs: [cost(a, 5), cost(b, 5), cost(big, 9)],
+    });
+    expect(decision).toMatchObject({ grants: [{ row: '2' }], orders: [], heldBack: [{ key: big, why: 'quantum', leftMs: 0 }] });
   });
 
   test('a model that failed to load lets those behind it go on', () => {
