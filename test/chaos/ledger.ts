@@ -40,6 +40,8 @@ export async function submitAll(product: Product, load: Load, random: Random): P
     level: random.between(1, 10),
     cancel: random.next() < 0.1,
     dependsBack: random.next() < 0.2 ? random.between(1, 10) : 0,
+    // few locks for many tasks, so that they are held, waited for and freed while processes are killed
+    needs: random.next() < 0.3 ? { locks: [random.pick(['lock-a', 'lock-b', 'lock-c'])], cpu_cores: random.pick([0.1, 0.5, 1]) } : undefined,
     model: load.models[random.between(0, Math.max(0, load.models.length - 1))],
     atMs: (index * load.spreadMs) / load.tasks,
   }));
@@ -58,7 +60,13 @@ export async function submitAll(product: Product, load: Load, random: Random): P
         ...(plan.template === 'chaos-script' ? { repo_url: product.repository } : {}),
         ...(plan.template === 'chaos-model' ? { model: plan.model } : {}),
       };
-      const body = { template: plan.template, parameters, priority: plan.level, depends_on: parent?.id === undefined ? [] : [parent.id] };
+      const body = {
+        template: plan.template,
+        parameters,
+        priority: plan.level,
+        depends_on: parent?.id === undefined ? [] : [parent.id],
+        resource_requirements: plan.needs,
+      };
       const answer = await untilAnswered(product, entry, 'POST', '/api/v1/tasks', body);
       if (answer.status !== 201 && answer.status !== 200) throw new Error(`POST /api/v1/tasks answered ${answer.status}: ${await answer.text()}`);
       entry.id = ((await answer.json()) as { id: string }).id;

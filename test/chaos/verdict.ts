@@ -73,6 +73,8 @@ async function judgeCommits(sql: Sql): Promise<readonly string[]> {
     select format('step %s of task %s is committed %s times', step, task_id, count(*)) as breach
     from task_executions where status = 'completed' group by task_id, attempt, step having count(*) > 1
     union all
+    select format('%s is held by task %s after the end', name, task_id) from (select name, task_id from holds union all select pool, task_id from allocations) h
+    union all
     select format('task %s is completed with %s of %s steps committed', t.id, count(e.id), jsonb_array_length(t.plan -> 'steps'))
     from tasks t left join task_executions e on e.task_id = t.id and e.attempt = t.attempt and e.status = 'completed'
     where t.status = 'completed' group by t.id having count(e.id) <> jsonb_array_length(t.plan -> 'steps')`;

@@ -66,8 +66,8 @@ export interface Installation {
   readonly host: Host | null;
   /** Writes local templates, YAML by file name without its ending, and reads them all anew, as a restart would. */
   changeTemplates(changed: Readonly<Record<string, string>>): Promise<Catalogue>;
-  /** Another engine beside the first; ends with the installation. */
-  addEngine(): Promise<Engine>;
+  /** Another engine beside the first; ends with the installation. `steps`: step types that it has instead of those of the installation. */
+  addEngine(more?: { readonly steps?: readonly StepDefinition[] }): Promise<Engine>;
   /** Serves the API on a port of loopback, for clients of other processes; ends with the installation. @returns its address */
   serve(): Promise<string>;
   request(method: string, url: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
@@ -166,9 +166,11 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   const engine = await addEngine();
   const host = options.models ? await addHost() : null;
 
-  async function addEngine(): Promise<Engine> {
+  async function addEngine({ steps = options.steps ?? [] }: { readonly steps?: readonly StepDefinition[] } = {}): Promise<Engine> {
     const parts = await openStepParts(config, sql, log);
     const hub = createListenHub(databaseUrl, ['line', 'outbox', 'cancel'], log);
+    // the runtime takes one worker of a queue on a connection
+    const connection = await connectNative({ address, namespace });
     const { line, renderer } = parts.deps;
     const id = `engine-${randomUUID()}`;
     const started = createEngine({
@@ -177,7 +179,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       sql,
       listen: hub.listen,
       client,
-      connection: native,
+      connection,
       namespace,
       priorityLevels: 60,
       cacheDir: path.join(tmpdir(), 'orchestra-test-bundles'),
@@ -185,9 +187,10 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
         ...createLineActivities({ line, renderer, workspaces: parts.workspaces, meter: metrics.buffer, log }),
         ...createOrderActivities({ abandon: (order, failure) => abandonOrder(sql, order, failure), log }),
       },
-      stepActivities: createStepActivities({ ...parts.deps, steps: registry, models: parts.models, engine: id }),
+      stepActivities: createStepActivities({ ...parts.deps, steps: [...productSteps, ...steps], models: parts.models, engine: id }),
       running: parts.running,
       workspaces: parts.workspaces,
+      resources: { machine: 'test', diskPath: home, pools: config.engine.pools },
       meter: metrics.buffer,
       log,
     });
@@ -195,6 +198,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     stops.unshift(async () => {
       await started.stop();
       await hub.close();
+      await connection.close();
     });
     return started;
   }
