@@ -102,7 +102,10 @@ $$;
 create function required_too_much(p_requirements jsonb) returns jsonb language sql stable as $$
   select jsonb_agg(jsonb_build_object('pool', a.key, 'amount', a.value::numeric, 'total', p.total) order by a.key)
   from jsonb_each_text(required_amounts(p_requirements)) a left join resource_pools() p on p.pool = a.key
-  where a.value::numeric > p.total or (p.pool is null and a.key not in ('cpu', 'memory', 'disk', 'gpu') and exists (select 1 from resource_shares))
+  where case
+    when exists (select 1 from resource_shares s where s.pool = a.key and (s.machine = '' or s.seen_at > clock_timestamp() - interval '30 seconds')) then a.value::numeric > p.total
+    else a.key not in ('cpu', 'memory', 'disk', 'gpu') and exists (select 1 from resource_shares)
+  end
 $$;
 
 create type held_now as (taken text[], holders uuid[], pools jsonb);
@@ -181,6 +184,11 @@ begin
   if t.status <> 'running' or t.cancel_requested_at is not null then return jsonb_build_object('outcome', 'not_running', 'status', t.status); end if;
   if not exists (select 1 from holds where name = p_name and task_id = p_task) then
     if exists (select 1 from given_ways where task_id = p_task and attempt = t.attempt and done_at is null) then return jsonb_build_object('outcome', 'refused', 'holder', null); end if;
+    -- a task that waits in the line for what it needs gets that first, all of it at once
+    if exists (select 1 from line where task_id = p_task and attempt = t.attempt and state = 'waiting' and locks is not null)
+      and not exists (select 1 from holds where task_id = p_task) and not exists (select 1 from allocations where task_id = p_task) then
+      return jsonb_build_object('outcome', 'refused', 'holder', null);
+    end if;
     if (select count(*) from holds where task_id = p_task) >= p_locks_max then return jsonb_build_object('outcome', 'too_many'); end if;
     if not exists (select 1 from lock_wishes w join tasks o on o.id = w.task_id
       where w.name = p_name and w.task_id <> p_task and w.asked_at > clock_timestamp() - interval '30 seconds' and (o.priority, -o.pos) > (t.priority, -t.pos)) then
@@ -275,7 +283,11 @@ declare
   v_left integer := 0;
 begin
   for g in select * from given_ways where done_at is null order by task_id loop
-    select status, attempt, agent_assigned, request -> 'resource_requirements' as requirements into t from tasks where id = g.task_id for no key update;
+    select status, attempt, agent_assigned, request -> 'resource_requirements' as requirements into t from tasks where id = g.task_id for no key update skip locked;
+    if not found then -- somebody moves it right now
+      v_left := v_left + 1;
+      continue;
+    end if;
     if t.attempt <> g.attempt or t.status not in ('queued', 'running') then
       update given_ways set done_at = clock_timestamp() where task_id = g.task_id and attempt = g.attempt;
       continue;
