@@ -49,6 +49,7 @@ export function openApiDocument(apiKeyHeader: string): object {
     },
     tags: [
       { name: 'tasks', description: 'Create, watch and steer tasks' },
+      { name: 'queue', description: 'What waits, in which order, and what is held back' },
       { name: 'templates', description: 'What tasks are made of' },
       { name: 'events', description: 'What happens, as it happens' },
       { name: 'reports', description: 'Tasks as files' },

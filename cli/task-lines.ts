@@ -10,6 +10,7 @@ export const statusColors: Readonly<Record<TaskStatus, Color>> = { queued: 'yell
 const reasons: Readonly<Record<string, string>> = {
   waiting_dependency: 'waits for other tasks',
   blocked: 'a task it waits for did not complete',
+  held: 'is held',
   waiting_model: 'waits for its model',
   waiting_slot: 'waits for a free place',
   waiting_retry: 'waits before the next attempt',

@@ -91,6 +91,9 @@ export function createClient(options: ClientOptions) {
       }),
     setPriority: (id: string, priority: number, { signal }: CallOptions = {}) =>
       transport.json<TaskView>({ method: 'PATCH', path: task(id, '/priority'), body: { priority }, signal }),
+    /** Nothing more of it starts until it is released. */
+    hold: (id: string, { signal }: CallOptions = {}) => transport.json<TaskView>({ method: 'POST', path: task(id, '/hold'), repeatable: true, signal }),
+    release: (id: string, { signal }: CallOptions = {}) => transport.json<TaskView>({ method: 'POST', path: task(id, '/release'), repeatable: true, signal }),
     executions: (id: string, { signal }: CallOptions = {}) => transport.json<shapes.ExecutionPage>({ method: 'GET', path: task(id, '/executions'), signal }),
     addDependency: (id: string, dependency: shapes.NewDependency, { signal }: CallOptions = {}) =>
       transport.json<TaskView>({ method: 'POST', path: task(id, '/dependencies'), body: dependency, repeatable: true, signal }),
@@ -153,6 +156,17 @@ export function createClient(options: ClientOptions) {
       pull: (name: string, order?: shapes.ModelOrderOptions & CallOptions) => orderModel('pull', name, order),
       /** How far a load, an unload or a pull is. */
       order: (id: string, call?: CallOptions) => get<shapes.ModelOrder>(`/model-orders/${part(id)}`, call),
+    },
+    queue: {
+      /** Places a task directly beside another one that waits. Repeated only without a version. */
+      reorder: (move: shapes.Reorder, { signal }: CallOptions = {}) =>
+        transport.json<shapes.QueueMove>({ method: 'POST', path: `${v1}/queue/reorder`, body: move, repeatable: move.version === undefined, signal }),
+      pauses: (call?: CallOptions) => get<shapes.Pauses>('/queue/pauses', call),
+      /** Nothing new starts in the whole queue, on a host or for a model. */
+      pause: ({ signal, ...what }: shapes.PauseOptions & CallOptions = {}) =>
+        transport.json<shapes.Pauses>({ method: 'POST', path: `${v1}/queue/pauses`, body: what, repeatable: true, signal }),
+      resume: ({ signal, ...target }: shapes.PauseTargetOptions & CallOptions = {}) =>
+        transport.json<shapes.Pauses>({ method: 'DELETE', path: `${v1}/queue/pauses`, query: { ...target }, signal }),
     },
     locks: {
       /** Every lock that a task has. */

@@ -4,6 +4,7 @@ import type { ExecutionList } from '../contract/schemas/execution.js';
 import type { BatchItem, BatchResult as BatchResultSchema, BulkRequest, BulkResult as BulkResultSchema } from '../contract/schemas/many.js';
 import type { ModelList, ModelOrderView, OrderModel } from '../contract/schemas/model.js';
 import type { TaskPreviewView } from '../contract/schemas/task-preview.js';
+import type { PauseListView, PauseQueue, PauseTarget, QueueMoveView, ReorderQueue } from '../contract/schemas/queue.js';
 import type { AddDependency, CreateTask, ReplayTask, TaskList } from '../contract/schemas/task.js';
 import type { TemplateDetailView, TemplateListView, TemplateSummaryView, TemplateVerdictView } from '../contract/schemas/template-view.js';
 
@@ -18,6 +19,14 @@ export type Replay = z.input<typeof ReplayTask>;
 export type Bulk = z.input<typeof BulkRequest>;
 export type ModelOrderOptions = z.input<typeof OrderModel>;
 
+/** Exactly one of `before` and `after`. */
+export type Reorder = z.input<typeof ReorderQueue>;
+/** The whole queue, unless a host or a model is named. */
+export type PauseTargetOptions = z.input<typeof PauseTarget>;
+export type PauseOptions = z.input<typeof PauseQueue>;
+
+export type QueueMove = QueueMoveView;
+export type Pauses = PauseListView;
 export type TaskPage = z.output<typeof TaskList>;
 export type TaskPreview = TaskPreviewView;
 export type ExecutionPage = z.output<typeof ExecutionList>;

@@ -9,6 +9,7 @@ export type FinalStatus = (typeof finalStatuses)[number];
 export const statusDetails = [
   'waiting_dependency',
   'blocked',
+  'held',
   'waiting_model',
   'waiting_slot',
   'waiting_retry',

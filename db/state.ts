@@ -15,6 +15,8 @@ const transient: ReadonlySet<string> = new Set([
   'configurations',
   'metric_series',
   'metric_cursor',
+  // counted on from the tasks that are imported
+  'queue_state',
   // what tasks need is taken again with the next grant
   'holds',
   'allocations',
@@ -151,6 +153,7 @@ async function afterImport(tx: TransactionSql, tables: readonly StateTable[]): P
     await tx`select setval(pg_get_serial_sequence(${name}, ${identity}), (select greatest(coalesce(max(${tx(identity)}), 0), 1) from ${tx(name)}))`;
   }
   await tx`select setval('task_pos', (select greatest(coalesce(ceil(max(pos)), 0), 1)::bigint from tasks))`;
+  await tx`update queue_state set version = greatest(version, (select coalesce(max(placed_version), 0) from tasks)), changed_at = clock_timestamp()`;
   if (tables.some(({ name, columns }) => name === 'task_events' && columns.includes('txid'))) {
     // Numbers of transactions of another cluster mean nothing here.
     await tx`update task_events set txid = 0`;

@@ -220,6 +220,7 @@ const columns = (sql: Sql) => sql`
   case
     when t.status not in ('queued', 'running') then null
     when t.cancel_requested_at is not null then 'cancelling'
+    when t.held_at is not null then 'held'
     when t.status = 'queued' and d.failed then 'blocked'
     when t.status = 'queued' and cardinality(d.open) > 0 then 'waiting_dependency'
     when l.state = 'waiting' and l.locks is not null and line_lack(t.id, l.locks, l.amounts) is not null

@@ -21,10 +21,13 @@ import { type HealthUseCases, healthUseCases } from './health.js';
 import { listExecutionsUseCase } from './list-executions.js';
 import { listModelsUseCase } from './list-models.js';
 import { listResourcesUseCase } from './list-resources.js';
+import { holdTaskUseCase } from './hold-task.js';
 import { listTasksUseCase } from './list-tasks.js';
 import { type LockUseCases, lockUseCases } from './locks.js';
 import { type ModelOrderUseCases, modelOrderUseCases } from './model-orders.js';
 import { type FlushMetrics, metricsUseCase } from './metrics.js';
+import { moveTaskUseCase } from './move-task.js';
+import { type PauseUseCases, pauseUseCases } from './pauses.js';
 import { previewTaskUseCase } from './preview-task.js';
 import { replayTaskUseCase } from './replay-task.js';
 import { reportTasksUseCase } from './report-tasks.js';
@@ -34,7 +37,15 @@ import { createStartsUnderWay } from './start-task.js';
 import { type TemplateUseCases, templateUseCases } from './templates.js';
 
 /** Every use case, the only way into the house for the API, the dashboard and what comes later. */
-export interface Services extends ApiKeyUseCases, CheckpointUseCases, DependencyUseCases, HealthUseCases, LockUseCases, ModelOrderUseCases, TemplateUseCases {
+export interface Services
+  extends ApiKeyUseCases,
+    CheckpointUseCases,
+    DependencyUseCases,
+    HealthUseCases,
+    LockUseCases,
+    ModelOrderUseCases,
+    PauseUseCases,
+    TemplateUseCases {
   readonly createTask: ReturnType<typeof createTaskUseCase>;
   readonly createBatch: ReturnType<typeof createBatchUseCase>;
   readonly bulkTasks: ReturnType<typeof bulkTasksUseCase>;
@@ -46,6 +57,8 @@ export interface Services extends ApiKeyUseCases, CheckpointUseCases, Dependency
   readonly listTasks: ReturnType<typeof listTasksUseCase>;
   readonly cancelTask: ReturnType<typeof cancelTaskUseCase>;
   readonly setPriority: ReturnType<typeof setPriorityUseCase>;
+  readonly moveTask: ReturnType<typeof moveTaskUseCase>;
+  readonly holdTask: ReturnType<typeof holdTaskUseCase>;
   readonly retryTask: ReturnType<typeof retryTaskUseCase>;
   readonly listExecutions: ReturnType<typeof listExecutionsUseCase>;
   readonly listResources: ReturnType<typeof listResourcesUseCase>;
@@ -87,6 +100,7 @@ export function createServices(deps: ServicesDeps): Services {
     ...dependencyUseCases(deps),
     ...lockUseCases(deps),
     ...modelOrderUseCases(deps, deps.deployment),
+    ...pauseUseCases(deps, deps.deployment),
     ...templateUseCases(deps.catalogue, deps.steps),
     createTask,
     createBatch: createBatchUseCase(deps, compile),
@@ -100,6 +114,8 @@ export function createServices(deps: ServicesDeps): Services {
     listTasks: listTasksUseCase(deps, estimates),
     cancelTask: cancelTaskUseCase(deps),
     setPriority: setPriorityUseCase(deps),
+    moveTask: moveTaskUseCase(deps),
+    holdTask: holdTaskUseCase(deps),
     retryTask: retryTaskUseCase(deps),
     listExecutions: listExecutionsUseCase(deps),
     listResources: listResourcesUseCase(deps),

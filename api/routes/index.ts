@@ -13,17 +13,23 @@ import { getTemplateDocs } from './get-template-docs.js';
 import { getTemplateSchema } from './get-template-schema.js';
 import { getHealth } from './get-health.js';
 import { getTask } from './get-task.js';
+import { deleteQueuePause } from './delete-queue-pause.js';
 import { healthz } from './healthz.js';
 import { listCheckpoints } from './list-checkpoints.js';
 import { listLocks } from './list-locks.js';
 import { listModels } from './list-models.js';
 import { listResources } from './list-resources.js';
+import { listQueuePauses } from './list-queue-pauses.js';
 import { listTaskExecutions } from './list-task-executions.js';
 import { listTasks } from './list-tasks.js';
 import { listTemplates } from './list-templates.js';
 import { patchTaskPriority } from './patch-task-priority.js';
 import { postCheckpoint } from './post-checkpoint.js';
 import { postCheckpointRestore } from './post-checkpoint-restore.js';
+import { postQueuePause } from './post-queue-pause.js';
+import { postQueueReorder } from './post-queue-reorder.js';
+import { postTaskHold } from './post-task-hold.js';
+import { postTaskRelease } from './post-task-release.js';
 import { postTask } from './post-task.js';
 import { postTaskDependency } from './post-task-dependency.js';
 import { postLock } from './post-lock.js';
@@ -45,6 +51,8 @@ export const routes: readonly ApiRoute[] = [
   deleteTask,
   patchTaskPriority,
   postTaskRetry,
+  postTaskHold,
+  postTaskRelease,
   postTaskReplay,
   postTaskBatch,
   postTaskBulk,
@@ -58,6 +66,10 @@ export const routes: readonly ApiRoute[] = [
   postLock,
   deleteLock,
   listResources,
+  postQueueReorder,
+  listQueuePauses,
+  postQueuePause,
+  deleteQueuePause,
   listTemplates,
   getTemplate,
   getTemplateDocs,

@@ -68,7 +68,10 @@ export const Task = z
     type: z.string(),
     depends_on: z.array(TaskIdSchema),
     blocked_by: z.array(TaskIdSchema).meta({ description: 'Those of `depends_on` that are not completed' }),
-    status_detail: z.enum(statusDetails).nullable().meta({ description: 'Why a task that has not ended stands where it stands' }),
+    status_detail: z
+      .enum(statusDetails)
+      .nullable()
+      .meta({ description: 'Why a task that has not ended stands where it stands; `held` also while steps of it that began before still run' }),
     attempt: z.int().min(1).meta({ description: 'Grows when a person retries the task' }),
     error: TaskError.nullable(),
     estimated_start_time: Timestamp.nullable().meta({

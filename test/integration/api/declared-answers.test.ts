@@ -27,6 +27,8 @@ const bodies: Readonly<Record<string, object>> = {
   replayTask: {},
   setTaskPriority: { priority: 5 },
   addTaskDependency: { task_id: randomUUID() },
+  reorderQueue: { task_id: randomUUID(), before: randomUUID() },
+  pauseQueue: {},
   acquireLock: { task_id: randomUUID() },
   validateTemplate: { yaml: 'name: x' },
   createCheckpoint: {},

@@ -122,7 +122,7 @@ async function make(
       await setPriority(db.sql, run.taskId, null, pick * 10);
       return;
     case 'move':
-      await moveTask(db.sql, run.taskId, null, { side: pick % 2 ? 'before' : 'after', neighbour: runs[pick % runs.length]?.taskId ?? '' });
+      await moveTask(db.sql, run.taskId, null, { side: pick % 2 ? 'before' : 'after', neighbour: runs[pick % runs.length]?.taskId ?? '', version: null });
       return;
     case 'retry': {
       const retried = await retryTask(db.sql, run.taskId, null);

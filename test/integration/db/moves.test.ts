@@ -95,17 +95,17 @@ describe('priority', () => {
   test('a moved task stands directly before or after the other, with its priority [SCHED-22]', async () => {
     const [a, b, c, d] = [await world.task({ exact: 70 }), await world.task(), await world.task(), await world.task({ exact: 20 })];
     for (const task of [a, b, c, d]) await world.enter(task);
-    expect(await moveTask(db.sql, d.taskId, null, { side: 'before', neighbour: c.taskId })).toEqual({ outcome: 'changed' });
-    expect(await moveTask(db.sql, a.taskId, null, { side: 'after', neighbour: b.taskId })).toEqual({ outcome: 'changed' });
+    expect(await moveTask(db.sql, d.taskId, null, { side: 'before', neighbour: c.taskId, version: null })).toMatchObject({ outcome: 'changed' });
+    expect(await moveTask(db.sql, a.taskId, null, { side: 'after', neighbour: b.taskId, version: null })).toMatchObject({ outcome: 'changed' });
     const order = await db.sql`select task_id from line order by level desc, exact desc, pos, id`;
     expect(order.map((row) => row['task_id'])).toEqual([b, a, d, c].map((task) => task.taskId));
     expect(await world.taskRow(d.taskId)).toMatchObject({ priority: 50 });
-    expect(await moveTask(db.sql, b.taskId, null, { side: 'after', neighbour: b.taskId })).toEqual({ outcome: 'neighbour_gone' });
+    expect(await moveTask(db.sql, b.taskId, null, { side: 'after', neighbour: b.taskId, version: null })).toEqual({ outcome: 'neighbour_unknown' });
   });
 
   test('a task moved to the end stays before those that arrive later', async () => {
     const [a, b] = [await world.task(), await world.task()];
-    await moveTask(db.sql, a.taskId, null, { side: 'after', neighbour: b.taskId });
+    await moveTask(db.sql, a.taskId, null, { side: 'after', neighbour: b.taskId, version: null });
     const late = await world.task();
     const order = await db.sql`select id from tasks order by pos`;
     expect(order.map((row) => row['id'])).toEqual([b.taskId, a.taskId, late.taskId]);
@@ -114,8 +114,8 @@ describe('priority', () => {
   test('tasks can be moved between the same two again and again', async () => {
     const [a, b, c] = [await world.task(), await world.task(), await world.task()];
     for (let round = 0; round < 40; round++) {
-      await moveTask(db.sql, c.taskId, null, { side: 'after', neighbour: a.taskId });
-      await moveTask(db.sql, b.taskId, null, { side: 'after', neighbour: a.taskId });
+      await moveTask(db.sql, c.taskId, null, { side: 'after', neighbour: a.taskId, version: null });
+      await moveTask(db.sql, b.taskId, null, { side: 'after', neighbour: a.taskId, version: null });
     }
     const order = await db.sql`select id from tasks order by pos`;
     expect(order.map((row) => row['id'])).toEqual([a.taskId, b.taskId, c.taskId]);
@@ -161,7 +161,9 @@ describe('owners', () => {
     expect(await cancelTask(db.sql, task.taskId, 'bob')).toEqual({ outcome: 'not_found' });
     expect(await setPriority(db.sql, task.taskId, 'bob', 90)).toEqual({ outcome: 'not_found' });
     expect(await retryTask(db.sql, task.taskId, 'bob')).toEqual({ outcome: 'not_found' });
-    expect(await moveTask(db.sql, task.taskId, 'bob', { side: 'before', neighbour: (await world.task()).taskId })).toEqual({ outcome: 'not_found' });
+    expect(await moveTask(db.sql, task.taskId, 'bob', { side: 'before', neighbour: (await world.task()).taskId, version: null })).toEqual({
+      outcome: 'not_found',
+    });
     expect(await cancelTask(db.sql, '00000000-0000-4000-8000-000000000000', null)).toEqual({ outcome: 'not_found' });
     expect(await cancelTask(db.sql, task.taskId, null)).toEqual({ outcome: 'cancelled' });
   });
