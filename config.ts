@@ -105,6 +105,9 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
       numCtx: file.models.num_ctx,
       keepAliveMs: file.models.keep_alive_seconds * 1_000,
       parallel: file.models.parallel,
+      /** null: what the machine has room for, see host/room-of.ts */
+      maxLoaded: file.models.max_loaded ?? null,
+      memoryBudgetBytes: file.models.memory_budget ?? null,
       aliases: aliases.models,
       profiles: profiles.found,
     },

@@ -62,10 +62,15 @@ export interface OrderRows {
   end(order: OrderRef): Promise<void>;
   /** Notes the key as loading. False: stale. */
   beginLoad(order: OrderRef, key: ResidencyKey, model: ModelNeed): Promise<boolean>;
-  /** In one transaction: loading -> serving, the order done, NOTIFY residency and line. False: stale. */
-  serve(order: OrderRef, key: ResidencyKey, loaded: LoadedModel): Promise<boolean>;
+  /** In one transaction: loading -> serving, the order done, what it took learned, NOTIFY residency and line. False: stale. */
+  serve(order: OrderRef, key: ResidencyKey, loaded: MeasuredLoad): Promise<boolean>;
   recordPull(order: OrderRef, key: ResidencyKey, model: string, progress: PullProgress, tellTasks: boolean): Promise<void>;
   endPull(host: string, model: string): Promise<void>;
+}
+
+/** A model that was loaded; `loadMs` is how long the load itself took, absent where it was in memory before. */
+export interface MeasuredLoad extends LoadedModel {
+  readonly loadMs?: number;
 }
 
 /** What a host tells its residency activities. */
@@ -131,11 +136,13 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
         tell({ phase: 'loading', key: request.key });
         const installed = await models.installed(signal);
         if (!installed.some(({ name }) => sameModel(name, request.model.name))) return 'missing';
-        const startedAtMs = performance.now();
-        const loaded = await deps.exclusively(() => models.load(request.model, keepAliveMs, signal));
+        const loaded = await deps.exclusively(() => measuredLoad(request.model, signal));
         deps.onLoaded(request.key, loaded);
         const serving = await rows.serve(request, request.key, loaded);
-        log.info({ host, key: request.key, order: request.orderId, load_ms: Math.round(performance.now() - startedAtMs), serving }, 'model loaded');
+        log.info(
+          { host, key: request.key, order: request.orderId, load_ms: loaded.loadMs === undefined ? 0 : Math.round(loaded.loadMs), serving },
+          'model loaded',
+        );
         return serving ? 'serving' : 'stale';
       }),
   };
@@ -162,6 +169,16 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
     } finally {
       clearInterval(beats);
     }
+  }
+
+  /** From the moment on at which nothing else changes the server's memory. */
+  async function measuredLoad(model: ModelNeed, signal: AbortSignal): Promise<MeasuredLoad> {
+    const before = await models.loaded(signal);
+    const startedAtMs = performance.now();
+    const loaded = await models.load(model, keepAliveMs, signal);
+    const loadMs = performance.now() - startedAtMs;
+    const wasThere = before.some(({ digest, contextLength }) => digest === loaded.digest && contextLength === loaded.contextLength);
+    return wasThere ? loaded : { ...loaded, loadMs };
   }
 
   async function pull(request: PullRequest, signal: AbortSignal, tell: (details: object) => void): Promise<void> {

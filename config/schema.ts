@@ -73,6 +73,14 @@ const shape = {
     num_ctx: key(int(128, 1_048_576).default(4096), 'tokens of context of a step that names none'),
     keep_alive_seconds: key(int(10, 86_400).default(600), 'how long a model stays in memory without being renewed, so that a dead host pins none'),
     parallel: key(int(1, 64).default(1), 'inferences of one model at the same time', { variable: 'MODEL_PARALLEL' }),
+    max_loaded: key(int(1, 64).optional(), 'models in memory at the same time; an Ollama of your own has to allow as many', {
+      variable: 'MODEL_MAX_LOADED',
+      unset: '3; 1 where the memory of the server is not known',
+    }),
+    memory_budget: key(bytes.optional(), 'bytes of memory for models', {
+      variable: 'MODEL_MEMORY_BUDGET',
+      unset: 'that of the GPUs as `nvidia-smi` tells it, else 80 % of the main memory; not known of a server on another machine',
+    }),
     aliases: key(
       z.record(z.string().regex(aliasForm, 'expected a short name: letters, digits, "_" and "-"'), text).default({}),
       'short names of models, such as `fast: llama3.1:8b`; one may stand for another one, and for a model with its digest',

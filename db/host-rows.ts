@@ -32,7 +32,7 @@ export function createHostRows(sql: Sql, identity: HostIdentity) {
     holder: () => hostHolder(sql, host),
     renew: (epoch: number) => renewHost(sql, host, epoch),
     release: (epoch: number) => releaseHost(sql, host, epoch),
-    setReady: (epoch: number, ready: boolean, info: JsonObject, room?: HostRoom) => setHostReady(sql, host, epoch, ready, info, room),
+    setReady: (epoch: number, ready: boolean, info: JsonObject, room: HostRoom) => setHostReady(sql, host, epoch, ready, info, room),
 
     residency: (epoch: number) => readResidency(sql, host, epoch),
     forget: (epoch: number, key: ResidencyKey) => forgetKey(sql, host, epoch, key),

@@ -86,15 +86,18 @@ export interface HostRoom {
   readonly roomBytes: number | null;
   /** the same without any other program */
   readonly budgetBytes: number | null;
+  /** bytes beyond the budget that a model which is loaded alone may take: main memory beside that of a GPU */
+  readonly spillBytes: number;
 }
 
 /** One model, whatever its size. */
-export const oneModel: HostRoom = { modelsMax: 1, roomBytes: null, budgetBytes: null };
+export const oneModel: HostRoom = { modelsMax: 1, roomBytes: null, budgetBytes: null, spillBytes: 0 };
 
 /** Whether a host takes grants, what it says of itself (version, memory, why it is not ready), and what it may hold. No effect under another epoch. */
 export async function setHostReady(sql: Sql, host: string, epoch: number, ready: boolean, info: JsonObject, room: HostRoom = oneModel): Promise<void> {
   await answered(sql`
-    with host as (update hosts set ready = ${ready}, info = ${storedJson(sql, info)}, models_max = ${room.modelsMax}, room_bytes = ${room.roomBytes}, budget_bytes = ${room.budgetBytes}
+    with host as (update hosts set ready = ${ready}, info = ${storedJson(sql, info)}, models_max = ${room.modelsMax}, room_bytes = ${room.roomBytes}, budget_bytes = ${room.budgetBytes},
+        spill_bytes = ${room.spillBytes}
       where id = ${host} and epoch = ${epoch} returning ready)
     select pg_notify('line', '') from host where ready`);
 }

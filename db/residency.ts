@@ -17,7 +17,9 @@ export interface OrderId {
 /** What a model server says of a model that it has loaded. */
 export interface LoadedKey {
   readonly digest: string;
+  /** in all, and the part of it on a GPU */
   readonly memoryBytes: number;
+  readonly vramBytes?: number;
   /** how long the load itself took; absent: it was in memory before, so nothing was measured */
   readonly loadMs?: number;
 }
@@ -126,7 +128,7 @@ export async function serveKey(sql: Sql, order: OrderId, key: ResidencyKey, load
         await tx`
           insert into residency_service (host, host_epoch, key) values (${order.host}, ${order.hostEpoch}, ${key})
           on conflict (host, host_epoch, key) do update set served_ms = 0`;
-        if (loaded.loadMs !== undefined) await learnLoad(tx, order.host, key, loaded.memoryBytes, loaded.loadMs);
+        if (loaded.loadMs !== undefined) await learnLoad(tx, order.host, key, loaded.vramBytes || loaded.memoryBytes, loaded.loadMs);
         await tx`select pg_notify('residency', ${order.host}), pg_notify('line', '')`;
         return true;
       }
@@ -137,7 +139,7 @@ export async function serveKey(sql: Sql, order: OrderId, key: ResidencyKey, load
   );
 }
 
-/** The newest load counts as much as all before it while there are few of them, and less afterwards; memory is what it was last. */
+/** What a GPU holds of a model is what its budget is about. The newest load counts as much as all before it while there are few of them, and less afterwards; memory is what it was last. */
 async function learnLoad(tx: Transaction, host: string, key: ResidencyKey, bytes: number, loadMs: number): Promise<void> {
   await tx`
     insert into key_costs as c (host, key, load_ms, bytes, samples) values (${host}, ${key}, ${loadMs}, ${Math.round(bytes)}, 1)

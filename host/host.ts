@@ -1,13 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { NativeConnection } from '@temporalio/worker';
 import type { Logger } from 'pino';
-import type { ModelBackend } from '../activities/backends/backend.js';
+import type { LoadedModel, ModelBackend } from '../activities/backends/backend.js';
 import { waitWhileBusy } from '../activities/backends/while-busy.js';
 import { createResidencyActivities, type OrderRows } from '../activities/residency.js';
 import type { AbortReason, RunningSteps } from '../activities/running.js';
 import { hostQueue, modelQueue, type ResidencyKey } from '../contract/queues.js';
 import { createActivityWorker } from '../temporal/worker.js';
-import type { HostTaken } from '../db/leases.js';
+import { type HostRoom, type HostTaken, oneModel } from '../db/leases.js';
 import { type Loop, startLoop } from '../loop.js';
 import { type HostLease, keepLease, type LeaseKeeper, type LeaseRows, type LeaseTimes, leaseTimes } from './lease-keeper.js';
 import { createOneAtATime } from './one-at-a-time.js';
@@ -48,6 +48,8 @@ export interface HostDeps {
   readonly listen: Listen;
   /** why the model server is not ours to use (another installation uses it); null: it is. Asked again before each look at the server. Left out: nobody else uses it */
   readonly notOurs?: () => Promise<string | null>;
+  /** what the server may hold at the same time; left out: one model, whatever its size */
+  readonly room?: (loaded: readonly LoadedModel[], ours: ReadonlySet<string>) => Promise<HostRoom>;
   /** what a person should know of this version of the server; null: nothing. Left out: nothing ever */
   readonly versionWarning?: (version: string) => string | null;
   readonly log: Logger;
@@ -150,6 +152,7 @@ export function createHost(deps: HostDeps): Host {
         times,
         versionWarning: deps.versionWarning ?? (() => null),
         notOurs: deps.notOurs ?? (async () => null),
+        room: deps.room ?? (async () => oneModel),
         closed: () => (draining ? stoppingReason : null),
         log,
       });

@@ -1,12 +1,14 @@
 import type { Logger } from 'pino';
 import type { LoadedModel, ModelBackend } from '../activities/backends/backend.js';
 import { keepAliveMs } from '../activities/residency.js';
+import { type HostRoom, oneModel } from '../db/leases.js';
 import type { SeenModels } from '../db/models.js';
 import { failureCodes, StepFailure } from '../contract/failure.js';
 import type { JsonObject } from '../contract/json.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { ResidencyRow } from '../contract/residency.js';
 import { type Loop, startLoop } from '../loop.js';
+import { sameModel } from '../contract/model-name.js';
 import { judgePoll, type LoadMemory, type PollLimits } from './judge-poll.js';
 import type { HostLease } from './lease-keeper.js';
 import type { OneAtATime } from './one-at-a-time.js';
@@ -14,8 +16,8 @@ import type { OneAtATime } from './one-at-a-time.js';
 /** Rows that the watch of a model server reads and writes; each write has no effect under another epoch. */
 export interface WatchRows {
   residency(epoch: number): Promise<readonly ResidencyRow[]>;
-  /** Whether the host takes grants, and what it says of itself. NOTIFY line when it becomes ready. */
-  setReady(epoch: number, ready: boolean, info: JsonObject): Promise<void>;
+  /** Whether the host takes grants, what it says of itself, and what it may hold. NOTIFY line when it is ready. */
+  setReady(epoch: number, ready: boolean, info: JsonObject, room: HostRoom): Promise<void>;
   /** Removes a key that is no longer served; NOTIFY residency and line. */
   forget(epoch: number, key: ResidencyKey): Promise<void>;
   seen(models: SeenModels): Promise<void>;
@@ -44,6 +46,8 @@ export interface ServerWatchDeps {
   readonly versionWarning: (version: string) => string | null;
   /** why the server may not be touched, null: it may */
   readonly notOurs: () => Promise<string | null>;
+  /** what the server may hold at the same time, beside what others use; `ours`: names of the models that the engine wants there */
+  readonly room: (loaded: readonly LoadedModel[], ours: ReadonlySet<string>) => Promise<HostRoom>;
   /** why this host takes no grants although its server answers; null: it takes them */
   readonly closed: () => string | null;
   readonly log: Logger;
@@ -69,7 +73,12 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
   const usedAtMs = new Map<string, number>();
   let polledAtMs = -Infinity;
   /** what was last written of readiness, and under which epoch */
-  let told: { readonly epoch: number; readonly text: string } | null = null;
+  let told: { readonly epoch: number; readonly said: string; readonly text: string } | null = null;
+  let room = oneModel;
+  /** when an order loaded a model last, and which */
+  let lastLoad: { readonly key: ResidencyKey; readonly atMs: number } | null = null;
+  /** models that the server keeps at the same time, as far as it showed */
+  let keptMax = Infinity;
 
   const loop: Loop = startLoop({
     name: 'watch of the model server',
@@ -96,7 +105,10 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       loop.wake();
     },
     used: (model) => void usedAtMs.set(model, Date.now()),
-    loaded: (key, model) => remember(key, model, null),
+    loaded(key, model) {
+      remember(key, model, null);
+      lastLoad = { key, atMs: performance.now() };
+    },
     async stop() {
       stopping.abort();
       await loop.stop();
@@ -121,7 +133,11 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       const installed = await models.installed(signal);
       await rows.seen({ installed, loaded, usedAtMs });
       for (const key of memory.keys()) if (!wanted.some((row) => row.key === key)) memory.delete(key);
+      const ours = new Set(wanted.map(({ model }) => model.name));
+      learnKept(serving, loaded, ours);
       await put(held, serving, loaded, signal);
+      const measured = await deps.room(loaded, ours);
+      room = { ...measured, modelsMax: Math.max(1, Math.min(measured.modelsMax, keptMax)) };
       const why = deps.closed();
       const warning = deps.versionWarning(version);
       await tell(held, why === null, { version, ...(warning === null ? {} : { warning }), ...(why === null ? {} : { why }) });
@@ -135,6 +151,21 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
     }
   }
 
+  /** A server that drops one of our models when another is loaded keeps fewer than was thought; loading the one again would only drop the other. */
+  function learnKept(serving: readonly ResidencyRow[], loaded: readonly LoadedModel[], ours: ReadonlySet<string>): void {
+    if (lastLoad === null || performance.now() - lastLoad.atMs > times.settleMs) return;
+    const isThere = (name: string) => loaded.some((model) => sameModel(model.name, name));
+    const dropped = serving.filter(({ key, model }) => key !== lastLoad?.key && memory.has(key) && !isThere(model.name));
+    const kept = serving.filter(({ model }) => isThere(model.name));
+    if (dropped.length === 0 || !kept.some(({ key }) => key === lastLoad?.key) || loaded.some(({ name }) => ![...ours].some((mine) => sameModel(name, mine))))
+      return;
+    keptMax = kept.length;
+    log.warn(
+      { host, dropped: dropped.map(({ key }) => key), kept: keptMax },
+      'the model server keeps fewer models than it was asked for; see OLLAMA_MAX_LOADED_MODELS',
+    );
+  }
+
   /** Makes the server hold what is served. */
   async function put(held: HostLease, serving: readonly ResidencyRow[], loaded: readonly LoadedModel[], signal: AbortSignal): Promise<void> {
     const verdict = judgePoll(serving, loaded, memory, performance.now(), times);
@@ -142,7 +173,11 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       log.warn({ host, key: row.key }, 'somebody else keeps unloading this model: it is no longer served');
       await forget(held, row.key);
     }
-    for (const row of verdict.reload) {
+    for (const [index, row] of verdict.reload.entries()) {
+      if (serving.length - verdict.reload.length + index >= keptMax) {
+        await forget(held, row.key); // whoever needs it is decided anew
+        continue;
+      }
       // Meanwhile a drain may have begun.
       if (!(await rows.residency(held.epoch)).some(({ key, state }) => key === row.key && state === 'serving')) continue;
       log.warn({ host, key: row.key }, 'a served model is gone from the server, or loaded with other options: it is loaded again');
@@ -167,10 +202,13 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
   }
 
   async function tell(held: HostLease, ready: boolean, info: JsonObject): Promise<void> {
-    const text = JSON.stringify({ ready, info });
+    const said = JSON.stringify({ ready, info });
+    const text = JSON.stringify({ said, room });
     if (told?.epoch === held.epoch && told.text === text) return;
-    await rows.setReady(held.epoch, ready, info);
-    told = { epoch: held.epoch, text };
+    await rows.setReady(held.epoch, ready, info, room);
+    const known = told?.epoch === held.epoch && told.said === said;
+    told = { epoch: held.epoch, said, text };
+    if (known) return;
     log[ready ? 'info' : 'warn']({ host, ready, ...info }, ready ? 'the model server answers' : `the model server takes no work: ${String(info['why'])}`);
   }
 }

@@ -3,6 +3,7 @@ import { createStepActivities } from '../activities/step-activities.js';
 import { disconnect } from '../db/connect.js';
 import { createHostRows } from '../db/host-rows.js';
 import { createHost } from '../host/host.js';
+import { watchRoom } from '../host/read-memory.js';
 import { claimServer } from './claim-server.js';
 import { createListenHub } from './listen-hub.js';
 import { databaseUrl, openDatabase, openStepParts, openTemporal } from './parts.js';
@@ -30,6 +31,7 @@ export async function runHost(): Promise<void> {
       rows: createHostRows(sql, { host: id, address: parts.models.address, parallel }),
       listen: hub.listen,
       notOurs: server.notOurs,
+      room: watchRoom({ modelsMax: config.models.maxLoaded, budgetBytes: config.models.memoryBudgetBytes }, parts.models.address, config.path),
       versionWarning: ollamaVersionWarning,
       log,
     });

@@ -10,6 +10,7 @@ import { findOllama, findOllamaBinary, findOrBuildOllama } from '../activities/b
 import { steps } from '../activities/steps/index.js';
 import { childEnvironment, type Config, packageRoot, packageVersion } from '../config.js';
 import { connect, disconnect } from '../db/connect.js';
+import { defaultModelsMax } from '../host/room-of.js';
 import { readParts } from '../db/health.js';
 import { migrate } from '../db/migrate.js';
 import { clusterUrl, postgresCommand, PostgresUnavailable } from '../db/server/postgres-cluster.js';
@@ -39,8 +40,6 @@ const mains = ['api', 'engine', 'host'] as const;
 const servers = ['ollama', 'temporal', 'postgres'] as const;
 const temporalPort = 7233;
 const temporalUiPort = 8233;
-/** The policy reckons with one resident model per host. */
-const maxLoadedModels = 1;
 /** how long `up` waits for what the host says of its model server */
 const hostSpeaksMs = 5_000;
 
@@ -303,7 +302,7 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
     await mkdir(modelsDir, { recursive: true });
     const { file, args, env, url } = ollamaCommand(
       binary,
-      { port, modelsDir, homeDir: home, maxLoadedModels, parallel: config.models.parallel },
+      { port, modelsDir, homeDir: home, maxLoadedModels: config.models.maxLoaded ?? defaultModelsMax, parallel: config.models.parallel },
       childEnvironment(),
     );
     await supervisor.start({

@@ -1,4 +1,4 @@
-import type { ResidencyKey } from '../contract/queues.js';
+import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import { quantumMs } from './quantum.js';
 
 /** A key that steps wait for and that the host does not hold, or the first of those. */
@@ -127,11 +127,17 @@ function isOverridden(resident: Resident, wanted: Contender): boolean {
 }
 
 function fitsBeside(wanted: Contender, kept: readonly Resident[], room: Room): boolean {
-  if (kept.length + 1 > room.modelsMax) return false;
+  if (kept.length + 1 > room.modelsMax || kept.some(({ key }) => excludes(key, wanted.key))) return false;
   if (room.bytes === null || kept.length === 0) return room.bytes === null || wanted.bytes === null || wanted.bytes <= room.bytes;
   // What is not known yet is loaded alone, and known afterwards.
   if (wanted.bytes === null) return false;
   return kept.reduce((sum, { bytes }) => sum + (bytes ?? Infinity), wanted.bytes) <= room.bytes;
+}
+
+/** Two contexts of one model are never in memory together. */
+function excludes(one: ResidencyKey, other: ResidencyKey): boolean {
+  const name = needOfKey(one)?.name;
+  return name !== undefined && name === needOfKey(other)?.name;
 }
 
 /** A resident against the wanted key. */

@@ -7,6 +7,8 @@ alter table hosts add column models_max integer not null default 1 check (models
 -- bytes that our models may take now, and what that would be without any other program; null: not limited by bytes
 alter table hosts add column room_bytes bigint;
 alter table hosts add column budget_bytes bigint;
+-- beyond the budget, for a model that is loaded alone: main memory beside that of a GPU
+alter table hosts add column spill_bytes bigint not null default 0;
 
 -- Service since the load of a key, divided by the slots of its host. A table of its own, since grants lock the rows of `residency`.
 create table residency_service (
@@ -410,11 +412,13 @@ begin
   where w.served;
 end $$;
 
--- What is known of keys on the live hosts: what was measured; for the bytes of what was never loaded, the size of its file and a tenth more.
+-- What is known of keys on the live hosts: what was measured; for the bytes of what was never loaded, the size of its file and a tenth more, of which a
+-- GPU takes what it has when the rest of it finds place in main memory.
 create function costs_of(p_keys text[]) returns table (host text, key text, load_ms double precision, bytes bigint, guessed boolean) language plpgsql stable as $$
 begin
   return query
-  select h.id, k.key, c.load_ms, coalesce(c.bytes, (m.size_bytes * 1.1)::bigint), c.bytes is null
+  select h.id, k.key, c.load_ms, coalesce(c.bytes, case when h.spill_bytes > 0 and m.size_bytes * 1.1 <= h.budget_bytes + h.spill_bytes then least(h.room_bytes, (m.size_bytes * 1.1)::bigint)
+    else (m.size_bytes * 1.1)::bigint end), c.bytes is null
   from hosts h cross join unnest(p_keys) k (key)
   left join key_costs c on c.host = h.id and c.key = k.key
   left join models m on m.host = h.id and m.name = key_model(k.key)

@@ -19,6 +19,7 @@ import { createHostRows } from '../../db/host-rows.js';
 import { abandonOrder } from '../../db/residency.js';
 import { createEngine, type Engine } from '../../engine/engine.js';
 import { createHost, type Host } from '../../host/host.js';
+import { watchRoom } from '../../host/read-memory.js';
 import { createListenHub } from '../../mains/listen-hub.js';
 import { startMetrics } from '../../mains/metrics.js';
 import { openStepParts } from '../../mains/parts.js';
@@ -223,6 +224,10 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       stepActivities: (watched) => createStepActivities({ ...parts.deps, steps: registry, models: watched, engine: null }),
       rows: createHostRows(sql, { host: 'local', address: models.address, parallel: config.models.parallel }),
       listen: hub.listen,
+      // One model at a time, as the run's Ollama has it, unless the test says otherwise.
+      ...(config.models.maxLoaded === null && config.models.memoryBudgetBytes === null
+        ? {}
+        : { room: watchRoom({ modelsMax: config.models.maxLoaded, budgetBytes: config.models.memoryBudgetBytes }, models.address, config.path) }),
       log,
     });
     await started.start();

@@ -71,6 +71,27 @@ test('a load, an unload and a pull are orders of the host, told to its workflow,
   expect(pull?.payload).toMatchObject({ pull: 'hub/thing:7b', load: null, unload: [] });
 });
 
+test('a load unloads no more than it has to: another context of the model, then what nobody waits for [MODEL-09, MODEL-15]', async () => {
+  const { sql } = api.database;
+  const unloaded = async (room: { modelsMax: number; roomBytes: number | null }) => {
+    await setHostReady(sql, 'h1', epoch, true, {}, { ...room, budgetBytes: room.roomBytes, spillBytes: 0 });
+    expect(await order('small', 'load')).toMatchObject({ status: 202 });
+    const [last] = await sql<{ unload: string[] }[]>`update residency_orders set state = 'done' where state = 'open' returning unload`;
+    return last?.unload;
+  };
+  for (const model of ['needed:latest', 'idle:latest']) await serve(model);
+  await enter('needed:latest');
+  await sql`update line set state = 'waiting', grant_id = null, host = null, host_epoch = null, slot = null`;
+  await sql`insert into models (host, name, digest, size_bytes) values ('h1', 'small:latest', 'd', 100), ('h1', 'needed:latest', 'd', 300), ('h1', 'idle:latest', 'd', 300)`;
+  expect(await unloaded({ modelsMax: 3, roomBytes: null })).toEqual([]);
+  expect(await unloaded({ modelsMax: 2, roomBytes: null })).toEqual(['idle:latest~ctx4096']);
+  expect(await unloaded({ modelsMax: 3, roomBytes: 1_000 })).toEqual([]);
+  expect(await unloaded({ modelsMax: 3, roomBytes: 600 })).toEqual(['idle:latest~ctx4096']);
+  expect(await unloaded({ modelsMax: 3, roomBytes: 200 })).toEqual(['idle:latest~ctx4096', 'needed:latest~ctx4096']);
+  await sql`insert into residency (host, host_epoch, key, model, num_ctx, state, order_id) values ('h1', ${epoch}, 'small:latest~ctx512', 'small:latest', 512, 'serving', gen_random_uuid())`;
+  expect(await unloaded({ modelsMax: 8, roomBytes: null })).toEqual(['small:latest~ctx512']);
+});
+
 test('what is as it was asked for needs no order [MODEL-15]', async () => {
   await serve('small:latest');
   expect(await order('fast', 'load')).toMatchObject({ status: 202, body: { order_id: null, state: 'done', model: 'small:latest' } });

@@ -267,7 +267,7 @@ describe('a decision', () => {
 
   test('while nothing waits, a model that will be needed is loaded beside what is there [MODEL-07]', async () => {
     await world.engine(1);
-    const room = { modelsMax: 2, roomBytes: 1_000, budgetBytes: 1_000 };
+    const room = { modelsMax: 2, roomBytes: 1_000, budgetBytes: 1_000, spillBytes: 0 };
     const epoch = await world.host({ serving: [key], room });
     await db.sql`insert into key_costs (host, key, load_ms, bytes, samples) values (${host}, ${key}, 1500, 400, 1), (${host}, 'later:latest~ctx1024', 1500, 500, 1)`;
     await world.claimed(await world.task({ plan: chain(planStep('one'), modelStep('two', { model: { name: 'later:latest', numCtx: 1024 } })) }));
@@ -276,7 +276,7 @@ describe('a decision', () => {
   });
 
   test('steps of a model that fits nowhere end at once, each told why [MODEL-09]', async () => {
-    await world.host({ serving: [key], room: { modelsMax: 3, roomBytes: 900, budgetBytes: 1_000 } });
+    await world.host({ serving: [key], room: { modelsMax: 3, roomBytes: 900, budgetBytes: 1_000, spillBytes: 0 } });
     await db.sql`insert into models (host, name, digest, size_bytes) values (${host}, 'big:latest', 'd', 1000)`;
     const task = await world.task({ plan: chain(modelStep('one', { model: { name: 'big:latest', numCtx: 2048 } })) });
     const entered = await world.enter(task);

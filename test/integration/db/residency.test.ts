@@ -107,6 +107,73 @@ describe('an order', () => {
     expect(await db.sql`select * from residency_backoff`).toHaveLength(0);
   });
 
+  test('what a load took is learned, the newest counting as much as all before while they are few; one of what was in memory already teaches nothing', async () => {
+    const costs = () => db.sql`select load_ms, bytes::integer as bytes, samples from key_costs where key = ${key}`;
+    const { ref } = await ordered();
+    for (const [loadMs, memoryBytes] of [
+      [1_000, 500],
+      [2_000, 600],
+      [undefined, 0],
+    ] as const) {
+      await beginLoad(db.sql, ref, key, need);
+      expect(await serveKey(db.sql, ref, key, { ...loaded, memoryBytes, ...(loadMs === undefined ? {} : { loadMs }) })).toBe(true);
+      await db.sql`update residency_orders set state = 'open'`;
+    }
+    expect(await costs()).toEqual([{ load_ms: 1_500, bytes: 600, samples: 2 }]);
+    await beginLoad(db.sql, ref, key, need);
+    await serveKey(db.sql, ref, key, { ...loaded, memoryBytes: 900, vramBytes: 400, loadMs: 1_500 });
+    expect(await costs()).toEqual([{ load_ms: 1_500, bytes: 400, samples: 3 }]);
+  });
+
+  test('service of a key begins anew with its load, and is forgotten with it', async () => {
+    const { ref } = await ordered([old]);
+    const served = () => db.sql`select key, served_ms from residency_service order by key`;
+    await db.sql`insert into residency_service (host, host_epoch, key, served_ms) values (${host}, 1, ${old}, 5), (${host}, 1, ${key}, 7)`;
+    await drainKeys(db.sql, ref, [old]);
+    await removeDrained(db.sql, ref, old);
+    await beginLoad(db.sql, ref, key, need);
+    await serveKey(db.sql, ref, key, loaded);
+    expect(await served()).toEqual([{ key, served_ms: 0 }]);
+    await forgetKey(db.sql, host, 1, key);
+    expect(await served()).toEqual([]);
+  });
+
+  describe('for which the memory did not suffice', () => {
+    const failure = { code: 'model_out_of_memory', message: 'too big', retryable: true };
+    const later = () => db.sql`update residency_backoff set until = now() - interval '1 second'`;
+
+    test('is tried again without the models beside it, and nobody is refused [MODEL-09]', async () => {
+      await world.host({ serving: [old], room: { modelsMax: 2, roomBytes: 1_000, budgetBytes: 1_000, spillBytes: 0 } });
+      await db.sql`insert into key_costs (host, key, load_ms, bytes, samples) values (${host}, ${old}, 10, 400, 1), (${host}, ${key}, 10, 500, 1)`;
+      const entered = await world.enter(await world.task({ plan }));
+      if (entered.state !== 'waiting') throw new Error('not set up');
+      const first = await decideOnce(db.sql, policy);
+      if (first === 'busy' || !first.ordered[0]) throw new Error('no order');
+      expect(first.ordered[0].unload).toEqual([]);
+      await beginLoad(db.sql, { orderId: first.ordered[0].id, host, hostEpoch: 1 }, key, need);
+      await abandonOrder(db.sql, first.ordered[0], failure);
+      expect(await world.row(entered.row)).toMatchObject({ state: 'waiting' });
+      expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [] }); // it pauses for a moment
+      await later();
+      expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [{ unload: [old], load: { key } }] });
+    });
+
+    test('although it was alone, ends those who wait, and is not tried again until there is more room [MODEL-09]', async () => {
+      await world.host({ room: { modelsMax: 2, roomBytes: 800, budgetBytes: 1_000, spillBytes: 0 } });
+      await db.sql`insert into key_costs (host, key, load_ms, bytes, samples) values (${host}, ${key}, 10, 500, 1)`;
+      const entered = await world.enter(await world.task({ plan }));
+      const first = await decideOnce(db.sql, policy);
+      if (first === 'busy' || !first.ordered[0] || entered.state !== 'waiting') throw new Error('no order');
+      await abandonOrder(db.sql, first.ordered[0], failure);
+      expect(await world.row(entered.row)).toMatchObject({ state: 'void', cause: 'model_out_of_memory' });
+      await later();
+      await world.enter(await world.task({ plan }));
+      expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [], refused: 0 });
+      await db.sql`update hosts set room_bytes = 900`;
+      expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [{ load: { key } }] });
+    });
+  });
+
   test('a key that the server lost is forgotten under its own epoch only', async () => {
     await world.host({ serving: [key] });
     await forgetKey(db.sql, host, 2, key);

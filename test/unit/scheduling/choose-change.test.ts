@@ -52,6 +52,12 @@ describe('a change', () => {
     expect(chooseChange(wanted(), [resident('a', { level: 5 })], room(2, 2))).toEqual({ kind: 'load', victims: [], terms: [] });
   });
 
+  test('never leaves another context of the same model beside it, which a server cannot hold at the same time', () => {
+    const again: Contender = { ...wanted(), key: 'llama:latest~ctx8192' };
+    const residents = [resident('other:latest~ctx4096', { loadMs: 1 }), resident('llama:latest~ctx4096', { loadMs: 9_000 })];
+    expect(chooseChange(again, residents, room(3, 24))).toMatchObject({ kind: 'load', victims: ['llama:latest~ctx4096'] });
+  });
+
   test('is for later while what the load of the other has bought lasts, and says how long [SCHED-02]', () => {
     const change = chooseChange(wanted(), [resident('a', { level: 5, servedMs: 4_000 })], room(1));
     expect(change).toMatchObject({ kind: 'later', victim: 'a', leftMs: 15_000, terms: [{ key: 'a', quantum_ms: 19_000, served_ms: 4_000 }] });
