@@ -505,26 +505,33 @@ begin
   where w.served;
 end $$;
 
--- Of each level the first rows in order and the first by arrival whose task needs something, of which all is free, or (p_lacking) not all is and may be
--- one day. Behind a reservation many may be free that are not to be had, so they do not take the places of line_heads.
-create function line_needing(p_now timestamptz, p_held held_now, p_lacking boolean) returns setof bigint language plpgsql stable as $$
+-- Of each level the first rows in order and the first by arrival whose task needs something: those for whom all is free, and one of those (lacks) that may
+-- have it one day. Behind a reservation many may be free that are not to be had, so they do not take the places of line_heads. What is looked at for each
+-- row is written out, since a function called for each costs many times as much.
+create function line_needing(p_now timestamptz, p_held held_now) returns table (id bigint, lacks boolean) language plpgsql stable as $$
+declare
+  v_paused boolean;
 begin
-  if not exists (select 1 from line where state = 'waiting' and not held and not_before < 'infinity' and locks is not null) then return; end if;
+  if not exists (select 1 from line l where l.state = 'waiting' and not l.held and l.not_before < 'infinity' and l.locks is not null) then return; end if;
+  v_paused := exists (select 1 from queue_pauses);
   return query
-  select a.id from generate_series(1, 10) level_no cross join lateral (
-    (select l.id from line l
-    where l.state = 'waiting' and not l.held and l.not_before < 'infinity' and l.locks is not null and l.level = level_no and l.not_before <= p_now
-      and not l.task_id = any(p_held.holders) and not 'gives way:' || l.task_id = any(l.locks)
-      and case needs_lack(l.locks, l.amounts, p_held) when 'never' then false when 'lock' then p_lacking when 'resource' then p_lacking else not p_lacking end
-      and not line_paused(l.pool, l.key)
-    order by l.exact desc, l.pos, l.id limit case when p_lacking then 1 else 64 end)
-    union
-    (select l.id from line l
-    where l.state = 'waiting' and not l.held and l.not_before < 'infinity' and l.locks is not null and l.level = level_no and l.not_before <= p_now
-      and not l.task_id = any(p_held.holders) and not 'gives way:' || l.task_id = any(l.locks)
-      and case needs_lack(l.locks, l.amounts, p_held) when 'never' then false when 'lock' then p_lacking when 'resource' then p_lacking else not p_lacking end
-      and not line_paused(l.pool, l.key)
-    order by l.entered_at limit case when p_lacking then 1 else 64 end)) a;
+  with needing as materialized (
+    select l.id, l.level, l.exact, l.pos, l.entered_at,
+      case
+        when l.amounts is not null and exists (select 1 from jsonb_each_text(l.amounts) a where (p_held.pools -> a.key ->> 'total')::numeric < a.value::numeric) then null
+        when l.locks && p_held.taken then true
+        when l.amounts is not null and exists (select 1 from jsonb_each_text(l.amounts) a where coalesce((p_held.pools -> a.key ->> 'free')::numeric, 0) < a.value::numeric) then true
+        else false
+      end as lacks
+    from line l
+    where l.state = 'waiting' and not l.held and l.not_before < 'infinity' and l.not_before <= p_now and l.locks is not null
+      and not l.task_id = any(p_held.holders) and not 'gives way:' || l.task_id = any(l.locks) and (not v_paused or not line_paused(l.pool, l.key))
+  ), ranked as (
+    select n.id, n.lacks, row_number() over (partition by n.level, n.lacks order by n.exact desc, n.pos, n.id) as by_order,
+      row_number() over (partition by n.level, n.lacks order by n.entered_at) as by_arrival
+    from needing n where n.lacks is not null
+  )
+  select r.id, r.lacks from ranked r where least(r.by_order, r.by_arrival) <= case when r.lacks then 1 else 64 end;
 end $$;
 
 -- As in 00018_scheduling.sql, with what tasks hold, and the first ones that lack something.
@@ -569,8 +576,8 @@ begin
   into v_slots, v_free from served;
 
   if not v_paused then
-    v_lacks := array(select line_needing(v_now, v_held, true));
-    v_ids := array(select line_heads(v_now, v_free, p_max_waits) union select line_needing(v_now, v_held, false)) || v_lacks;
+    select coalesce(array_agg(id) filter (where lacks), '{}'), coalesce(array_agg(id) filter (where not lacks), '{}') into v_lacks, v_ids from line_needing(v_now, v_held);
+    v_ids := v_ids || array(select line_heads(v_now, v_free, p_max_waits)) || v_lacks;
     select coalesce(jsonb_agg(jsonb_build_object('row', id::text, 'taskId', task_id, 'pool', pool, 'key', key, 'level', level, 'exact', exact, 'place', place,
         'waitedMs', greatest(0, floor(extract(epoch from v_now - entered_at) * 1000)), 'continues', continues,
         'needs', case when locks is not null and not task_id = any(v_held.holders) then jsonb_build_object('locks', locks, 'amounts', coalesce(amounts, '{}')) end)

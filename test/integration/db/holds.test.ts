@@ -17,6 +17,7 @@ import { checkInvariants } from '../../../db/invariants.js';
 import { cancelTask, retryTask } from '../../../db/moves.js';
 import { closeOutside } from '../../../db/reconcile.js';
 import { readTask } from '../../../db/tasks.js';
+import { defaultMaxWaitsMs } from '../../../scheduling/waiting-order.js';
 import { findDeadlocks } from '../../../scheduling/wait-for.js';
 import { chain, planOf, planStep } from '../../support/plans.js';
 import { createTestDatabase, type TestDatabase } from '../../support/servers.js';
@@ -238,6 +239,32 @@ describe('a large task among small ones', () => {
 function neverClaim(): never {
   throw new Error('expected a claim');
 }
+
+test('ten thousand tasks that wait for one lock, or for a pool, do not hold up a decision for those behind them [SCHED-23, PERF-06]', async () => {
+  await world.engine(4);
+  await configurePools(db.sql, { gpu: 1 });
+  await world.claimed(await world.task({ requires: { locks: ['one'], gpu_count: 1 } }));
+  for (const [locks, amounts] of [
+    [['one'], null],
+    [[], { gpu: 1 }],
+  ] as const)
+    await db.sql`
+      with made as (
+        insert into tasks (name, type, priority, user_id, template, template_hash, plan) select 'w', 'test', 80, 'ada', 'test', 'x', '{"steps": []}' from generate_series(1, 5000) returning id, pos)
+      insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, level, exact, pos, locks, amounts)
+      select id, 1, 'one', 1, 1, 'r', 'general', 8, 80, pos, ${locks as unknown as string[]}, ${amounts === null ? null : db.sql.json(amounts)} from made`;
+  await db.sql`analyze line`;
+  const free = await world.task({ exact: 10 });
+  await world.enter(free);
+  const times: number[] = [];
+  for (let round = 0; round < 5; round += 1) {
+    const startedMs = performance.now();
+    await db.sql`select decide_read(${defaultMaxWaitsMs as number[]}::double precision[])`;
+    times.push(performance.now() - startedMs);
+  }
+  console.log(`a snapshot past 10,000 steps that lack something: ${Math.min(...times).toFixed(1)} ms`);
+  expect(await decided()).toEqual([free.taskId]);
+});
 
 describe('a lock that a running task takes', () => {
   beforeEach(() => world.engine(20));
