@@ -263,6 +263,7 @@ test('ten thousand tasks that wait for one lock, or for a pool, do not hold up a
     times.push(performance.now() - startedMs);
   }
   console.log(`a snapshot past 10,000 steps that lack something: ${Math.min(...times).toFixed(1)} ms`);
+  await world.engine(4); // its lease has not got longer
   expect(await decided()).toEqual([free.taskId]);
 });
 
