@@ -185,6 +185,21 @@ test('many tasks are created, held back, changed and reported by one command eac
   await eventually(async () => (await run(['list', '--level', '2', '--status', 'cancelled'])).out.trim().split('\n').length === 2);
 });
 
+test('locks and resources are asked for and shown [MGR-10, CONC-09]', async () => {
+  const { id } = await orchestra.submit('script', { command: 'sleep 60' }, { resource_requirements: { locks: ['cli-first'] } });
+  await eventually(async () => (await run(['locks'])).out.includes('cli-first'));
+  const second = await run(['submit', 'script', '-p', 'command=true', '--lock', 'cli-first', '--lock', 'cli-second', '--needs', 'cpu=0.5']);
+  const waiting = second.out.trim();
+  await eventually(async () => (await orchestra.task(waiting)).status_detail === 'waiting_lock');
+  expect((await run(['locks'])).out.split('\t')).toEqual(expect.arrayContaining(['cli-first', id, 'end', '1\n']));
+  expect((await run(['--json', 'locks'])).out).toContain(waiting);
+  expect((await run(['resources'])).out).toMatch(/^cpu\t.* cores\t0\t.*\t1$/m);
+  expect(await run(['submit', 'script', '-p', 'command=true', '--needs', 'cpu'])).toMatchObject({ code: 2, err: expect.stringContaining('cpu=2') });
+  expect((await run(['submit', 'script', '-p', 'command=true', '--needs', 'cpu=100000'])).err).toContain('there is');
+  await run(['cancel', id, '--yes']);
+  expect(await orchestra.finished(waiting)).toMatchObject({ status: 'completed' });
+});
+
 test('models, templates, the configuration and checkpoints are shown and asked for [MGR-10]', async () => {
   expect(await run(['models', 'load', model])).toMatchObject({ code: 0, out: expect.stringContaining(`${model}:latest on local: load done`) });
   expect((await run(['models'])).out).toContain(`${model}:latest`);
