@@ -8,6 +8,7 @@ import { benchHandover } from './handover.js';
 import { benchList } from './list.js';
 import { type Section, toMarkdown, writeSection } from './report.js';
 import { benchSubmit } from './submit.js';
+import { benchSwitching } from './switching.js';
 
 /** The benches by name; each starts what it needs and prints ours, the peer in the same run, and the bar. */
 const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = {
@@ -17,6 +18,7 @@ const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = {
   handover: benchHandover,
   list: benchList,
   submit: benchSubmit,
+  switching: benchSwitching,
 };
 
 const usage = `npm run bench -- <${Object.keys(benches).join('|')}> [--scale 0.1] [--write]\n  --scale  a share of the full load, for a trial\n  --write  put the figures into docs/benchmarks.md`;
