@@ -4,6 +4,7 @@ import { addCancel } from './cancel.js';
 import { addCheckpoint } from './checkpoint.js';
 import { addConfig } from './config.js';
 import { addCompletion } from './completion.js';
+import { addDepend } from './depend.js';
 import { addList } from './list.js';
 import { addLocal } from './local.js';
 import { addLogs } from './logs.js';
@@ -13,6 +14,7 @@ import { addReplay } from './replay.js';
 import { addReport } from './report.js';
 import { addRetry } from './retry.js';
 import { addShow } from './show.js';
+import { addStatus } from './status.js';
 import { addSubmit } from './submit.js';
 import { addTemplates } from './templates.js';
 
@@ -26,6 +28,7 @@ export const commands: readonly AddCommand[] = [
   addRetry,
   addReplay,
   addPriority,
+  addDepend,
   addBatch,
   addReport,
   addTemplates,
@@ -33,6 +36,7 @@ export const commands: readonly AddCommand[] = [
   addPull,
   addCheckpoint,
   addConfig,
+  addStatus,
   addLocal,
   addCompletion,
 ];
