@@ -11,7 +11,7 @@ const apiVersion = '1.0.0';
 export function completeRoute({ access, route }: ApiRoute): ApiRoute['route'] {
   const open = access === 'public';
   const usual = [
-    problems('invalid_request'),
+    problems('invalid_request', 'headers_too_large'),
     // A public route that asks something of the house says itself how that can fail.
     ...(open ? [] : [problems('unauthorized'), problems('unexpected'), problems('unavailable')]),
     // A viewer is refused what changes something, and a page of another site all that is not safe.

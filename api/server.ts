@@ -1,7 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import type { Logger } from 'pino';
+import { problemTable, problemType } from '../contract/problems.js';
 
 export interface ListenOptions {
   readonly hostname: string;
@@ -40,6 +42,10 @@ export async function listen(app: { fetch(request: Request): Response | Promise<
     if (closing !== null) response.setHeader('Connection', 'close');
     void answer(request, response);
   });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (error.code === 'ECONNRESET' || !socket.writable) socket.destroy();
+    else socket.end(refusalOf(error.code));
+  });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, hostname, () => {
@@ -66,4 +72,24 @@ async function closed(server: Server): Promise<void> {
     server.close((error) => (error === undefined ? resolve() : reject(error)));
     server.closeIdleConnections();
   });
+}
+
+/** What a connection is answered that sent no request which an app could see; the text of a whole answer. */
+function refusalOf(code: string | undefined): string {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
+  if (code !== 'HPE_HEADER_OVERFLOW') return 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n';
+  const { status, title } = problemTable.headers_too_large;
+  const requestId = randomUUID();
+  const body = JSON.stringify({
+    type: problemType('headers_too_large'),
+    title,
+    status,
+    detail: `The address with its query and the headers may have ${headerBytesMax} bytes together.`,
+    instance: '/',
+    code: 'headers_too_large',
+    request_id: requestId,
+    errors: [],
+  });
+  const headers = ['Content-Type: application/problem+json', `Content-Length: ${Buffer.byteLength(body)}`, `X-Request-Id: ${requestId}`, 'Connection: close'];
+  return `HTTP/1.1 ${status} Request Header Fields Too Large\r\n${headers.join('\r\n')}\r\n\r\n${body}`;
 }

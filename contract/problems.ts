@@ -31,6 +31,7 @@ export const problemTable = {
   resources_exceeded: { status: 422, title: 'The task asks for more than there is' },
   invalid_dependency: { status: 422, title: 'The task cannot wait for that' },
   too_many_streams: { status: 429, title: 'Too many streams are open' },
+  headers_too_large: { status: 431, title: 'The address and the headers are too large' },
   unexpected: { status: 500, title: 'Unexpected error' },
   host_unavailable: { status: 503, title: 'No model server is ready' },
   queue_full: { status: 503, title: 'Too many tasks are queued' },

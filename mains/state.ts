@@ -3,13 +3,12 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { access, rename, rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { type Config, ConfigFault, loadConfig, packageVersion } from '../config.js';
-import { connect, disconnect, type Sql } from '../db/connect.js';
-import { clusterUrl, prepareCluster } from '../db/server/postgres-cluster.js';
-import { postgresAnswers, withoutPassword } from '../db/server/provide-postgres.js';
+import { disconnect, type Sql } from '../db/connect.js';
 import { appliedMigrations, readState, StateRefused, type StateRows, type WrittenState, writeState } from '../db/state.js';
 import { createStateWriter, NotAStateDocument, readStateLines, type StateHeader } from '../db/state-document.js';
 import { createLogger } from '../logging.js';
 import { rebuildTasksUseCase } from '../service/rebuild-tasks.js';
+import { connectLocal } from './local-database.js';
 import { lazyClient } from './parts.js';
 import { isLive, readProcessFile } from './process-file.js';
 import { StartFault } from './run-main.js';
@@ -100,9 +99,7 @@ async function onState(command: string, work: (config: Config, sql: Sql) => Prom
   let sql: Sql | undefined;
   try {
     const config = loadConfig();
-    const url = config.database.url ?? (await ownDatabase(config));
-    if (!(await postgresAnswers(url))) throw new StartFault(`The PostgreSQL at ${withoutPassword(url)} does not answer: start it, or correct DATABASE_URL.`);
-    sql = connect(url, { applicationName: 'orchestra-state', connectionsMax: 2, statementTimeoutMs });
+    sql = await connectLocal(config, { applicationName: 'orchestra-state', connectionsMax: 2, statementTimeoutMs });
     await work(config, sql);
   } catch (error) {
     const named = error instanceof StartFault || error instanceof StateRefused || error instanceof NotAStateDocument || error instanceof ConfigFault;
@@ -113,15 +110,6 @@ async function onState(command: string, work: (config: Config, sql: Sql) => Prom
   } finally {
     if (sql !== undefined) await disconnect(sql);
   }
-}
-
-/** The address of the embedded PostgreSQL, which runs while the installation does. */
-async function ownDatabase(config: Config): Promise<string> {
-  const file = await readProcessFile(config.home, 'postgres');
-  if (file === null || file.port === null || !(await isLive(file))) {
-    throw new StartFault(`No installation runs in ${config.home}: start it with \`orchestra up\`, or name its database with DATABASE_URL.`);
-  }
-  return clusterUrl(await prepareCluster(config.home, () => {}), file.port);
 }
 
 async function ownTemporal(config: Config): Promise<string> {

@@ -103,24 +103,37 @@ function fieldsTable(schema: z.ZodObject, io: 'input' | 'output'): string {
 }
 
 function fieldsOf(schema: z.ZodObject, io: 'input' | 'output'): Field[] {
-  const { properties = {}, required = [] } = z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as {
-    properties?: Record<string, JsonObject>;
-    required?: string[];
-  };
-  return Object.entries(properties).map(([name, field]) => ({
-    name,
-    type: typeOf(field),
-    required: required.includes(name),
-    fallback: field['default'] === undefined ? '' : code(field['default']),
-    description: typeof field['description'] === 'string' ? field['description'] : '',
-  }));
+  return fieldsIn(z.toJSONSchema(schema, { io, unrepresentable: 'any' }) as ObjectSchema, '');
+}
+
+interface ObjectSchema {
+  readonly properties?: Readonly<Record<string, JsonObject>>;
+  readonly required?: readonly string[];
+}
+
+/** The fields of an object; those of objects in a list follow it, as `list[].field`. */
+function fieldsIn({ properties = {}, required = [] }: ObjectSchema, before: string): Field[] {
+  return Object.entries(properties).flatMap(([name, field]) => [
+    {
+      name: `${before}${name}`,
+      type: typeOf(field),
+      required: required.includes(name),
+      fallback: field['default'] === undefined ? '' : code(field['default']),
+      description: typeof field['description'] === 'string' ? field['description'] : '',
+    },
+    ...(field['type'] === 'array' && isObject(field['items']) ? fieldsIn(field['items'], `${before}${name}[].`) : []),
+  ]);
+}
+
+function isObject(value: unknown): value is ObjectSchema {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function typeOf(field: JsonObject): string {
   if (Array.isArray(field['enum'])) return field['enum'].map((value) => code(value)).join(', ');
   if (field['const'] !== undefined) return code(field['const']);
   const any = field['anyOf'] ?? field['oneOf'];
-  if (Array.isArray(any)) return [...new Set(any.map((option) => typeOf(option as JsonObject)))].join(' or ');
+  if (Array.isArray(any)) return [...new Set(any.flatMap((option) => typeOf(option as JsonObject).split(' or ')))].join(' or ');
   if (field['type'] === 'array')
     return `list of ${typeof field['items'] === 'object' && field['items'] !== null ? typeOf(field['items'] as JsonObject) : 'anything'}`;
   return typeof field['type'] === 'string' ? field['type'] : 'anything';

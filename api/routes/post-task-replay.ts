@@ -5,7 +5,7 @@ import { defineRoute } from '../define-route.js';
 import { json, jsonBody } from '../json-content.js';
 import { problems } from '../problem.js';
 import { TaskParams } from '../task-params.js';
-import { IdempotencyHeader, taskLocation } from './post-task.js';
+import { creationProblems, IdempotencyHeader, taskLocation } from './post-task.js';
 
 export const postTaskReplay = defineRoute(
   'write',
@@ -21,19 +21,7 @@ export const postTaskReplay = defineRoute(
     responses: {
       201: { ...json(Task, 'The new task.'), headers: taskLocation },
       200: { ...json(Task, 'The task that this idempotency key already created.'), headers: taskLocation },
-      ...problems(
-        'invalid_json',
-        'task_not_found',
-        'idempotency_conflict',
-        'payload_too_large',
-        'unsupported_media_type',
-        'invalid_request',
-        'template_not_found',
-        'invalid_parameters',
-        'resources_exceeded',
-        'invalid_dependency',
-        'queue_full',
-      ),
+      ...problems('task_not_found', ...creationProblems),
     },
   }),
   async (c) => {

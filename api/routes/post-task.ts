@@ -27,6 +27,20 @@ const DryRun = z.strictObject({
     .meta({ type: 'boolean', description: 'Only show what would run', example: false }),
 });
 
+/** What a request that creates a task may be refused with. */
+export const creationProblems = [
+  'invalid_json',
+  'idempotency_conflict',
+  'payload_too_large',
+  'unsupported_media_type',
+  'invalid_request',
+  'template_not_found',
+  'invalid_parameters',
+  'resources_exceeded',
+  'invalid_dependency',
+  'queue_full',
+] as const;
+
 export const postTask = defineRoute(
   'write',
   createRoute({
@@ -44,18 +58,7 @@ export const postTask = defineRoute(
         ...json(z.union([Task, TaskPreview]), 'The task that this idempotency key already created; with `dry_run` what the task would run.'),
         headers: taskLocation.partial(),
       },
-      ...problems(
-        'invalid_json',
-        'idempotency_conflict',
-        'payload_too_large',
-        'unsupported_media_type',
-        'invalid_request',
-        'template_not_found',
-        'invalid_parameters',
-        'resources_exceeded',
-        'invalid_dependency',
-        'queue_full',
-      ),
+      ...problems(...creationProblems),
     },
   }),
   async (c) => {

@@ -1,4 +1,4 @@
-import type { CheckpointView } from '../../contract/schemas/checkpoint.js';
+import type { CheckpointDetailView, CheckpointView } from '../../contract/schemas/checkpoint.js';
 import { type AddCommand, act } from '../command.js';
 import { moment } from '../moments.js';
 import { countOf } from '../task-filter.js';
@@ -9,6 +9,14 @@ const columns = (nowMs: number): readonly Column<CheckpointView>[] => [
   { title: 'NAME', value: ({ name }) => name ?? '', flexible: true },
   { title: 'CREATED', value: ({ created_at }) => moment(created_at, nowMs), plain: ({ created_at }) => created_at },
   { title: 'TASKS', value: ({ tasks }) => String(tasks) },
+];
+
+const queueColumns: readonly Column<CheckpointDetailView['content']['queue'][number]>[] = [
+  { title: 'ID', value: ({ task_id: id }) => id },
+  { title: 'NAME', value: ({ name }) => name, flexible: true },
+  { title: 'STATUS', value: ({ status }) => status },
+  { title: 'PRIORITY', value: ({ priority }) => String(priority) },
+  { title: 'WAITS FOR', value: ({ depends_on: parents }) => parents.join(' '), flexible: true },
 ];
 
 export const addCheckpoint: AddCommand = (program) => {
@@ -32,6 +40,16 @@ export const addCheckpoint: AddCommand = (program) => {
         const list = await (await session.client()).checkpoints.list();
         if (session.json) session.printJson(list);
         else printTable(session.terminal, columns(Date.now()), list.items);
+      }),
+    );
+  checkpoint
+    .command('show <id>')
+    .description('show the queue as it was kept')
+    .action(
+      act<[id: string], object>(async (session, _options, id) => {
+        const kept = await (await session.client()).checkpoints.get(countOf(id, 'checkpoint', 999_999));
+        if (session.json) return session.printJson(kept);
+        printTable(session.terminal, queueColumns, kept.content.queue);
       }),
     );
   checkpoint

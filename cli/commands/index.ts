@@ -4,6 +4,7 @@ import { addCancel } from './cancel.js';
 import { addCheckpoint } from './checkpoint.js';
 import { addConfig } from './config.js';
 import { addCompletion } from './completion.js';
+import { addDepend } from './depend.js';
 import { addList } from './list.js';
 import { addLocal } from './local.js';
 import { addLocks, addResources } from './locks.js';
@@ -14,6 +15,7 @@ import { addReplay } from './replay.js';
 import { addReport } from './report.js';
 import { addRetry } from './retry.js';
 import { addShow } from './show.js';
+import { addStatus } from './status.js';
 import { addSubmit } from './submit.js';
 import { addTemplates } from './templates.js';
 
@@ -27,6 +29,7 @@ export const commands: readonly AddCommand[] = [
   addRetry,
   addReplay,
   addPriority,
+  addDepend,
   addBatch,
   addReport,
   addTemplates,
@@ -36,6 +39,7 @@ export const commands: readonly AddCommand[] = [
   addLocks,
   addCheckpoint,
   addConfig,
+  addStatus,
   addLocal,
   addCompletion,
 ];

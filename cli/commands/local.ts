@@ -1,3 +1,4 @@
+import { Option } from 'commander';
 import { type AddCommand, collect } from '../command.js';
 
 /** Commands that need no running installation, or start one: each loads a main by its path and runs it in this process, so that signals need no passing on. */
@@ -60,6 +61,30 @@ export const addLocal: AddCommand = (program, { cli, main, version }) => {
     .command('rebuild')
     .description('bring back tasks that Temporal still has and the database has lost')
     .action(() => main('state', 'runStateRebuild'));
+  const keys = program.command('keys').description('API keys of people and programs; works on the database of this machine');
+  keys
+    .command('create <user>')
+    .description('make a key and print it, this once')
+    .addOption(new Option('--role <role>', 'what it may do').choices(['admin', 'user', 'viewer']).default('user'))
+    .option('--name <text>', 'what it is for', 'made by orchestra keys create')
+    .option('--expires <when>', 'days such as 90d, or a time (default: never)')
+    .action((user: string, options: { role: string; name: string; expires?: string }, command) =>
+      main('keys', 'runKeysCreate', {
+        user,
+        role: options.role,
+        name: options.name,
+        expires: options.expires ?? null,
+        json: command.optsWithGlobals().json === true,
+      }),
+    );
+  keys
+    .command('list')
+    .description('say which keys there are, never the keys themselves')
+    .action((_options, command) => main('keys', 'runKeysList', { json: command.optsWithGlobals().json === true }));
+  keys
+    .command('revoke <id>')
+    .description('make a key void')
+    .action((id: string) => main('keys', 'runKeysRevoke', id));
   program
     .command('version')
     .description('print the version')

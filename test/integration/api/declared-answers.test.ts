@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createApp } from '../../../api/app.js';
 import { routes } from '../../../api/routes/index.js';
+import { listen } from '../../../api/server.js';
 import { connect, disconnect } from '../../../db/connect.js';
 import { acquireHost, setHostReady } from '../../../db/leases.js';
 import { createServices, type Services } from '../../../service/services.js';
@@ -167,6 +168,20 @@ test.each(withBody.map((operation) => [operation.id, operation] as const))(
     expect(await codes({ body: '[]' })).toEqual([422, 'invalid_request']);
   },
 );
+
+test('each operation refuses an address with headers that are larger than a server reads [TASK-25, bad-1]', async () => {
+  const app = createApp({ services: api.services, log: silent, config: apiConfig });
+  const server = await listen(app, { hostname: '127.0.0.1', port: 0, log: silent });
+  try {
+    for (const { method, path, url } of operations) {
+      const answer = await fetch(`http://127.0.0.1:${server.port}${url}?x=${'x'.repeat(17_000)}`, { method });
+      await checkAnswer(method, path, answer);
+      expect(await answer.json()).toMatchObject({ status: 431, code: 'headers_too_large' });
+    }
+  } finally {
+    await server.close();
+  }
+});
 
 const notThere = ['task_not_found', 'unknown_template', 'unknown_checkpoint'] as const;
 test.each(

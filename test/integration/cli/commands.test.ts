@@ -1,0 +1,80 @@
+import { execFile } from 'node:child_process';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createApp } from '../../../api/app.js';
+import { type ApiServer, listen } from '../../../api/server.js';
+import { apiKeyUseCases } from '../../../service/api-keys.js';
+import { type ApiUnderTest, apiConfig, apiUnderTest, silent } from '../api/api-under-test.js';
+
+// Commands that need an API or a database, and nothing that runs tasks.
+
+const root = path.join(import.meta.dirname, '..', '..', '..');
+let api: ApiUnderTest;
+let server: ApiServer;
+beforeAll(async () => {
+  api = await apiUnderTest();
+  server = await listen(createApp({ services: api.services, log: silent, config: apiConfig }), { hostname: '127.0.0.1', port: 0, log: silent });
+});
+afterAll(async () => {
+  await server.close();
+  await api.stop();
+});
+
+async function orchestra(args: readonly string[], key = api.keys.admin) {
+  const env = {
+    ...process.env,
+    ORCHESTRA_API: `http://127.0.0.1:${server.port}`,
+    ORCHESTRA_KEY: key,
+    DATABASE_URL: api.database.url,
+    ORCHESTRA_ENV: 'development',
+  };
+  return new Promise<{ code: number; out: string; err: string }>((resolve) => {
+    execFile(process.execPath, ['--import', 'tsx', path.join(root, 'cli', 'main.ts'), ...args], { cwd: root, env }, (error, out, err) =>
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
+    );
+  });
+}
+
+test('a key that is made lets its user in, is shown this once, and lets nobody in when it was revoked [MGR-10, SEC-04]', async () => {
+  const made = await orchestra(['keys', 'create', 'carol', '--role', 'viewer', '--name', 'for the wall', '--expires', '90d']);
+  expect(made).toMatchObject({ code: 0, err: expect.stringContaining('role viewer') });
+  const key = made.out.trim();
+  expect((await orchestra(['list'], key)).code).toBe(0);
+  const listed = await orchestra(['keys', 'list']);
+  expect(listed.out).toMatch(/\tcarol\tviewer\tvalid\tfor the wall\t/);
+  expect(listed.out + listed.err).not.toContain(key.split('_')[2]);
+  const id = key.split('_')[1] ?? '';
+  expect((await orchestra(['keys', 'revoke', id])).code).toBe(0);
+  expect((await apiKeyUseCases({ sql: api.database.sql, log: silent }).verifyKey(key))?.userId).toBeUndefined();
+  expect((await orchestra(['keys', 'list'])).out).toMatch(/\tcarol\tviewer\trevoked\t/);
+});
+
+test.each([
+  [['keys', 'revoke', 'nothing'], 3, 'There is no API key with this id.'],
+  [['keys', 'create', 'a b'], 2, 'A user is named by'],
+  [['keys', 'create', 'carol', '--expires', 'yesterday'], 2, 'is no time to come'],
+  [['keys', 'create', 'carol', '--role', 'king'], 2, 'Allowed choices are'],
+  [['depend', '00000000-0000-4000-8000-000000000000'], 2, '--on or --not-on'],
+  [['checkpoint', 'show', '999'], 3, 'checkpoint'],
+] as const)('%j ends with %i', async (args, code, said) => {
+  expect(await orchestra(args)).toMatchObject({ code, err: expect.stringContaining(said) });
+});
+
+test('a task waits for another one, and for none again [MGR-10, TASK-20]', async () => {
+  const [one, other] = await Promise.all([api.task(api.keys.ann), api.task(api.keys.ann)]);
+  expect(await orchestra(['depend', one.id, '--on', other.id])).toMatchObject({ code: 0, out: `${one.id} waits for ${other.id}\n` });
+  expect(await orchestra(['depend', one.id, '--not-on', other.id])).toMatchObject({ code: 0, out: `${one.id} waits for no other task\n` });
+});
+
+test('a checkpoint shows the queue that it keeps [MGR-10, DUR-03]', async () => {
+  const { id } = await api.task(api.keys.ann, { name: 'kept' });
+  const made = await orchestra(['checkpoint', 'create']);
+  expect((await orchestra(['checkpoint', 'show', made.out.trim()])).out).toContain(`${id}\tkept\tqueued\t5`);
+});
+
+test('the parts of an installation are told one by one, and one that is away makes the exit code 1 [MGR-10]', async () => {
+  const { code, out } = await orchestra(['status']);
+  expect(out).toMatch(/^database connection\tok/m);
+  expect(out).toMatch(/^ollama\t(down|degraded)/m);
+  expect(code).toBe(1);
+});
