@@ -34,6 +34,9 @@ export interface WatchTimes extends PollLimits {
 
 export const watchTimes: WatchTimes = { pollEveryMs: 5_000, pollPauseMs: 2_000, retryEveryMs: 1_000, keepAliveEveryMs: 240_000, settleMs: 30_000 };
 
+/** After this a server that kept too few models gets another chance. */
+const keptBelievedMs = 30 * 60_000;
+
 export interface ServerWatchDeps {
   readonly host: string;
   readonly models: ModelBackend;
@@ -75,10 +78,10 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
   /** what was last written of readiness, and under which epoch */
   let told: { readonly epoch: number; readonly said: string; readonly text: string } | null = null;
   let room = oneModel;
-  /** when an order loaded a model last, and which */
-  let lastLoad: { readonly key: ResidencyKey; readonly atMs: number } | null = null;
-  /** models that the server keeps at the same time, as far as it showed */
-  let keptMax = Infinity;
+  /** when a model was loaded last, for whatever reason */
+  let lastLoadAtMs = -Infinity;
+  /** models that the server keeps at the same time, as it showed, and until when that is believed */
+  let kept = { max: Infinity, untilMs: -Infinity };
 
   const loop: Loop = startLoop({
     name: 'watch of the model server',
@@ -105,10 +108,7 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       loop.wake();
     },
     used: (model) => void usedAtMs.set(model, Date.now()),
-    loaded(key, model) {
-      remember(key, model, null);
-      lastLoad = { key, atMs: performance.now() };
-    },
+    loaded: (key, model) => remember(key, model, null),
     async stop() {
       stopping.abort();
       await loop.stop();
@@ -137,7 +137,7 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       learnKept(serving, loaded, ours);
       await put(held, serving, loaded, signal);
       const measured = await deps.room(loaded, ours);
-      room = { ...measured, modelsMax: Math.max(1, Math.min(measured.modelsMax, keptMax)) };
+      room = { ...measured, modelsMax: Math.max(1, Math.min(measured.modelsMax, keptMax())) };
       const why = deps.closed();
       const warning = deps.versionWarning(version);
       await tell(held, why === null, { version, ...(warning === null ? {} : { warning }), ...(why === null ? {} : { why }) });
@@ -151,17 +151,20 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
     }
   }
 
+  function keptMax(): number {
+    return performance.now() < kept.untilMs ? kept.max : Infinity;
+  }
+
   /** A server that drops one of our models when another is loaded keeps fewer than was thought; loading the one again would only drop the other. */
   function learnKept(serving: readonly ResidencyRow[], loaded: readonly LoadedModel[], ours: ReadonlySet<string>): void {
-    if (lastLoad === null || performance.now() - lastLoad.atMs > times.settleMs) return;
-    const isThere = (name: string) => loaded.some((model) => sameModel(model.name, name));
-    const dropped = serving.filter(({ key, model }) => key !== lastLoad?.key && memory.has(key) && !isThere(model.name));
-    const kept = serving.filter(({ model }) => isThere(model.name));
-    if (dropped.length === 0 || !kept.some(({ key }) => key === lastLoad?.key) || loaded.some(({ name }) => ![...ours].some((mine) => sameModel(name, mine))))
-      return;
-    keptMax = kept.length;
+    if (performance.now() - lastLoadAtMs > times.settleMs) return;
+    const there = serving.filter(({ model }) => loaded.some(({ name }) => sameModel(name, model.name)));
+    const dropped = serving.filter((row) => memory.has(row.key) && !there.includes(row));
+    const byOthers = loaded.some(({ name }) => ![...ours].some((mine) => sameModel(name, mine)));
+    if (there.length === 0 || dropped.length === 0 || byOthers) return;
+    kept = { max: there.length, untilMs: performance.now() + keptBelievedMs };
     log.warn(
-      { host, dropped: dropped.map(({ key }) => key), kept: keptMax },
+      { host, dropped: dropped.map(({ key }) => key), kept: kept.max },
       'the model server keeps fewer models than it was asked for; see OLLAMA_MAX_LOADED_MODELS',
     );
   }
@@ -174,7 +177,7 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       await forget(held, row.key);
     }
     for (const [index, row] of verdict.reload.entries()) {
-      if (serving.length - verdict.reload.length + index >= keptMax) {
+      if (serving.length - verdict.reload.length + index >= keptMax()) {
         await forget(held, row.key); // whoever needs it is decided anew
         continue;
       }
@@ -193,6 +196,7 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
   }
 
   function remember(key: ResidencyKey, model: LoadedModel, reloadedAtMs: number | null): void {
+    if (!memory.has(key) || reloadedAtMs !== null) lastLoadAtMs = performance.now();
     memory.set(key, { contextLength: model.contextLength, leasedAtMs: performance.now(), reloadedAtMs });
   }
 

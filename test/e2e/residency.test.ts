@@ -1,0 +1,215 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { createOllamaBackend, defaultOllamaTimeouts } from '../../activities/backends/ollama.js';
+import { createTinyModel, slowToLoadShape, tinyShape } from '../../activities/backends/server/tiny-model.js';
+import { defaultRegistries } from '../../contract/model-name.js';
+import { testLog } from '../support/host-parts.js';
+import { type Installation, startInstallation } from '../support/installation.js';
+import { type OwnOllama, startOwnOllama } from '../support/own-ollama.js';
+import { eventually } from '../support/servers.js';
+
+const [one, two, endless, large] = ['residency-one:latest', 'residency-two:latest', 'residency-endless:latest', 'residency-large:latest'];
+const keyOf = (model: string) => `${model}~ctx512`;
+const ask = (tokens: number) =>
+  [
+    'parameters:',
+    '  - { name: model, type: string, required: true }',
+    'steps:',
+    `  - { type: ollama_generate, model: "{{model}}", prompt: hello, options: { num_ctx: 512, num_predict: ${tokens} } }`,
+  ].join('\n');
+const templates = { ask: `name: ask\n${ask(4)}`, long: `name: long\n${ask(40)}` };
+
+let ollama: OwnOllama;
+let orchestra: Installation | undefined;
+
+beforeAll(async () => {
+  ollama = await startOwnOllama({ OLLAMA_MAX_LOADED_MODELS: '3' });
+  for (const [index, name] of [one, two, endless].entries())
+    await createTinyModel(ollama.url, name, { ...tinyShape, endless: name === endless, seed: index + 1 });
+  await createTinyModel(ollama.url, large, { ...slowToLoadShape, width: 512, blocks: 8, feedForward: 1024, seed: 9 });
+}, 180_000);
+afterAll(() => ollama?.stop());
+afterEach(async () => {
+  await orchestra?.stop();
+  orchestra = undefined;
+  const backend = backendOf();
+  const signal = AbortSignal.timeout(20_000);
+  for (const { name } of await backend.loaded(signal)) await backend.unload(name, signal);
+});
+
+const backendOf = () =>
+  createOllamaBackend({ address: ollama.url, registries: defaultRegistries, allowPull: false, timeouts: defaultOllamaTimeouts, log: testLog });
+
+async function start(env: Readonly<Record<string, string>>): Promise<Installation> {
+  orchestra = await startInstallation({ models: true, templates, env, through: { ollama: ollama.url } });
+  return orchestra;
+}
+
+/** Nothing is granted until `release` is called. */
+async function paused({ sql }: Installation) {
+  await sql`insert into queue_pauses (scope) values ('queue')`;
+  return {
+    /** @param waiting steps that have to be in the line by then */
+    async release(waiting: number) {
+      await eventually(async () => (await sql`select 1 from line where state = 'waiting'`).length === waiting);
+      await sql`delete from queue_pauses`;
+      await sql`select pg_notify('line', '')`;
+    },
+  };
+}
+
+async function submitAll(to: Installation, models: readonly string[], priorities: readonly number[] = []): Promise<string[]> {
+  const ids: string[] = [];
+  for (const [index, model] of models.entries()) ids.push((await to.submit('ask', { model }, { priority: priorities[index] ?? 5 })).id);
+  return ids;
+}
+
+/** The tasks in the order in which their steps began. */
+async function started({ sql }: Installation): Promise<string[]> {
+  return (await sql<{ id: string }[]>`select task_id as id from line where started_at is not null order by started_at`).map(({ id }) => id);
+}
+
+const loads = async ({ sql }: Installation) =>
+  sql<
+    { key: string; unload: string[] }[]
+  >`select load_key as key, unload from residency_orders where load_key is not null and state = 'done' order by created_at, ended_at`;
+
+const residents = async ({ sql }: Installation) =>
+  (await sql<{ key: string }[]>`select key from residency where state = 'serving' order by key`).map(({ key }) => key);
+
+async function allDone(of: Installation, ids: readonly string[]): Promise<void> {
+  for (const id of ids) expect(await of.finished(id, 120_000)).toMatchObject({ status: 'completed' });
+}
+
+describe('one model at a time', () => {
+  test('a queue of A, B, A, B and so on does not thrash [MODEL-07]', async () => {
+    const to = await start({ MODEL_MAX_LOADED: '1' });
+    const { release } = await paused(to);
+    const ids = await submitAll(
+      to,
+      Array.from({ length: 12 }, (_, index) => (index % 2 === 0 ? one : two)),
+    );
+    await release(12);
+    await allDone(to, ids);
+    expect((await loads(to)).length).toBeLessThan(6);
+    // A model that steps still waited for went only after it had served for what its load bought.
+    const gone = await to.sql<{ served: number; quantum: number }[]>`
+      select (t ->> 'served_ms')::float8 as served, (t ->> 'quantum_ms')::float8 as quantum from orchestration_decisions, jsonb_array_elements(input_data -> 'terms') t
+      where decision_type = 'residency'`;
+    expect(gone.length).toBeGreaterThan(0);
+    for (const { served, quantum } of gone) expect(served).toBeGreaterThanOrEqual(quantum);
+    expect((await loads(to))[1]).toEqual({ key: keyOf(two), unload: [keyOf(one)] });
+    const [decision] = await to.sql<{ terms: unknown; reason: string }[]>`
+      select input_data -> 'terms' as terms, output_data ->> 'reason' as reason from orchestration_decisions
+      where decision_type = 'residency' and input_data -> 'terms' <> '[]' limit 1`;
+    expect(decision).toMatchObject({
+      reason: expect.stringContaining(`instead of ${keyOf(one)}`),
+      terms: [{ key: keyOf(one), served_ms: expect.any(Number) }],
+    });
+    const [cost] = await to.sql`select load_ms, bytes::float8 as bytes, samples from key_costs where key = ${keyOf(one)}`;
+    expect(cost).toMatchObject({ load_ms: expect.any(Number), bytes: expect.any(Number), samples: 1 });
+  }, 180_000);
+
+  test('within a level the tasks of the loaded model go first [SCHED-02]', async () => {
+    const to = await start({ MODEL_MAX_LOADED: '1' });
+    await allDone(to, await submitAll(to, [one]));
+    const { release } = await paused(to);
+    const ids = await submitAll(to, [two, one, one]);
+    await release(3);
+    await allDone(to, ids);
+    expect((await started(to)).slice(1)).toEqual([ids[1], ids[2], ids[0]]);
+  }, 120_000);
+
+  test('fifty equal tasks start in the order in which they came [SCHED-03]', async () => {
+    const to = await start({ MODEL_MAX_LOADED: '1' });
+    const { release } = await paused(to);
+    const ids = await submitAll(
+      to,
+      Array.from({ length: 50 }, () => one),
+    );
+    await release(50);
+    await allDone(to, ids);
+    expect(await started(to)).toEqual(ids);
+  }, 180_000);
+
+  test('shuffled priorities start in their order, the highest first [SCHED-01]', async () => {
+    const to = await start({ MODEL_MAX_LOADED: '1' });
+    const { release } = await paused(to);
+    const priorities = [3, 9, 1, 7, 10, 2, 8, 5, 4, 6];
+    const ids = await submitAll(
+      to,
+      priorities.map(() => one),
+      priorities,
+    );
+    await release(10);
+    await allDone(to, ids);
+    const order = (await started(to)).map((id) => priorities[ids.indexOf(id)]);
+    expect(order).toEqual([10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+  }, 120_000);
+
+  test('a task with a higher priority goes ahead of all that has not started, and interrupts nothing [SCHED-09]', async () => {
+    const to = await start({ MODEL_MAX_LOADED: '1' });
+    const running = await to.submit('long', { model: endless });
+    await eventually(async () => (await to.task(running.id)).status === 'running');
+    const { release } = await paused(to);
+    const waiting = await submitAll(to, [endless, endless, endless]);
+    const [urgent] = await submitAll(to, [endless], [8]);
+    await release(4);
+    await allDone(to, [running.id, ...waiting, urgent ?? '']);
+    expect(await started(to)).toEqual([running.id, urgent, ...waiting]);
+    expect(await to.sql`select 1 from line where state = 'void'`).toEqual([]);
+  }, 120_000);
+});
+
+describe('several models at a time', () => {
+  test('those that fit stay beside each other, and none is loaded twice', async () => {
+    const to = await start({ MODEL_MAX_LOADED: '3' });
+    await allDone(to, await submitAll(to, [one, two, one, two, endless, one]));
+    expect(await residents(to)).toEqual([endless, one, two].map(keyOf).toSorted());
+    expect((await loads(to)).map(({ unload }) => unload)).toEqual([[], [], []]);
+  }, 120_000);
+
+  test('where the budget is small, a model goes before one is loaded that would not fit, and one that never fits ends at once [MODEL-09]', async () => {
+    const signal = AbortSignal.timeout(60_000);
+    const backend = backendOf();
+    const bytes: number[] = [];
+    for (const name of [one, two]) {
+      bytes.push((await backend.load({ name, numCtx: 512 }, 60_000, signal)).memoryBytes);
+      await backend.unload(name, signal);
+    }
+    const sizeBytes = (await backend.installed(signal)).find(({ name }) => name === large)?.sizeBytes ?? 0;
+    const budget = Math.min(sizeBytes, (bytes[0] ?? 0) + Math.floor((bytes[1] ?? 0) / 2));
+    expect(budget).toBeGreaterThan(Math.max(...bytes));
+    const to = await start({ MODEL_MAX_LOADED: '3', MODEL_MEMORY_BUDGET: String(budget) });
+
+    const refused = await to.finished((await to.submit('ask', { model: large })).id, 60_000);
+    expect(refused).toMatchObject({ status: 'failed', error: { code: 'model_out_of_memory', message: expect.stringContaining(large) } });
+    expect(await loads(to)).toEqual([]);
+
+    await allDone(to, await submitAll(to, [one])); // learns what each takes
+    await allDone(to, await submitAll(to, [two]));
+    const before = (await loads(to)).length;
+    for (const name of [one, two, one]) await allDone(to, await submitAll(to, [name]));
+    const later = (await loads(to)).slice(before);
+    expect(later.length).toBeGreaterThanOrEqual(2);
+    for (const load of later) expect(load.unload).toEqual([load.key === keyOf(one) ? keyOf(two) : keyOf(one)]);
+    expect((await residents(to)).length).toBe(1);
+  }, 180_000);
+
+  test('a server that keeps fewer models than was thought is believed, and nothing is loaded in circles', async () => {
+    const small = await startOwnOllama({ OLLAMA_MAX_LOADED_MODELS: '1' });
+    try {
+      for (const [index, name] of [one, two].entries()) await createTinyModel(small.url, name, { ...tinyShape, seed: index + 1 });
+      orchestra = await startInstallation({ models: true, templates, env: { MODEL_MAX_LOADED: '3' }, through: { ollama: small.url } });
+      const to = orchestra;
+      await allDone(to, await submitAll(to, [one, two]));
+      await eventually(async () => (await to.sql`select 1 from hosts where models_max = 1`).length === 1, { timeoutMs: 30_000 });
+      await eventually(async () => (await residents(to)).length === 1, { timeoutMs: 30_000 });
+      await allDone(to, await submitAll(to, [one, two]));
+      expect(await residents(to)).toHaveLength(1);
+    } finally {
+      await orchestra?.stop();
+      orchestra = undefined;
+      await small.stop();
+    }
+  }, 180_000);
+});
