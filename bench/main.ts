@@ -3,22 +3,28 @@ import { pino } from 'pino';
 import { installRuntime } from '../temporal/runtime.js';
 import { benchCli } from './cli.js';
 import { benchCore } from './core.js';
+import { benchDecide } from './decide.js';
 import { benchEvents } from './events.js';
 import { benchHandover } from './handover.js';
 import { benchList } from './list.js';
 import { type Section, toMarkdown, writeSection } from './report.js';
+import { benchResidency } from './residency.js';
 import { benchSubmit } from './submit.js';
 import { benchSwitching } from './switching.js';
+import { benchWindow } from './window.js';
 
 /** The benches by name; each starts what it needs and prints ours, the peer in the same run, and the bar. */
 const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = {
   cli: benchCli,
   core: benchCore,
+  decide: benchDecide,
   events: benchEvents,
   handover: benchHandover,
   list: benchList,
+  residency: benchResidency,
   submit: benchSubmit,
   switching: benchSwitching,
+  window: benchWindow,
 };
 
 const usage = `npm run bench -- <${Object.keys(benches).join('|')}> [--scale 0.1] [--write]\n  --scale  a share of the full load, for a trial\n  --write  put the figures into docs/benchmarks.md`;

@@ -1,5 +1,6 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
+import path from 'node:path';
 
 /** One figure beside its peer, measured in the same run, and its bar. */
 export interface Figure {
@@ -11,6 +12,13 @@ export interface Figure {
   readonly met: boolean | null;
 }
 
+/** A chart that a bench draws, for `docs/plots`. */
+export interface Plot {
+  readonly file: string;
+  readonly alt: string;
+  readonly svg: string;
+}
+
 export interface Section {
   readonly title: string;
   /** what was run, in one or two sentences */
@@ -19,6 +27,7 @@ export interface Section {
   readonly peer?: string;
   readonly figures: readonly Figure[];
   readonly notes?: readonly string[];
+  readonly plots?: readonly Plot[];
 }
 
 /** The machine as a reader has to know it: cores, memory, versions. */
@@ -33,6 +42,7 @@ export function toMarkdown(section: Section): string {
       `| ${figure.name} | ${figure.ours} | ${figure.peer} | ${figure.ratio} | ${figure.bar} | ${figure.met === null ? '' : figure.met ? 'yes' : 'no'} |`,
   );
   const notes = (section.notes ?? []).map((note) => `- ${note}`);
+  const plots = (section.plots ?? []).map(({ file, alt }) => `![${alt}](plots/${file})`);
   return [
     `## ${section.title}`,
     '',
@@ -42,11 +52,12 @@ export function toMarkdown(section: Section): string {
     '|---|---|---|---|---|---|',
     ...rows,
     ...(notes.length > 0 ? ['', ...notes] : []),
+    ...(plots.length > 0 ? ['', ...plots] : []),
     '',
   ].join('\n');
 }
 
-/** Replaces one section of docs/benchmarks.md, or adds it; the other sections stay as they were measured. */
+/** Replaces one section of docs/benchmarks.md, or adds it, and draws its plots beside it; the other sections stay as they were measured. */
 export async function writeSection(file: string, id: string, section: Section): Promise<void> {
   const begin = `<!-- ${id} -->`;
   const end = `<!-- /${id} -->`;
@@ -54,5 +65,9 @@ export async function writeSection(file: string, id: string, section: Section): 
   const block = `${begin}\n${toMarkdown(section)}\nMeasured ${new Date().toISOString().slice(0, 10)} on ${machine()}.\n${end}`;
   const from = text.indexOf(begin);
   const to = text.indexOf(end);
+  for (const { file: name, svg } of section.plots ?? []) {
+    await mkdir(path.join(path.dirname(file), 'plots'), { recursive: true });
+    await writeFile(path.join(path.dirname(file), 'plots', name), svg);
+  }
   await writeFile(file, from >= 0 && to > from ? text.slice(0, from) + block + text.slice(to + end.length) : `${text.trimEnd()}\n\n${block}\n`);
 }

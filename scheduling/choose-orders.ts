@@ -30,8 +30,9 @@ interface Facts {
   readonly live: readonly HostState[];
   /** hosts whose residency is being changed */
   readonly changing: ReadonlySet<string>;
+  /** by host and key, of which no name is put together: this is looked up for each of them */
+  readonly costs: ReadonlyMap<string, ReadonlyMap<ResidencyKey, KeyCost>>;
   /** by {@link at} */
-  readonly costs: ReadonlyMap<string, KeyCost>;
   readonly backingOff: ReadonlySet<string>;
   /** live hosts that hold a key or are about to, by key */
   readonly holders: ReadonlyMap<ResidencyKey, ReadonlySet<string>>;
@@ -57,20 +58,20 @@ export function chooseOrders(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey
     if (!first) continue;
     const holders = facts.holders.get(key);
     const copy = holders !== undefined;
-    if (copy && !isWorthACopy(snapshot, key, holders.size)) continue;
+    if (copy && !isWorthACopy(facts, key, holders.size)) continue;
     const hosts = facts.live.filter(({ host }) => !holders?.has(host));
     if (hosts.length === 0) {
       if (!copy) heldBack.push({ key, host: null, why: 'no_host', other: null, leftMs: null });
       continue;
     }
-    const possible = hosts.filter((host) => fitsEver(costOf(facts, host, key)?.bytes ?? null, roomOf(host)));
+    const possible = hosts.filter((host) => host.budgetBytes === null || fitsEver(costOf(facts, host, key)?.bytes ?? null, roomOf(host)));
     if (possible.length === 0) {
       if (!copy) refusals.push({ key, reason: `${key} does not fit into the memory of ${hosts.length === 1 ? 'the host' : 'any host'}` });
       continue;
     }
     const best = cheapest(
       facts,
-      possible.filter(({ host }) => !facts.changing.has(host) && !spoken.has(host) && !facts.backingOff.has(at(host, key))),
+      possible.filter(({ host }) => !facts.changing.has(host) && !spoken.has(host) && !isBackingOff(facts, host, key)),
       key,
       first.head.level,
     );
@@ -115,7 +116,7 @@ function factsOf(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead
     turns: new Map([...byKey.keys()].map((key, turn) => [key, turn])),
     live,
     changing: new Set(snapshot.openOrders.map(({ host }) => host)),
-    costs: new Map(snapshot.costs.map((cost) => [at(cost.host, cost.key), cost])),
+    costs: costsOf(snapshot),
     backingOff: new Set(snapshot.backingOff.map(({ host, key }) => at(host, key))),
     holders,
     residents: (host) => {
@@ -127,6 +128,20 @@ function factsOf(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead
     },
   };
   return facts;
+}
+
+function costsOf(snapshot: Snapshot): Map<string, Map<ResidencyKey, KeyCost>> {
+  const costs = new Map<string, Map<ResidencyKey, KeyCost>>();
+  for (const each of snapshot.costs) {
+    const ofHost = costs.get(each.host);
+    if (ofHost) ofHost.set(each.key, each);
+    else costs.set(each.host, new Map([[each.key, each]]));
+  }
+  return costs;
+}
+
+function isBackingOff({ backingOff }: Facts, host: string, key: ResidencyKey): boolean {
+  return backingOff.size > 0 && backingOff.has(at(host, key));
 }
 
 /** The host on which the change costs least, the first by name of equal ones. */
@@ -146,7 +161,7 @@ function* preloads(facts: Facts, taken: Set<string>): Iterable<OrderDecision> {
   for (const { key } of [...snapshot.soon].sort((a, b) => a.inMs - b.inMs)) {
     if (byKey.has(key) || snapshot.residency.some((row) => row.key === key && row.state !== 'draining')) continue;
     for (const host of facts.live) {
-      if (taken.has(host.host) || facts.backingOff.has(at(host.host, key))) continue;
+      if (taken.has(host.host) || isBackingOff(facts, host.host, key)) continue;
       const change = changeOn(facts, host, key, 1);
       if (change.kind !== 'load' || change.victims.length > 0) continue;
       taken.add(host.host);
@@ -166,7 +181,7 @@ function roomOf({ modelsMax, roomBytes, budgetBytes }: HostState): Room {
 }
 
 function residentOf({ snapshot, byKey, turns, costs }: Facts, { host, key, servedMs, sinceMs }: ResidentRow): Resident {
-  const known = costs.get(at(host, key));
+  const known = costs.get(host)?.get(key);
   const bytes = known?.bytes ?? null;
   const going = snapshot.continuations.find((plan) => plan.host === host && plan.key === key && plan.agoMs < continuationMaxMs);
   const soon = snapshot.soon.filter((need) => need.key === key).map((need) => need.inMs);
@@ -186,12 +201,13 @@ function residentOf({ snapshot, byKey, turns, costs }: Facts, { host, key, serve
 }
 
 /** Whether what waits for a key is worth loading it on one host more. */
-function isWorthACopy(snapshot: Snapshot, key: ResidencyKey, copies: number): boolean {
+function isWorthACopy(facts: Facts, key: ResidencyKey, copies: number): boolean {
+  const { snapshot } = facts;
   if (snapshot.hosts.length <= copies) return false;
   const backlog = snapshot.backlog.find((each) => each.key === key);
   if (!backlog) return false;
-  const loads = snapshot.costs
-    .filter((each) => each.key === key)
+  const loads = [...facts.costs.values()]
+    .flatMap((ofHost) => ofHost.get(key) ?? [])
     .map((each) => each.loadMs ?? (each.bytes === null ? unknownLoadMs : each.bytes / unknownBytesPerMs));
   const slots = snapshot.slots.filter((set) => set.key === key).reduce((sum, set) => sum + set.capacity, 0);
   return (backlog.waiting * (backlog.serviceMs ?? unknownServiceMs)) / Math.max(1, slots) > copyWorthLoads * Math.max(unknownLoadMs, ...loads);
@@ -226,5 +242,5 @@ function orderOf(host: HostState, key: ResidencyKey, victims: readonly Residency
 }
 
 function costOf(facts: Facts, { host }: HostState, key: ResidencyKey): KeyCost | undefined {
-  return facts.costs.get(at(host, key));
+  return facts.costs.get(host)?.get(key);
 }

@@ -63,7 +63,9 @@ function* grantHeads(
   const supplied = new Set<string>();
   for (const next of ranked) {
     const { key, pool, continues, needs } = next.head;
-    const open = (sets.get(pool === 'general' ? null : key) ?? []).filter(({ set }) => continues || isBefore(next, ending.get(at(set.host, key))));
+    const served = sets.get(pool === 'general' ? null : key);
+    if (!served) continue;
+    const open = served.filter(({ set }) => continues || isBefore(next, ending.get(at(set.host, key))));
     open.sort((a, b) => b.free.length / b.set.capacity - a.free.length / a.set.capacity || (a.set.host < b.set.host ? -1 : 1));
     const [best] = open;
     const slot = best?.free[0];
