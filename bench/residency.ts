@@ -150,7 +150,7 @@ function notesOf(grid: readonly Cell[]): string[] {
     ...table,
     ...bounds,
     'With k 5 each model gets a fifth of the compute while all are busy, however many wait for it; the first model needs more, and only strict order, which lets the others stand, gives it that. Ours does not know yet how models share a device.',
-    'Where the host is asked for half of what it can do, few wait, a load serves only those few, and nobody keeps to S/(S+Q): the host would stand idle otherwise. With S near e and one model at a time nobody reaches 1.35 times a machine that loads in no time.',
+    'Where the host is asked for half of what it can do, few wait, a load serves only those few, and with S not small nobody keeps to S/(S+Q): the host would stand idle otherwise. With S near e and one model at a time nobody reaches 1.35 times a machine that loads in no time.',
   ];
 }
 
