@@ -158,6 +158,9 @@ export function createClient(options: ClientOptions) {
       order: (id: string, call?: CallOptions) => get<shapes.ModelOrder>(`/model-orders/${part(id)}`, call),
     },
     queue: {
+      /** One page of what waits, in the order of predicted starts. */
+      get: ({ signal, ...query }: shapes.QueueFilter & CallOptions & { readonly limit?: number; readonly cursor?: string } = {}) =>
+        transport.json<shapes.QueuePage>({ method: 'GET', path: `${v1}/queue`, query, signal }),
       /** Places a task directly beside another one that waits. Repeated only without a version. */
       reorder: (move: shapes.Reorder, { signal }: CallOptions = {}) =>
         transport.json<shapes.QueueMove>({ method: 'POST', path: `${v1}/queue/reorder`, body: move, repeatable: move.version === undefined, signal }),

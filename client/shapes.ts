@@ -4,7 +4,7 @@ import type { ExecutionList } from '../contract/schemas/execution.js';
 import type { BatchItem, BatchResult as BatchResultSchema, BulkRequest, BulkResult as BulkResultSchema } from '../contract/schemas/many.js';
 import type { ModelList, ModelOrderView, OrderModel } from '../contract/schemas/model.js';
 import type { TaskPreviewView } from '../contract/schemas/task-preview.js';
-import type { PauseListView, PauseQueue, PauseTarget, QueueMoveView, ReorderQueue } from '../contract/schemas/queue.js';
+import type { PauseListView, PauseQueue, PauseTarget, QueueMoveView, QueueView, ReorderQueue } from '../contract/schemas/queue.js';
 import type { AddDependency, CreateTask, ReplayTask, TaskList } from '../contract/schemas/task.js';
 import type { TemplateDetailView, TemplateListView, TemplateSummaryView, TemplateVerdictView } from '../contract/schemas/template-view.js';
 
@@ -25,6 +25,7 @@ export type Reorder = z.input<typeof ReorderQueue>;
 export type PauseTargetOptions = z.input<typeof PauseTarget>;
 export type PauseOptions = z.input<typeof PauseQueue>;
 
+export type QueuePage = QueueView;
 export type QueueMove = QueueMoveView;
 export type Pauses = PauseListView;
 export type TaskPage = z.output<typeof TaskList>;
@@ -41,6 +42,15 @@ export type TemplateDetail = TemplateDetailView;
 export type Validation = TemplateVerdictView;
 /** A parameter as a template declares it. */
 export type DeclaredParameter = TemplateSummaryView['parameters'][number];
+
+/** Filters of the queue; values of one filter are alternatives. */
+export interface QueueFilter {
+  /** names or aliases */
+  readonly model?: readonly string[];
+  readonly user?: readonly string[];
+  readonly pool?: readonly ('general' | 'model')[];
+  readonly status_detail?: readonly string[];
+}
 
 /** Filters of lists and reports; values of one filter are alternatives. */
 export interface TaskFilter {

@@ -22,6 +22,7 @@ import { listExecutionsUseCase } from './list-executions.js';
 import { listModelsUseCase } from './list-models.js';
 import { listResourcesUseCase } from './list-resources.js';
 import { holdTaskUseCase } from './hold-task.js';
+import { listQueueUseCase } from './list-queue.js';
 import { listTasksUseCase } from './list-tasks.js';
 import { type LockUseCases, lockUseCases } from './locks.js';
 import { type ModelOrderUseCases, modelOrderUseCases } from './model-orders.js';
@@ -57,6 +58,7 @@ export interface Services
   readonly listTasks: ReturnType<typeof listTasksUseCase>;
   readonly cancelTask: ReturnType<typeof cancelTaskUseCase>;
   readonly setPriority: ReturnType<typeof setPriorityUseCase>;
+  readonly listQueue: ReturnType<typeof listQueueUseCase>;
   readonly moveTask: ReturnType<typeof moveTaskUseCase>;
   readonly holdTask: ReturnType<typeof holdTaskUseCase>;
   readonly retryTask: ReturnType<typeof retryTaskUseCase>;
@@ -114,6 +116,7 @@ export function createServices(deps: ServicesDeps): Services {
     listTasks: listTasksUseCase(deps, estimates),
     cancelTask: cancelTaskUseCase(deps),
     setPriority: setPriorityUseCase(deps),
+    listQueue: listQueueUseCase(deps, deps.deployment),
     moveTask: moveTaskUseCase(deps),
     holdTask: holdTaskUseCase(deps),
     retryTask: retryTaskUseCase(deps),

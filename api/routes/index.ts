@@ -11,6 +11,7 @@ import { getModelOrder } from './get-model-order.js';
 import { getTemplate } from './get-template.js';
 import { getTemplateDocs } from './get-template-docs.js';
 import { getTemplateSchema } from './get-template-schema.js';
+import { getQueue } from './get-queue.js';
 import { getHealth } from './get-health.js';
 import { getTask } from './get-task.js';
 import { deleteQueuePause } from './delete-queue-pause.js';
@@ -66,6 +67,7 @@ export const routes: readonly ApiRoute[] = [
   postLock,
   deleteLock,
   listResources,
+  getQueue,
   postQueueReorder,
   listQueuePauses,
   postQueuePause,

@@ -11,6 +11,7 @@ import { addLocks, addResources } from './locks.js';
 import { addLogs } from './logs.js';
 import { addModels, addPull } from './models.js';
 import { addPriority } from './priority.js';
+import { addHold, addMove, addPause, addQueue, addRelease, addResume } from './queue.js';
 import { addReplay } from './replay.js';
 import { addReport } from './report.js';
 import { addRetry } from './retry.js';
@@ -18,6 +19,7 @@ import { addShow } from './show.js';
 import { addStatus } from './status.js';
 import { addSubmit } from './submit.js';
 import { addTemplates } from './templates.js';
+import { addTop } from './top.js';
 
 /** Every command, in the order of the help. */
 export const commands: readonly AddCommand[] = [
@@ -30,6 +32,13 @@ export const commands: readonly AddCommand[] = [
   addReplay,
   addPriority,
   addDepend,
+  addQueue,
+  addMove,
+  addHold,
+  addRelease,
+  addPause,
+  addResume,
+  addTop,
   addBatch,
   addReport,
   addTemplates,

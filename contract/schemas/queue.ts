@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { modelNameCharsMax } from '../model-name.js';
-import { Task, Timestamp } from './task.js';
+import { statusDetails, taskStatuses } from '../status.js';
+import { Level, Task, TaskIdSchema, Timestamp } from './task.js';
 
 const exampleId = '8f14e45f-ceea-467f-a0e6-7c1f9d2b3a44';
 const otherId = '3f0c1f3e-5b7e-4f0e-8a43-6f3d4f1c9a10';
@@ -67,3 +68,97 @@ export const PauseQueue = z
 export const PauseTarget = z
   .strictObject({ host: host.optional(), model: model.optional() })
   .refine(({ host: one, model: other }) => one === undefined || other === undefined, { error: 'give a host or a model, not both', path: ['model'] });
+
+const Interval = z.tuple([Timestamp, Timestamp]).nullable().meta({ description: 'Earliest and latest; meant to hold in 80 of 100 cases' });
+
+export const QueueEntry = z
+  .object({
+    task_id: TaskIdSchema.nullable().meta({ description: 'Null, as everything that tells of the task, where it is another user’s' }),
+    name: z.string().nullable(),
+    template: z.string().nullable(),
+    user_id: z.string().nullable(),
+    status: z.enum(taskStatuses).nullable().meta({ description: '`queued`, or `running` where earlier steps of the task have run' }),
+    status_detail: z.enum(statusDetails).nullable(),
+    priority: Level,
+    exact: z.int().min(0).max(100).nullable().meta({ description: 'The exact priority, 0 to 100' }),
+    position: z.int().min(1).meta({ description: 'Place in the order of predicted starts, among everything that waits' }),
+    step: z.string().nullable().meta({ description: 'Null while none of its steps has entered the line' }),
+    model: z.string().nullable().meta({ description: 'Null for a step without a model' }),
+    host: z.string().nullable().meta({ description: 'Where it is predicted to run; null where that cannot be told' }),
+    waiting_since: Timestamp.nullable(),
+    estimated_start_time: Timestamp.nullable().meta({ description: 'Null where nothing can be told, such as for what is held or paused' }),
+    estimated_start_interval: Interval,
+    estimated_completion_time: Timestamp.nullable().meta({ description: 'Of the whole task' }),
+    estimated_completion_interval: Interval,
+    reason: z.string().nullable().meta({ description: 'What it waits for, in a sentence' }),
+  })
+  .meta({
+    id: 'QueueEntry',
+    description: 'A step that waits',
+    example: {
+      task_id: exampleId,
+      name: 'release notes',
+      template: 'ollama-inference',
+      user_id: 'admin',
+      status: 'queued',
+      status_detail: 'waiting_model',
+      priority: 5,
+      exact: 50,
+      position: 3,
+      step: 'ollama_generate',
+      model: 'qwen3:14b',
+      host: 'local',
+      waiting_since: '2026-01-09T10:30:00.000Z',
+      estimated_start_time: '2026-01-09T10:30:21.000Z',
+      estimated_start_interval: ['2026-01-09T10:30:15.000Z', '2026-01-09T10:30:40.000Z'],
+      estimated_completion_time: '2026-01-09T10:31:02.000Z',
+      estimated_completion_interval: ['2026-01-09T10:30:45.000Z', '2026-01-09T10:31:50.000Z'],
+      reason: '3rd: waits for qwen3:14b, which is loaded when llama3.1:8b has served 11 s more',
+    },
+  });
+export type QueueEntryView = z.output<typeof QueueEntry>;
+
+export const RunningStep = z
+  .object({
+    task_id: TaskIdSchema.nullable().meta({ description: 'Null where it is another user’s' }),
+    name: z.string().nullable(),
+    priority: Level,
+    step: z.string().nullable(),
+    model: z.string().nullable(),
+    host: z.string().meta({ description: 'The engine for a step without a model' }),
+    started_at: Timestamp.nullable().meta({ description: 'Null: it has a slot and is about to start' }),
+    progress: z
+      .object({ phase: z.string(), done: z.number().nullable(), total: z.number().nullable() })
+      .nullable()
+      .meta({ description: 'How far it says it is' }),
+    estimated_completion_time: Timestamp.nullable().meta({ description: 'Of the whole task' }),
+  })
+  .meta({ id: 'RunningStep', description: 'A step that runs' });
+export type RunningStepView = z.output<typeof RunningStep>;
+
+export const ModelChange = z
+  .object({
+    host: z.string(),
+    load: z.string().nullable().meta({ description: 'The model that is loaded, or fetched' }),
+    unload: z.array(z.string()),
+    reason: z.string(),
+    since: Timestamp,
+  })
+  .meta({ id: 'ModelChange', description: 'A change of models that a host carries out' });
+export type ModelChangeView = z.output<typeof ModelChange>;
+
+export const Queue = z
+  .object({
+    items: z.array(QueueEntry),
+    next_cursor: z.string().nullable().meta({ description: 'Give it as `cursor` for the next page; null on the last' }),
+    total: z.int().min(0).meta({ description: 'How many entries the filters match, on all pages' }),
+    version: z.int().min(0).meta({ description: 'Grows when a person changes the order; give it to a move that is to be made of just this order' }),
+    made_at: Timestamp.nullable().meta({
+      description: 'When the forecast was made; null: there is none yet, so that the order is that of the line, without times',
+    }),
+    pauses: z.array(Pause),
+    running: z.array(RunningStep),
+    changes: z.array(ModelChange),
+  })
+  .meta({ id: 'Queue', description: 'One page of what waits, in the order of predicted starts, and what runs meanwhile' });
+export type QueueView = z.output<typeof Queue>;

@@ -70,6 +70,7 @@ test('every operation of the API has its method', async () => {
     ({ checkpoints }) => checkpoints.restore(1),
     ({ tasks }) => tasks.hold('ID'),
     ({ tasks }) => tasks.release('ID'),
+    ({ queue }) => queue.get({ model: ['m'] }),
     ({ queue }) => queue.reorder({ task_id: 'ID', before: 'ID' }),
     ({ queue }) => queue.pauses(),
     ({ queue }) => queue.pause(),

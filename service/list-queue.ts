@@ -1,0 +1,302 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import type { StoredForecast } from '../contract/forecast.js';
+import { parseModelName } from '../contract/model-name.js';
+import type { Pool } from '../contract/plan.js';
+import { ProblemError } from '../contract/problems.js';
+import { needOfKey, type ResidencyKey } from '../contract/queues.js';
+import type { ModelChangeView, QueueEntryView, QueueView, RunningStepView } from '../contract/schemas/queue.js';
+import type { StatusDetail } from '../contract/status.js';
+import { readForecast } from '../db/forecasts.js';
+import {
+  type ModelChangeRow,
+  type Newest,
+  type PauseRow,
+  type QueuedTask,
+  type QueueRow,
+  readQueuedTasks,
+  readQueueNow,
+  readQueueRows,
+  type RunningRow,
+} from '../db/queue.js';
+import { type Caller, ownerOf } from './caller.js';
+import type { Deployment } from './compile-request.js';
+import type { ServiceDeps } from './deps.js';
+import { pauseView } from './pauses.js';
+import { orderQueue, type Placed } from './queue-order.js';
+import { reasonOf } from './queue-reason.js';
+
+export interface QueueRequest {
+  /** names or aliases; values of one filter are alternatives, an empty one lets everything pass */
+  readonly models: readonly string[];
+  readonly users: readonly string[];
+  readonly pools: readonly Pool[];
+  readonly details: readonly StatusDetail[];
+  readonly limit: number;
+  readonly cursor: string | null;
+}
+
+/** The order of everything that waits, as it was a moment ago. */
+interface Snapshot {
+  readonly version: number;
+  readonly newest: Newest;
+  readonly forecast: StoredForecast | null;
+  readonly order: readonly Shown[];
+  readonly untilMs: number;
+}
+
+/** For how many times as long as it took to make an order is kept, so that making it takes a fifth of the time at most, however many ask. */
+const keptTimes = 4;
+/** A shorter queue is looked at anew each time. */
+const keptFrom = 1_000;
+/** For how long after that an order is still shown while the next one is made. What has started since is left out, what came since comes with the next one, and what people do to the order is always seen. */
+const graceMs = 2_000;
+
+/**
+ * One page of the queue. Of other people's tasks a caller sees that they are there: place, model and priority.
+ * @throws {ProblemError} invalid_request for a cursor that is not one of this list
+ */
+export function listQueueUseCase({ sql }: ServiceDeps, { aliases, allowedRegistries }: Pick<Deployment, 'aliases' | 'allowedRegistries'>) {
+  let last: Snapshot | undefined;
+  let making: Promise<Snapshot> | undefined;
+  let known: StoredForecast | null = null;
+
+  async function make(): Promise<Snapshot> {
+    const startedMs = performance.now();
+    const [forecast, { version, newest, nowMs, rows }] = await Promise.all([readForecast(sql, { known }), readQueueRows(sql)]);
+    known = forecast;
+    const order = orderQueue(
+      rows.map((row, place) => Object.assign(row, { place })),
+      forecast,
+      nowMs,
+    ).map((placed, at) => Object.assign(placed, { position: at + 1 }));
+    const endedMs = performance.now();
+    last = { version, newest, forecast, order, untilMs: order.length < keptFrom ? 0 : endedMs + keptTimes * (endedMs - startedMs) };
+    return last;
+  }
+
+  function begin(): Promise<Snapshot> {
+    making ??= make().finally(() => {
+      making = undefined;
+    });
+    return making;
+  }
+
+  /** @param seen what the order has to have at least, so that everybody sees their own change, and in a shorter queue their new task */
+  async function orderOf(seen: Pick<Snapshot, 'version' | 'newest'>): Promise<Snapshot> {
+    const covers = ({ version, newest, order }: Snapshot) =>
+      version >= seen.version && (order.length >= keptFrom || (newest.row >= seen.newest.row && newest.pos >= seen.newest.pos));
+    const age = last === undefined || !covers(last) ? Number.POSITIVE_INFINITY : performance.now() - last.untilMs;
+    if (last !== undefined && age < 0) return last;
+    const begun = making;
+    const next = begin();
+    if (last !== undefined && last.untilMs > 0 && age < graceMs) {
+      next.catch(() => {}); // whoever waits for the next one is told
+      return last;
+    }
+    const made = await next;
+    if (begun === undefined || covers(made)) return made;
+    // That one was begun before this caller came; one that is begun now has seen it all.
+    return begin();
+  }
+
+  const modelOf = (text: string): string => {
+    const parsed = aliases?.get(text) ?? parseModelName(text, allowedRegistries);
+    return 'problem' in parsed ? text : parsed.name;
+  };
+
+  return async (caller: Caller, request: QueueRequest): Promise<QueueView> => {
+    const now = await readQueueNow(sql);
+    const { order, forecast } = await orderOf(now);
+    const owner = ownerOf(caller);
+    const mine = (row: { readonly userId: string }) => owner === null || row.userId === owner;
+    const wanted = filterOf({ ...request, models: request.models.map(modelOf) }, mine);
+    const shown = wanted === null ? order : order.filter(({ row }) => wanted(row));
+    const scope = JSON.stringify([caller.userId, caller.role, request.models, request.users, request.pools, request.details]);
+    const start = request.cursor === null ? 0 : startOf(shown, request.cursor, scope);
+    const page = shown.slice(start, start + request.limit);
+    const tasks = await readQueuedTasks(sql, [...new Set(page.map(({ row }) => row.taskId))]);
+    // What has started since the order was made is left out.
+    const items = page.flatMap((entry) => {
+      const task = tasks.get(entry.row.taskId);
+      if (task === undefined || !stillWaits(entry.row, task)) return [];
+      return [mine(entry.row) ? ownEntry(entry, task, forecast, now.pauses) : foreignEntry(entry)];
+    });
+    const more = start + page.length < shown.length;
+    return {
+      items,
+      next_cursor: more ? cursorOf(page, start + page.length, shown.length, scope) : null,
+      total: shown.length,
+      version: now.version,
+      made_at: forecast?.madeAt.toISOString() ?? null,
+      pauses: now.pauses.map((pause) => pauseView(pause, caller.role === 'admin')),
+      running: now.running.map((step) => runningView(step, mine(step), forecast)),
+      changes: now.changes.map(changeView),
+    };
+  };
+}
+
+interface Shown extends Placed {
+  /** among everything that waits, from 1 */
+  readonly position: number;
+}
+
+const modelOfKey = (key: ResidencyKey | null): string | null => (key === null ? null : (needOfKey(key)?.name ?? key));
+
+function filterOf(
+  { models, users, pools, details }: Omit<QueueRequest, 'limit' | 'cursor'>,
+  mine: (row: QueueRow) => boolean,
+): ((row: QueueRow) => boolean) | null {
+  if ([models, users, pools, details].every((values) => values.length === 0)) return null;
+  const fits = <T>(values: readonly T[], value: T | null) => values.length === 0 || (value !== null && values.includes(value));
+  const hidden = users.length > 0 || details.length > 0; // what others' entries do not show does not choose among them either
+  return (row) =>
+    fits(pools, row.pool) && fits(models, modelOfKey(row.key)) && (!hidden || (mine(row) && fits(users, row.userId) && fits(details, row.detail)));
+}
+
+function stillWaits({ step }: Pick<QueueRow, 'step'>, task: QueuedTask): boolean {
+  return step === null ? task.status === 'queued' : task.steps.includes(step);
+}
+
+function ownEntry({ row, entry, position }: Shown, task: QueuedTask, forecast: StoredForecast | null, pauses: readonly PauseRow[]): QueueEntryView {
+  const [model, host] = [modelOfKey(row.key), entry?.host === 'general' ? null : (entry?.host ?? null)];
+  const pause = pauses.find(
+    ({ scope }) => scope === 'queue' || (model !== null && scope === `model:${model}`) || (entry?.why === 'paused' && scope === `host:${host}`),
+  );
+  const why =
+    pause !== undefined && !own.has(row.detail) ? 'paused' : own.has(row.detail) ? row.detail : (entry?.why ?? (row.step === null ? 'entering' : row.detail));
+  const times = timesOf(forecast);
+  const told = why === 'paused' ? null : entry;
+  return {
+    task_id: row.taskId,
+    name: task.name,
+    template: task.template,
+    user_id: row.userId,
+    status: task.status,
+    status_detail: row.detail,
+    priority: row.level,
+    exact: row.exact,
+    position,
+    step: row.step,
+    model,
+    host,
+    waiting_since: new Date(row.enteredAtMs).toISOString(),
+    estimated_start_time: times.at(told?.start_ms),
+    estimated_start_interval: times.between(told?.start_low_ms, told?.start_high_ms),
+    estimated_completion_time: times.at(told?.done_ms),
+    estimated_completion_interval: times.between(told?.done_low_ms, told?.done_high_ms),
+    reason: reasonOf({
+      position,
+      why,
+      model,
+      host,
+      other: modelOfKey(entry?.other ?? null),
+      leftMs: entry?.left_ms ?? null,
+      pause: pause === undefined ? null : { what: pausedWhat(pause), reason: pause.reason },
+    }),
+  };
+}
+
+/** Details that say more than any forecast, since they are of this moment. */
+const own: ReadonlySet<StatusDetail> = new Set(['held', 'blocked', 'waiting_dependency', 'cancelling']);
+
+function pausedWhat({ scope }: PauseRow): string {
+  if (scope === 'queue') return 'the queue';
+  return scope.startsWith('host:') ? `the host ${scope.slice(5)}` : scope.slice(6);
+}
+
+function foreignEntry({ row, position }: Shown): QueueEntryView {
+  return {
+    task_id: null,
+    name: null,
+    template: null,
+    user_id: null,
+    status: null,
+    status_detail: null,
+    priority: row.level,
+    exact: null,
+    position,
+    step: null,
+    model: modelOfKey(row.key),
+    host: null,
+    waiting_since: null,
+    estimated_start_time: null,
+    estimated_start_interval: null,
+    estimated_completion_time: null,
+    estimated_completion_interval: null,
+    reason: null,
+  };
+}
+
+function runningView(step: RunningRow, mine: boolean, forecast: StoredForecast | null): RunningStepView {
+  const entry = forecast?.entries.find((each) => each.task_id === step.taskId && each.step === step.step);
+  const { phase, done, total } = step.progress ?? {};
+  const number = (value: unknown) => (typeof value === 'number' ? value : null);
+  return {
+    task_id: mine ? step.taskId : null,
+    name: mine ? step.name : null,
+    priority: step.level,
+    step: mine ? step.step : null,
+    model: modelOfKey(step.key),
+    host: step.host,
+    started_at: mine ? (step.startedAt?.toISOString() ?? null) : null,
+    progress: mine && typeof phase === 'string' ? { phase, done: number(done), total: number(total) } : null,
+    estimated_completion_time: mine ? timesOf(forecast).at(entry?.done_ms) : null,
+  };
+}
+
+function changeView({ host, load, pull, unload, reason, createdAt }: ModelChangeRow): ModelChangeView {
+  return { host, load: modelOfKey(load) ?? pull, unload: unload.map((key) => modelOfKey(key) ?? key), reason, since: createdAt.toISOString() };
+}
+
+/** Times of a forecast; what it thought to be over by now is expected at once. */
+function timesOf(forecast: StoredForecast | null) {
+  const at = (ms: number | null | undefined) => (ms == null || forecast === null ? null : new Date(forecast.madeAt.getTime() + Math.max(0, ms)).toISOString());
+  return {
+    at,
+    between(low: number | null | undefined, high: number | null | undefined): [string, string] | null {
+      const [from, to] = [at(low), at(high)];
+      return from === null || to === null ? null : [from, to];
+    },
+  };
+}
+
+// A cursor names the last entries of its page, since places change while somebody turns pages: the next page begins behind the last of them that still waits.
+// Where none does, it begins as far before its old place as the queue has become shorter.
+
+const namedMax = 3;
+const CursorContent = z.tuple([z.int().min(0), z.int().min(0), z.array(z.tuple([z.string(), z.string().nullable()])).max(namedMax)]);
+const checksumChars = 16;
+
+function cursorOf(page: readonly Shown[], next: number, total: number, scope: string): string {
+  const named = page.slice(-namedMax).map(({ row }) => [row.taskId, row.step]);
+  const text = JSON.stringify([next, total, named]);
+  return Buffer.from(checksum(text, scope) + text).toString('base64url');
+}
+
+/** @throws {ProblemError} invalid_request */
+function startOf(shown: readonly Shown[], cursor: string, scope: string): number {
+  const decoded = Buffer.from(cursor, 'base64url').toString();
+  const text = decoded.slice(checksumChars);
+  if (checksum(text, scope) !== decoded.slice(0, checksumChars)) throw foreignCursor();
+  const [next, total, named] = CursorContent.parse(JSON.parse(text));
+  for (const [taskId, step] of named.toReversed()) {
+    const at = shown.findIndex(({ row }) => row.taskId === taskId && row.step === step);
+    if (at >= 0) return at + 1;
+  }
+  return Math.max(0, next - Math.max(0, total - shown.length));
+}
+
+function foreignCursor(): ProblemError {
+  const fault = {
+    path: 'cursor',
+    expected: 'next_cursor of the page before, with the same filters',
+    got: 'another text',
+    message: 'This cursor does not belong to this list.',
+  };
+  return new ProblemError('invalid_request', fault.message, { errors: [fault] });
+}
+
+function checksum(text: string, scope: string): string {
+  return createHash('sha256').update(`${scope}\0${text}`).digest('base64url').slice(0, checksumChars);
+}

@@ -1,0 +1,117 @@
+import type { ForecastEntry, StoredForecast } from '../contract/forecast.js';
+import type { Pool } from '../contract/plan.js';
+import type { ResidencyKey } from '../contract/queues.js';
+import type { StatusDetail } from '../contract/status.js';
+import { compareStanding, defaultMaxWaitsMs, type MaxWaits, type Standing, standingOf, type Waiting } from '../scheduling/waiting-order.js';
+
+/** A step that waits, or a task none of whose steps has entered the line yet. */
+export interface WaitingRow {
+  readonly taskId: string;
+  /** null: none has entered the line yet */
+  readonly step: string | null;
+  readonly pool: Pool | null;
+  readonly key: ResidencyKey | null;
+  /** 1 to 10, as asked for */
+  readonly level: number;
+  /** 0 to 100 */
+  readonly exact: number;
+  /** order of arrival; smaller is earlier */
+  readonly place: number;
+  /** since when it waits */
+  readonly enteredAtMs: number;
+  /** when a person placed, held or released its task; null: never */
+  readonly placedAtMs: number | null;
+  readonly userId: string;
+  readonly detail: StatusDetail;
+}
+
+export interface Placed {
+  readonly row: WaitingRow;
+  /** what the forecast says of it; null: it has not seen it, or not where it stands now */
+  readonly entry: ForecastEntry | null;
+}
+
+/** Details of rows that are not granted however free the slots are. */
+const stuck: ReadonlySet<StatusDetail> = new Set(['held', 'blocked', 'waiting_dependency', 'cancelling']);
+
+/**
+ * The queue in the order in which its steps are predicted to start. What the forecast has not seen yet, or was placed anew since, stands before the first step
+ * of its model that it goes before, or else at the end. Without a forecast it is the order of the line.
+ * @param nowMs of the clock that `enteredAtMs` is of
+ */
+export function orderQueue(rows: readonly WaitingRow[], forecast: StoredForecast | null, nowMs: number, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Placed[] {
+  const madeAtMs = forecast?.madeAt.getTime() ?? 0;
+  const byStep = forecast === null ? none : indexOf(forecast);
+  const seen: (Placed & { readonly at: number })[] = [];
+  const unseen: WaitingRow[] = [];
+  for (const row of rows) {
+    const found = row.step === null || (row.placedAtMs ?? 0) > madeAtMs ? undefined : byStep.get(nameOf(row.taskId, row.step));
+    if (found === undefined || found.entry.why === null) unseen.push(row);
+    else seen.push({ row, entry: found.entry, at: found.at });
+  }
+  seen.sort((a, b) => a.at - b.at);
+  if (unseen.length === 0) return seen;
+  return mergeUnseen(seen, inLineOrder(unseen, nowMs, maxWaitsMs), (row) => inLine(row, nowMs, maxWaitsMs));
+}
+
+interface Found {
+  readonly entry: ForecastEntry;
+  readonly at: number;
+}
+
+const none: ReadonlyMap<string, Found> = new Map();
+// A forecast is looked at many times before there is a new one.
+const indexes = new WeakMap<StoredForecast, ReadonlyMap<string, Found>>();
+
+function indexOf(forecast: StoredForecast): ReadonlyMap<string, Found> {
+  const known = indexes.get(forecast) ?? new Map(forecast.entries.map((entry, at) => [nameOf(entry.task_id, entry.step), { entry, at }]));
+  indexes.set(forecast, known);
+  return known;
+}
+
+const nameOf = (taskId: string, step: string) => `${taskId} ${step}`;
+
+interface InLine {
+  readonly row: WaitingRow;
+  readonly waiting: Waiting;
+  readonly standing: Standing;
+  readonly ready: boolean;
+}
+
+function inLine(row: WaitingRow, nowMs: number, maxWaitsMs: MaxWaits): InLine {
+  const waiting = { level: row.level, exact: row.exact, place: row.place, waitedMs: Math.max(0, nowMs - row.enteredAtMs) };
+  return { row, waiting, standing: standingOf(waiting, maxWaitsMs), ready: !stuck.has(row.detail) };
+}
+
+/** What can be granted first, then what cannot. */
+function inLineOrder(rows: readonly WaitingRow[], nowMs: number, maxWaitsMs: MaxWaits): InLine[] {
+  return rows.map((row) => inLine(row, nowMs, maxWaitsMs)).sort((a, b) => (a.ready === b.ready ? before(a, b) : a.ready ? -1 : 1));
+}
+
+const before = (a: InLine, b: InLine) => compareStanding(a.standing, a.waiting, b.standing, b.waiting);
+
+function mergeUnseen(seen: readonly Placed[], unseen: readonly InLine[], look: (row: WaitingRow) => InLine): Placed[] {
+  const ofKey = new Map<ResidencyKey | null, { readonly line: InLine; readonly at: number }[]>();
+  seen.forEach(({ row }, at) => {
+    const line = look(row);
+    if (!line.ready) return;
+    const list = ofKey.get(row.key);
+    if (list === undefined) ofKey.set(row.key, [{ line, at }]);
+    else list.push({ line, at });
+  });
+  const inserted = new Map<number, WaitingRow[]>();
+  const last: WaitingRow[] = [];
+  // Those that come later in the line are not inserted earlier, so that each list is gone through once.
+  const reached = new Map<ResidencyKey | null, number>();
+  for (const line of unseen) {
+    const list = line.ready && line.row.step !== null ? (ofKey.get(line.row.key) ?? []) : [];
+    let next = reached.get(line.row.key) ?? 0;
+    for (let other = list[next]; other !== undefined && before(other.line, line) < 0; other = list[next]) next += 1;
+    if (list.length > 0) reached.set(line.row.key, next);
+    const at = list[next]?.at;
+    if (at === undefined) last.push(line.row);
+    else inserted.set(at, [...(inserted.get(at) ?? []), line.row]);
+  }
+  const unknown = (row: WaitingRow): Placed => ({ row, entry: null });
+  return [...seen.flatMap((placed, at) => [...(inserted.get(at) ?? []).map(unknown), placed]), ...last.map(unknown)];
+}
