@@ -295,24 +295,28 @@ describe('a decision', () => {
     ]);
   });
 
-  test('10,000 steps of 100 models are looked at in milliseconds [PERF-06]', async () => {
+  test('ten times as many steps of 100 models are looked at in about the same time [PERF-06]', async () => {
     await world.host({ parallel: 4, serving: [key] });
     const { taskId } = await world.task();
-    await db.sql`
-      insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos, entered_at)
-      select ${taskId}, 1, 's' || n, 1, 1, 'r', 'model', 'm' || n % 100 || '~ctx4096', greatest(1, ceil(x / 10.0)), x, n, clock_timestamp() - (10000 - n) * interval '1 second'
-      from (select n, (n * 7919) % 101 as x from generate_series(1, 10000) n) w`;
-    await db.sql`analyze line`;
-    await snapshot();
-    const tookMs: number[] = [];
-    for (let round = 0; round < 9; round++) {
-      const startedMs = performance.now();
-      await snapshot();
-      tookMs.push(performance.now() - startedMs);
-    }
-    const medianMs = tookMs.toSorted((a, b) => a - b)[4] ?? 0;
-    console.log(`a snapshot of 10,000 steps of 100 models: ${medianMs.toFixed(1)} ms`);
-    expect(medianMs).toBeLessThan(250); // a walk of the whole line for each key takes seconds
+    /** The shortest of some looks, since others use this machine too. */
+    const lookMs = async (from: number, to: number) => {
+      await db.sql`
+        insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos, entered_at)
+        select ${taskId}, 1, 's' || n, 1, 1, 'r', 'model', 'm' || n % 100 || '~ctx4096', greatest(1, ceil(x / 10.0)), x, n, clock_timestamp() - (10000 - n) * interval '1 second'
+        from (select n, (n * 7919) % 101 as x from generate_series(${from}::integer, ${to}::integer) n) w`;
+      await db.sql`analyze line`;
+      let shortestMs = Infinity;
+      for (let round = 0; round < 15; round++) {
+        const startedMs = performance.now();
+        await snapshot();
+        shortestMs = Math.min(shortestMs, performance.now() - startedMs);
+      }
+      return shortestMs;
+    };
+    const thousandMs = await lookMs(1, 1_000);
+    const tenThousandMs = await lookMs(1_001, 10_000);
+    console.log(`a snapshot of 10,000 steps of 100 models: ${tenThousandMs.toFixed(1)} ms, of 1,000: ${thousandMs.toFixed(1)} ms`);
+    expect(tenThousandMs).toBeLessThan(5 * thousandMs);
   });
 
   test('a grant for a row that moved, a taken slot or a key that drains is passed over', async () => {
