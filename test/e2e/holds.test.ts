@@ -155,13 +155,14 @@ describe('a deadlock', () => {
     expect(await take('right', low.id)).toMatchObject({ acquired: false });
     expect(await take('left', high.id)).toMatchObject({ acquired: false });
     const asked = Date.now();
-    await eventually(() => gates.aborted.includes('cross-low'), { timeoutMs: 5_000 });
+    await eventually(() => gates.aborted.includes('cross-low'), { timeoutMs: 20_000 });
     const [told] = await orchestra.sql<{ at: Date; data: { members: string[]; gives_way: string } }[]>`
       select at, data from task_events where task_id = ${high.id} and kind = 'deadlock'`;
     expect(told?.data).toMatchObject({ members: [high.id, low.id], gives_way: low.id });
     expect((told?.at.getTime() ?? Infinity) - asked).toBeLessThan(5_000);
     await eventually(async () => (await take('left', high.id)).acquired);
-    expect(await orchestra.task(low.id)).toMatchObject({ status: 'queued', attempt: 1, started_at: null, status_detail: 'waiting_lock' });
+    await detailOf(low.id, 'waiting_lock');
+    expect(await orchestra.task(low.id)).toMatchObject({ status: 'queued', attempt: 1, started_at: null });
     gates.open('cross-high');
     await orchestra.finished(high.id);
     await hasArrived('cross-low', 2);
@@ -184,7 +185,7 @@ describe('a deadlock', () => {
       expect(await take(mine, low.id)).toMatchObject({ acquired: true });
       expect(await take(theirs, low.id)).toMatchObject({ acquired: false });
       await take(mine, high.id);
-      await eventually(() => gates.aborted.filter((name) => name === 'second-low').length === round, { timeoutMs: 10_000 });
+      await eventually(() => gates.aborted.filter((name) => name === 'second-low').length === round, { timeoutMs: 20_000 });
       await detailOf(low.id, 'waiting_lock');
       expect((await orchestra.task(low.id)).status).toBe('running');
       gates.open(`second-high-${round}`);
@@ -194,7 +195,7 @@ describe('a deadlock', () => {
     gates.open('second-low');
     expect(await orchestra.finished(low.id)).toMatchObject({ status: 'completed', attempt: 1 });
     expect(gates.arrived.filter((name) => name === 'second-first')).toHaveLength(1);
-  }, 90_000);
+  }, 180_000);
 });
 
 describe('workers', () => {
