@@ -30,7 +30,8 @@ export const addTop: AddCommand = (program) => {
     );
 };
 
-const windowSize = () => ({ columns: process.stdout.columns ?? 80, rows: process.stdout.rows ?? 24 });
+/** A terminal that does not tell its size says 0. */
+const windowSize = () => ({ columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 });
 
 /** Draws the same window again and again on the terminal's second screen, until q or Ctrl-C; then the first one is there as it was. */
 async function watch({ terminal }: Session, everyMs: number, draw: (signal: AbortSignal) => Promise<string[]>): Promise<void> {

@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Installation, startInstallation } from '../support/installation.js';
@@ -65,6 +66,30 @@ test('a paused queue is looked at, put into another order and resumed, and its s
   expect(await run('release', e)).toMatchObject({ code: 0, out: `${e}\treleased\n` });
   expect((await orchestra.finished(e)).status).toBe('completed');
 });
+
+// util-linux' script, which is part of every Debian, gives the command a terminal.
+test.runIf(process.platform === 'linux')(
+  'top draws the window again and again on a terminal until q or Ctrl-C, and leaves the terminal as it was [SCHED-22]',
+  async () => {
+    for (const key of ['q', '\x03']) {
+      const command = `${process.execPath} --import tsx ${join(import.meta.dirname, '../../cli/main.ts')} top`;
+      const child = spawn('script', ['-qefc', command, '/dev/null'], {
+        env: { PATH: process.env['PATH'], TERM: 'xterm', ORCHESTRA_API: api, ORCHESTRA_KEY: orchestra.key },
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+      let seen = '';
+      child.stdout.on('data', (chunk: Buffer) => {
+        seen += chunk.toString();
+      });
+      const closed = once(child, 'close');
+      await eventually(() => seen.split('0 running').length > 3, { timeoutMs: 40_000 });
+      child.stdin.write(key);
+      expect((await closed)[0]).toBe(0);
+      expect(seen.startsWith('\x1b[?1049h')).toBe(true);
+      expect(seen.trimEnd().endsWith('\x1b[?25h\x1b[?1049l')).toBe(true);
+    }
+  },
+);
 
 test('what cannot be done is said with its remedy, and by the exit code [SCHED-22]', async () => {
   const { id } = await orchestra.submit('note', { text: 'x' });
