@@ -188,7 +188,7 @@ function residentOf({ snapshot, byKey, turns, costs }: Facts, { host, key, serve
   const heads = byKey.get(key);
   return {
     key,
-    loadMs: known?.loadMs ?? (bytes === null ? unknownLoadMs : bytes / unknownBytesPerMs),
+    loadMs: expectedLoadMs(known),
     bytes,
     servedMs,
     busy: snapshot.slots.some((set) => set.host === host && set.key === key && set.taken.length > 0),
@@ -208,9 +208,14 @@ function isWorthACopy(facts: Facts, key: ResidencyKey, copies: number): boolean 
   if (!backlog) return false;
   const loads = [...facts.costs.values()]
     .flatMap((ofHost) => ofHost.get(key) ?? [])
-    .map((each) => each.loadMs ?? (each.bytes === null ? unknownLoadMs : each.bytes / unknownBytesPerMs));
+    .map((each) => expectedLoadMs(each));
   const slots = snapshot.slots.filter((set) => set.key === key).reduce((sum, set) => sum + set.capacity, 0);
   return (backlog.waiting * (backlog.serviceMs ?? unknownServiceMs)) / Math.max(1, slots) > copyWorthLoads * Math.max(unknownLoadMs, ...loads);
+}
+
+/** What a load is expected to take; undefined: nothing is known of the key there. */
+export function expectedLoadMs(known: KeyCost | undefined): number {
+  return known?.loadMs ?? (known?.bytes == null ? unknownLoadMs : known.bytes / unknownBytesPerMs);
 }
 
 /** In which order hosts are asked: what goes at once, and without anybody's loss, first. */

@@ -1,0 +1,154 @@
+import type { Head } from '../contract/line.js';
+import { needOfKey, type ResidencyKey } from '../contract/queues.js';
+import type { Decision, KeyCost, Policy, ResidentRow, SlotSet, Soon } from './policy.js';
+import { quantumMs } from './quantum.js';
+import type { SimResident, SimStep, SimulatedLine } from './simulated-line.js';
+
+/** A step of which nothing is known takes this long, where the policy is told how soon a later one comes; as line_soon in db/migrations. */
+const unknownStepMs = 10_000;
+
+/**
+ * What the policy says of the simulated line. It is shown the first steps of the keys that are held, and those of some missing keys; all slots as taken, since
+ * who gets them is found out by the queues.
+ * @param missing the first ones in the line
+ */
+export function askPolicy(line: SimulatedLine, policy: Policy, missing: readonly number[]): Decision {
+  const keys = [...line.heldInOrder(), ...missing];
+  const soon = soonOf(line);
+  return policy({
+    heads: keys.flatMap((key) => headsOf(line, key)),
+    slots: line.hosts.flatMap((host) => [...host.residents.values()].filter(({ serving }) => serving).map((resident) => takenSlots(line, resident))),
+    hosts: line.state.hosts,
+    residency: line.hosts.flatMap((host) => [...host.residents.values()].map((resident) => rowOf(line, resident))),
+    openOrders: line.hosts.flatMap(({ state: { host, hostEpoch }, order }) =>
+      order === null
+        ? []
+        : [
+            {
+              id: host,
+              host,
+              hostEpoch,
+              unload: [...order.unload].map((key) => line.keys[key] as ResidencyKey),
+              load: order.load === null ? null : loadOf(line.keys[order.load] as ResidencyKey),
+            },
+          ],
+    ),
+    continuations: [],
+    backingOff: line.state.backingOff.filter(({ forMs }) => forMs > line.nowMs),
+    costs: costsOf(line, [...keys, ...soon.map(({ key }) => line.keyOf(key))]),
+    backlog: line.hosts.length < 2 ? [] : line.held.flatMap((key) => backlogOf(line, key)),
+    soon,
+  });
+}
+
+/** What a decision about orders rested on; while nothing of it is different, it would be made again. */
+export interface Look {
+  /** when a model's time is over */
+  readonly untilMs: number;
+  readonly missing: readonly (readonly [key: number, level: number])[];
+  readonly held: readonly (readonly [key: number, level: number, continuing: boolean])[];
+  /** it rested on more than that */
+  readonly never: boolean;
+}
+
+export function lookAt(line: SimulatedLine, missing: readonly number[], anyEnding: boolean): Look {
+  let untilMs = Infinity;
+  for (const host of line.hosts) {
+    for (const resident of host.residents.values()) {
+      const level = line.levelOf(resident.key);
+      if (level === 0) continue;
+      const servedMs = line.servedMs(resident);
+      for (const key of missing) {
+        const leftMs = quantumMs(resident.loadMs, level, line.levelOf(key)) - servedMs;
+        if (leftMs > 0) untilMs = Math.min(untilMs, line.nowMs + leftMs);
+      }
+    }
+  }
+  return {
+    untilMs,
+    missing: missing.map((key) => [key, line.levelOf(key)]),
+    held: line.heldInOrder().map((key) => [key, line.levelOf(key), (line.continuing[key] as number) > 0]),
+    // copies follow the number of steps that wait, and what is needed soon follows the time
+    never: line.hosts.length > 1 || anyEnding || (line.goingOn.size > 0 && line.hosts.some(({ state }) => state.modelsMax > 1)),
+  };
+}
+
+export function isAsSeen(line: SimulatedLine, look: Look, refused: ReadonlySet<number>): boolean {
+  if (look.never || line.nowMs >= look.untilMs) return false;
+  let before = -Infinity;
+  for (const [key, level, continuing] of look.held) {
+    const rank = line.queueOf(key).firstRank;
+    if (rank < before || line.levelOf(key) !== level || (line.continuing[key] as number) > 0 !== continuing) return false;
+    before = rank;
+  }
+  const missing = line.missingKeys(Math.max(1, look.missing.length), refused);
+  return (
+    missing.length === look.missing.length && missing.every((key, index) => key === look.missing[index]?.[0] && line.levelOf(key) === look.missing[index]?.[1])
+  );
+}
+
+function headsOf(line: SimulatedLine, key: number): Head[] {
+  const queue = line.queueOf(key);
+  if (queue.size === 0) return [];
+  const first = line.steps[queue.first] as SimStep;
+  const going = first.continues ? undefined : line.firstContinuing(key);
+  return going === undefined ? [headOf(line, first)] : [headOf(line, first), headOf(line, going)];
+}
+
+function headOf(line: SimulatedLine, step: SimStep): Head {
+  const { level, exact, place, continues } = step;
+  const waitedMs = Math.max(0, line.nowMs - step.enteredMs);
+  return { row: String(step.index), taskId: step.task.state.id, pool: 'model', key: step.state.key, level, exact, place, waitedMs, continues };
+}
+
+function takenSlots(line: SimulatedLine, { host, key, capacity }: SimResident): SlotSet {
+  const taken = Array.from({ length: capacity }, (_, index) => index + 1);
+  return { pool: 'model', host: host.state.host, hostEpoch: host.state.hostEpoch, key: line.keys[key] as ResidencyKey, capacity, taken };
+}
+
+function rowOf(line: SimulatedLine, resident: SimResident): ResidentRow {
+  const { host, key } = resident;
+  const text = line.keys[key] as ResidencyKey;
+  const leaving = host.order?.unload.has(key) ?? false;
+  return {
+    host: host.state.host,
+    hostEpoch: host.state.hostEpoch,
+    key: text,
+    model: needOfKey(text) ?? { name: text, numCtx: 0 },
+    state: leaving ? 'draining' : resident.serving ? 'serving' : 'loading',
+    sinceMs: 0,
+    servedMs: line.servedMs(resident),
+  };
+}
+
+function costsOf(line: SimulatedLine, keys: readonly number[]): KeyCost[] {
+  return line.hosts.flatMap((host) => keys.map((key) => line.costOf(host, key)).filter((cost) => cost !== undefined));
+}
+
+function backlogOf(line: SimulatedLine, key: number) {
+  const { sum, count } = line.durations[key] as { sum: number; count: number };
+  const waiting = line.queueOf(key).size;
+  return waiting === 0 ? [] : [{ key: line.keys[key] as ResidencyKey, waiting, serviceMs: count === 0 ? null : sum / count }];
+}
+
+/** As line_soon in db/migrations: later steps of plans that run. Of a key that steps wait for already, those tell more. */
+function soonOf(line: SimulatedLine): Soon[] {
+  const soon = new Map<number, number>();
+  for (const running of line.goingOn) {
+    const { steps } = running.task;
+    const leftMs = Math.max(0, unknownStepMs - (line.nowMs - running.startedMs));
+    const here = steps.indexOf(running);
+    for (const [index, step] of steps.entries()) {
+      if (index <= here || step.phase !== 'later' || step.key < 0 || line.queueOf(step.key).size > 0) continue;
+      const inMs = leftMs + unknownStepMs * Math.max(0, index - 1 - here);
+      soon.set(step.key, Math.min(soon.get(step.key) ?? Infinity, inMs));
+    }
+  }
+  return [...soon].map(([key, inMs]) => ({ key: line.keys[key] as ResidencyKey, inMs })).sort((a, b) => a.inMs - b.inMs || (a.key < b.key ? -1 : 1));
+}
+
+function loadOf(key: ResidencyKey) {
+  const model = needOfKey(key);
+  if (!model) throw new Error(`this is no residency key: ${key}`);
+  return { key, model };
+}

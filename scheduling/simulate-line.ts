@@ -1,0 +1,354 @@
+import type { LineState } from './line-state.js';
+import { askPolicy, isAsSeen, type Look, lookAt } from './look-at-line.js';
+import { MinHeap } from './min-heap.js';
+import type { Decision, HeldBack, Policy } from './policy.js';
+import { expectedLoadMs } from './priority-affinity.js';
+import { noSpread, type SimHost, type SimResident, type SimStep, type SimTask, SimulatedLine, type Slots, type Start } from './simulated-line.js';
+import { remainderOf, type Spread } from './spread.js';
+import type { MaxWaits } from './waiting-order.js';
+
+export interface SimulationSettings {
+  readonly policy: Policy;
+  /** those of the policy */
+  readonly maxWaitsMs: MaxWaits;
+  /** from the end of a step to the start of the next one in its slot */
+  readonly handoverMs: number;
+}
+
+export interface Simulated {
+  /** by task and step, as the state has them; undefined: it cannot be told */
+  readonly startOf: (task: number, step: number) => Start | undefined;
+  /** what the policy says now */
+  readonly heldBack: readonly HeldBack[];
+}
+
+/** Relative spread of a load's time. */
+const loadDeviation = 0.25;
+
+/**
+ * Lets the policy run forward over the line as it is until every step has ended that can. Grants follow the order of the queues; about orders the policy
+ * itself is asked, whenever anything is different that it looks at.
+ */
+export function simulateLine(state: LineState, settings: SimulationSettings): Simulated {
+  const simulation = new Simulation(new SimulatedLine(state, settings.maxWaitsMs), settings);
+  simulation.run();
+  return { startOf: (task, step) => simulation.line.tasks[task]?.steps[step]?.start, heldBack: simulation.heldBack };
+}
+
+class Simulation {
+  heldBack: readonly HeldBack[] = [];
+
+  /** by time; the end of a step, its coming, the load of a host, a moment to look again */
+  readonly #events = new MinHeap();
+  /** variance of what happens now */
+  #variance = 0;
+  #starts = 0;
+  #look: Look | null = null;
+  /** residents whose time is over, and that serve no more than plans that go on with them */
+  #ending = new Set<SimResident>();
+  readonly #refused = new Set<number>();
+
+  readonly line: SimulatedLine;
+  readonly settings: SimulationSettings;
+
+  constructor(line: SimulatedLine, settings: SimulationSettings) {
+    this.line = line;
+    this.settings = settings;
+  }
+
+  run(): void {
+    const { line } = this;
+    const eventsMax = 20 * line.steps.length + 1_000;
+    this.#addRunning();
+    this.#linkTasks();
+    this.#begin();
+    for (let count = 0; this.#events.size > 0 && count < eventsMax; count++) {
+      line.nowMs = this.#events.topRank;
+      this.#variance = 0;
+      while (this.#events.topRank === line.nowMs) this.#happen(this.#events.pop());
+      this.#decide();
+    }
+  }
+
+  #addRunning(): void {
+    const { line } = this;
+    for (const step of line.steps) {
+      const { now, duration } = step.state;
+      if (now.state !== 'running') continue;
+      step.phase = 'running';
+      step.startedMs = -now.ranMs;
+      const resident = line.residentOn(now.host, step.state.key);
+      const slots = step.key < 0 ? line.generalSlots : resident;
+      if (slots !== undefined) {
+        slots.running += 1;
+        slots.free.pop();
+      }
+      if (resident !== undefined) {
+        step.resident = resident;
+        // what it has taken so far is in the row already, and is counted while it runs
+        resident.servedMs -= now.ranMs / resident.host.state.parallel;
+        resident.runs.add(step);
+      }
+      const left = remainderOf(duration, now.ranMs);
+      step.start = { order: -1, host: now.host, start: noSpread, finish: left };
+      if (step.task.steps.length > 1) line.goingOn.add(step);
+      this.#events.push(left.meanMs, step.index);
+    }
+  }
+
+  /** Who waits for whom: tasks for tasks, and for a right those behind in the line for the one before. */
+  #linkTasks(): void {
+    const { tasks } = this.line;
+    const byId = new Map(tasks.map((task) => [task.state.id, task]));
+    const wait = (task: SimTask, first: SimTask) => {
+      first.dependents.push(task);
+      task.blockers += 1;
+    };
+    const byRight = new Map<string, { readonly task: SimTask; readonly has: boolean }[]>();
+    for (const task of tasks) {
+      for (const id of task.state.after) {
+        const first = byId.get(id);
+        if (first !== undefined && first !== task) wait(task, first);
+      }
+      for (const { name, has } of task.state.rights) {
+        const group = byRight.get(name);
+        if (group === undefined) byRight.set(name, [{ task, has }]);
+        else group.push({ task, has });
+      }
+    }
+    for (const group of byRight.values()) {
+      group.sort((a, b) => Number(b.has) - Number(a.has) || compareTasks(a.task, b.task));
+      for (const [index, { task }] of group.entries()) {
+        const before = group[index - 1];
+        if (before !== undefined) wait(task, before.task);
+      }
+    }
+  }
+
+  #begin(): void {
+    const { line } = this;
+    const count = line.steps.length;
+    for (const step of [...line.steps].sort((a, b) => a.enteredMs - b.enteredMs)) {
+      const { now } = step.state;
+      if (now.state === 'waiting' && now.heldBy === null) {
+        if (now.dueInMs !== null && now.dueInMs > 0) this.#events.push(now.dueInMs, count + step.index);
+        else if (step.task.blockers === 0) line.enter(step, noSpread);
+      } else if (step.task.blockers === 0 && isReady(step)) line.enter(step, noSpread);
+    }
+    for (const { forMs } of line.state.backingOff) this.#events.push(forMs, 2 * count + line.hosts.length);
+    for (const host of line.hosts) this.#goOn(host);
+    if (line.state.paused) return;
+    line.raise();
+    if (line.hosts.length > 0) this.heldBack = askPolicy(line, this.settings.policy, line.missingKeys(Infinity, this.#refused)).heldBack;
+    this.#decide();
+  }
+
+  #happen(event: number): void {
+    const { steps, hosts } = this.line;
+    if (event < steps.length) this.#end(steps[event] as SimStep);
+    else if (event < 2 * steps.length) this.#due(steps[event - steps.length] as SimStep);
+    else if (event < 2 * steps.length + hosts.length) this.#loaded(hosts[event - 2 * steps.length] as SimHost);
+    else this.#look = null;
+  }
+
+  #end(step: SimStep): void {
+    const { line } = this;
+    const finish = step.start?.finish ?? noSpread;
+    this.#variance = Math.max(this.#variance, finish.variance);
+    step.phase = 'ended';
+    line.goingOn.delete(step);
+    const { resident, task } = step;
+    const slots = step.key < 0 ? line.generalSlots : resident;
+    if (slots !== null) {
+      slots.running -= 1;
+      if (slots.free.length + slots.running < slots.capacity) slots.free.push(finish);
+    }
+    if (resident !== null) {
+      resident.servedMs += (line.nowMs - step.startedMs) / resident.host.state.parallel;
+      resident.runs.delete(step);
+      if (resident.host.order !== null) this.#goOn(resident.host);
+    }
+    task.left -= 1;
+    if (task.left === 0) {
+      for (const dependent of task.dependents) this.#unblock(dependent);
+      return;
+    }
+    this.#look = null; // a later step comes, or is awaited sooner
+    const next = task.steps.filter((each) => each.phase === 'later' && isReady(each));
+    for (const each of next) {
+      each.continues = each.key >= 0 && each.key === step.key && next.length === 1;
+      each.enteredMs = line.nowMs;
+      line.enter(each, finish);
+    }
+  }
+
+  #unblock(task: SimTask): void {
+    const { line } = this;
+    task.blockers -= 1;
+    if (task.blockers > 0) return;
+    const at = this.#now();
+    for (const step of task.steps) {
+      const { now } = step.state;
+      if (step.phase !== 'later') continue;
+      if (now.state === 'waiting' && now.heldBy === null && (now.dueInMs ?? 0) <= line.nowMs) {
+        if (now.dueInMs === null) step.enteredMs = line.nowMs; // as line_release in db/migrations
+        line.enter(step, at);
+      } else if (isReady(step)) {
+        step.enteredMs = line.nowMs;
+        line.enter(step, at);
+      }
+    }
+  }
+
+  #due(step: SimStep): void {
+    if (step.phase === 'later' && step.task.blockers === 0) this.line.enter(step, this.#now());
+  }
+
+  /** Begins the load of a change when nothing runs any more on what is unloaded for it. */
+  #goOn(host: SimHost): void {
+    const { line } = this;
+    const { order } = host;
+    if (order === null || order.loadedAt !== null) return;
+    for (const key of order.unload) if ((host.residents.get(key)?.running ?? 0) > 0) return;
+    for (const key of order.unload) host.residents.delete(key);
+    const loadMs = order.load === null ? 0 : Math.max(0, expectedLoadMs(line.costOf(host, order.load)) - order.forMs);
+    const meanMs = line.nowMs + loadMs;
+    host.order = { ...order, loadedAt: { meanMs, variance: this.#variance + (loadMs * loadDeviation) ** 2 } };
+    line.noteHeld();
+    this.#events.push(meanMs, 2 * line.steps.length + host.index);
+  }
+
+  #loaded(host: SimHost): void {
+    const { line } = this;
+    const { order } = host;
+    host.order = null;
+    this.#look = null;
+    if (order?.load != null) {
+      const at = order.loadedAt ?? this.#now();
+      this.#variance = Math.max(this.#variance, at.variance);
+      const resident = line.newResident(host, order.load, true, 0);
+      resident.free.fill(at);
+      host.residents.set(order.load, resident);
+    }
+    line.noteHeld();
+  }
+
+  #decide(): void {
+    if (this.line.state.paused) return;
+    for (;;) {
+      this.line.raise();
+      const ordered = this.#giveOrders();
+      if (!this.#giveGrants() && !ordered) return;
+    }
+  }
+
+  #giveOrders(): boolean {
+    const { line } = this;
+    let free = 0;
+    for (const { order, state } of line.hosts) if (order === null && !state.paused) free += 1;
+    if (free === 0) {
+      this.#ending.clear();
+      return false;
+    }
+    if (this.#look !== null && isAsSeen(line, this.#look, this.#refused)) return false;
+    let decision: Decision;
+    let missing: readonly number[];
+    // Only the first missing keys matter, as many as there are hosts; more where one of them is passed over.
+    for (let count = free; ; count *= 4) {
+      missing = line.missingKeys(count, this.#refused);
+      decision = askPolicy(line, this.settings.policy, missing);
+      const spoken = decision.orders.length + decision.heldBack.filter(({ why }) => why === 'quantum').length;
+      if (spoken >= free || missing.length < count) break;
+    }
+    this.#ending = new Set();
+    for (const { host, other, why, leftMs } of decision.heldBack) {
+      const resident = why === 'quantum' && leftMs === 0 ? line.residentOn(host, other) : undefined;
+      if (resident !== undefined) this.#ending.add(resident);
+    }
+    for (const { key } of decision.refusals) this.#refused.add(line.keyOf(key));
+    this.#look = lookAt(line, missing, this.#ending.size > 0);
+    for (const { host: name, unload, load } of decision.orders) {
+      const host = line.hosts.find(({ state }) => state.host === name);
+      if (host === undefined) continue;
+      host.order = { unload: new Set(unload.map((key) => line.keyOf(key))), load: load === null ? null : line.keyOf(load.key), forMs: 0, loadedAt: null };
+      this.#look = null;
+      this.#goOn(host);
+      line.noteHeld();
+    }
+    return decision.orders.length > 0;
+  }
+
+  #giveGrants(): boolean {
+    const { line } = this;
+    const before = this.#starts;
+    while (line.generalSlots.free.length > 0 && line.general.size > 0) this.#start(line.steps[line.general.first] as SimStep, line.generalSlots, null);
+    for (const key of [...line.heldInOrder()]) {
+      const queue = line.queueOf(key);
+      while (queue.size > 0) {
+        const open = line.openFor(key);
+        if (open.length === 0) break;
+        const first = line.steps[queue.first] as SimStep;
+        const usual = bestOf(first.continues ? open : open.filter((each) => !this.#ending.has(each)));
+        const step = usual === undefined ? line.firstContinuing(key) : first;
+        const resident = usual ?? bestOf(open);
+        if (step === undefined || resident === undefined) break;
+        this.#start(step, resident, resident);
+      }
+    }
+    return this.#starts > before;
+  }
+
+  #start(step: SimStep, slots: Slots, resident: SimResident | null): void {
+    const { line } = this;
+    const slot = slots.free.shift() ?? noSpread;
+    slots.running += 1;
+    line.queueOf(step.key).take(step.index);
+    if (step.continues && step.key >= 0) line.continuing[step.key] = (line.continuing[step.key] as number) - 1;
+    // what it has waited for last says how sure its start is
+    const { variance } = slot.meanMs >= step.arrival.meanMs ? slot : step.arrival;
+    const startMs = line.nowMs + this.settings.handoverMs;
+    const endMs = startMs + step.duration.meanMs;
+    step.phase = 'running';
+    step.startedMs = line.nowMs;
+    step.resident = resident;
+    resident?.runs.add(step);
+    step.start = {
+      order: this.#starts++,
+      host: resident?.host.state.host ?? 'general',
+      start: { meanMs: startMs, variance },
+      finish: { meanMs: endMs, variance: variance + step.duration.variance },
+    };
+    if (step.task.left > 1) {
+      line.goingOn.add(step);
+      this.#look = null;
+    }
+    this.#events.push(endMs, step.index);
+  }
+
+  #now(): Spread {
+    return { meanMs: this.line.nowMs, variance: this.#variance };
+  }
+}
+
+/** Whether all steps that it needs have ended, and it has not entered the line. */
+function isReady(step: SimStep): boolean {
+  const { now } = step.state;
+  return now.state === 'later' && now.needs.every((id) => step.task.steps.every((each) => each.state.step !== id || each.phase === 'ended'));
+}
+
+function compareTasks({ state: a }: SimTask, { state: b }: SimTask): number {
+  return b.level - a.level || b.exact - a.exact || a.place - b.place;
+}
+
+/** The emptier one; of equals the one whose host is first by name. */
+function bestOf(open: readonly SimResident[]): SimResident | undefined {
+  let best: SimResident | undefined;
+  for (const each of open) {
+    if (best === undefined) best = each;
+    else {
+      const more = each.free.length / each.capacity - best.free.length / best.capacity;
+      if (more > 0 || (more === 0 && each.host.state.host < best.host.state.host)) best = each;
+    }
+  }
+  return best;
+}
