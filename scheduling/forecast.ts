@@ -3,7 +3,7 @@ import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import { simulateLine } from './simulate-line.js';
 import type { Start } from './simulated-line.js';
 import type { LineState, TaskState } from './line-state.js';
-import type { HeldBack, Policy } from './policy.js';
+import type { HeldBack } from './policy.js';
 import { type Interval, intervalOf, type Spread, type Stretch, unstretched } from './spread.js';
 import type { MaxWaits } from './waiting-order.js';
 
@@ -11,7 +11,6 @@ import type { MaxWaits } from './waiting-order.js';
 export type StretchOf = (kind: 'start' | 'finish', aheadMs: number) => Stretch;
 
 export interface ForecastSettings {
-  readonly policy: Policy;
   /** those of the policy */
   readonly maxWaitsMs: MaxWaits;
   /** from the end of a step to the start of the next one in its slot */

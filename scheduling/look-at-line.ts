@@ -1,23 +1,28 @@
-import type { Head } from '../contract/line.js';
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
-import type { Decision, KeyCost, Policy, ResidentRow, SlotSet, Soon } from './policy.js';
+import { chooseOrders, type RankedHead } from './choose-orders.js';
+import type { KeyCost, ResidentRow, SlotSet, Snapshot, Soon } from './policy.js';
 import { quantumMs } from './quantum.js';
-import type { SimResident, SimStep, SimulatedLine } from './simulated-line.js';
+import { standingOf } from './waiting-order.js';
+import { compareRanks, type SimResident, type SimStep, type SimulatedLine } from './simulated-line.js';
 
 /** A step of which nothing is known takes this long, where the policy is told how soon a later one comes; as line_soon in db/migrations. */
 const unknownStepMs = 10_000;
 
 /**
- * What the policy says of the simulated line. It is shown the first steps of the keys that are held, and those of some missing keys; all slots as taken, since
- * who gets them is found out by the queues.
+ * What is to be loaded, by the functions of the policy. They are shown the first steps of the keys that are held, and those of some missing keys.
  * @param missing the first ones in the line
  */
-export function askPolicy(line: SimulatedLine, policy: Policy, missing: readonly number[]): Decision {
-  const keys = [...line.heldInOrder(), ...missing];
+export function askForOrders(line: SimulatedLine, missing: readonly number[]): ReturnType<typeof chooseOrders> {
+  const keys = [...line.held, ...missing].sort((a, b) => compareRanks(line.queueOf(a).firstRank, line.queueOf(b).firstRank));
   const soon = soonOf(line);
-  return policy({
-    heads: keys.flatMap((key) => headsOf(line, key)),
-    slots: line.hosts.flatMap((host) => [...host.residents.values()].filter(({ serving }) => serving).map((resident) => takenSlots(line, resident))),
+  const byKey = new Map<ResidencyKey, RankedHead[]>();
+  for (const key of keys) {
+    const heads = headsOf(line, key);
+    if (heads.length > 0) byKey.set(line.keys[key] as ResidencyKey, heads);
+  }
+  const snapshot: Snapshot = {
+    heads: [...byKey.values()].flat().map(({ head }) => head),
+    slots: line.hosts.flatMap((host) => [...host.residents.values()].filter(({ serving }) => serving).map((resident) => slotsOf(line, resident))),
     hosts: line.state.hosts,
     residency: line.hosts.flatMap((host) => [...host.residents.values()].map((resident) => rowOf(line, resident))),
     openOrders: line.hosts.flatMap(({ state: { host, hostEpoch }, order }) =>
@@ -38,20 +43,22 @@ export function askPolicy(line: SimulatedLine, policy: Policy, missing: readonly
     costs: costsOf(line, [...keys, ...soon.map(({ key }) => line.keyOf(key))]),
     backlog: line.hosts.length < 2 ? [] : line.held.flatMap((key) => backlogOf(line, key)),
     soon,
-  });
+  };
+  return chooseOrders(snapshot, byKey);
 }
 
 /** What a decision about orders rested on; while nothing of it is different, it would be made again. */
 export interface Look {
-  /** when a model's time is over */
+  /** when what a load has bought is used up */
   readonly untilMs: number;
-  readonly missing: readonly (readonly [key: number, level: number])[];
-  readonly held: readonly (readonly [key: number, level: number, continuing: boolean])[];
+  readonly missing: readonly number[];
+  /** in their order, the missing ones among them */
+  readonly keys: readonly (readonly [key: number, level: number, continuing: boolean])[];
   /** it rested on more than that */
   readonly never: boolean;
 }
 
-export function lookAt(line: SimulatedLine, missing: readonly number[], anyEnding: boolean): Look {
+export function lookAt(line: SimulatedLine, missing: readonly number[]): Look {
   let untilMs = Infinity;
   for (const host of line.hosts) {
     for (const resident of host.residents.values()) {
@@ -64,30 +71,29 @@ export function lookAt(line: SimulatedLine, missing: readonly number[], anyEndin
       }
     }
   }
+  const keys = [...line.held, ...missing].sort((a, b) => compareRanks(line.queueOf(a).firstRank, line.queueOf(b).firstRank));
   return {
     untilMs,
-    missing: missing.map((key) => [key, line.levelOf(key)]),
-    held: line.heldInOrder().map((key) => [key, line.levelOf(key), (line.continuing[key] as number) > 0]),
-    // copies follow the number of steps that wait, and what is needed soon follows the time
-    never: line.hosts.length > 1 || anyEnding || (line.goingOn.size > 0 && line.hosts.some(({ state }) => state.modelsMax > 1)),
+    missing,
+    keys: keys.map((key) => [key, line.levelOf(key), (line.continuing[key] as number) > 0]),
+    // copies follow the number of steps that wait; which of several models goes, how much each is used
+    never: line.hosts.length > 1 || line.hosts.some(({ state }) => state.modelsMax > 1),
   };
 }
 
 export function isAsSeen(line: SimulatedLine, look: Look, refused: ReadonlySet<number>): boolean {
   if (look.never || line.nowMs >= look.untilMs) return false;
   let before = -Infinity;
-  for (const [key, level, continuing] of look.held) {
+  for (const [key, level, continuing] of look.keys) {
     const rank = line.queueOf(key).firstRank;
     if (rank < before || line.levelOf(key) !== level || (line.continuing[key] as number) > 0 !== continuing) return false;
     before = rank;
   }
   const missing = line.missingKeys(Math.max(1, look.missing.length), refused);
-  return (
-    missing.length === look.missing.length && missing.every((key, index) => key === look.missing[index]?.[0] && line.levelOf(key) === look.missing[index]?.[1])
-  );
+  return missing.length === look.missing.length && missing.every((key, index) => key === look.missing[index]);
 }
 
-function headsOf(line: SimulatedLine, key: number): Head[] {
+function headsOf(line: SimulatedLine, key: number): RankedHead[] {
   const queue = line.queueOf(key);
   if (queue.size === 0) return [];
   const first = line.steps[queue.first] as SimStep;
@@ -95,14 +101,15 @@ function headsOf(line: SimulatedLine, key: number): Head[] {
   return going === undefined ? [headOf(line, first)] : [headOf(line, first), headOf(line, going)];
 }
 
-function headOf(line: SimulatedLine, step: SimStep): Head {
+function headOf(line: SimulatedLine, step: SimStep): RankedHead {
   const { level, exact, place, continues } = step;
   const waitedMs = Math.max(0, line.nowMs - step.enteredMs);
-  return { row: String(step.index), taskId: step.task.state.id, pool: 'model', key: step.state.key, level, exact, place, waitedMs, continues };
+  const head = { row: String(step.index), taskId: step.task.state.id, pool: 'model' as const, key: step.state.key, level, exact, place, waitedMs, continues };
+  return { head, standing: standingOf(head, line.maxWaitsMs) };
 }
 
-function takenSlots(line: SimulatedLine, { host, key, capacity }: SimResident): SlotSet {
-  const taken = Array.from({ length: capacity }, (_, index) => index + 1);
+function slotsOf(line: SimulatedLine, { host, key, capacity, running }: SimResident): SlotSet {
+  const taken = Array.from({ length: running }, (_, index) => index + 1);
   return { pool: 'model', host: host.state.host, hostEpoch: host.state.hostEpoch, key: line.keys[key] as ResidencyKey, capacity, taken };
 }
 
@@ -116,7 +123,7 @@ function rowOf(line: SimulatedLine, resident: SimResident): ResidentRow {
     key: text,
     model: needOfKey(text) ?? { name: text, numCtx: 0 },
     state: leaving ? 'draining' : resident.serving ? 'serving' : 'loading',
-    sinceMs: 0,
+    sinceMs: Math.max(0, line.nowMs - resident.loadedMs),
     servedMs: line.servedMs(resident),
   };
 }

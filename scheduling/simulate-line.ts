@@ -1,14 +1,14 @@
 import type { LineState } from './line-state.js';
-import { askPolicy, isAsSeen, type Look, lookAt } from './look-at-line.js';
+import { askForOrders, isAsSeen, type Look, lookAt } from './look-at-line.js';
 import { MinHeap } from './min-heap.js';
-import type { Decision, HeldBack, Policy } from './policy.js';
-import { expectedLoadMs } from './priority-affinity.js';
+import type { HeldBack } from './policy.js';
+import { at, expectedLoadMs, type RankedHead } from './choose-orders.js';
 import { noSpread, type SimHost, type SimResident, type SimStep, type SimTask, SimulatedLine, type Slots, type Start } from './simulated-line.js';
 import { remainderOf, type Spread } from './spread.js';
 import type { MaxWaits } from './waiting-order.js';
+import { rankOf } from './waiting-queue.js';
 
 export interface SimulationSettings {
-  readonly policy: Policy;
   /** those of the policy */
   readonly maxWaitsMs: MaxWaits;
   /** from the end of a step to the start of the next one in its slot */
@@ -26,8 +26,8 @@ export interface Simulated {
 const loadDeviation = 0.25;
 
 /**
- * Lets the policy run forward over the line as it is until every step has ended that can. Grants follow the order of the queues; about orders the policy
- * itself is asked, whenever anything is different that it looks at.
+ * Lets the policy run forward over the line as it is until every step has ended that can. Grants follow the order of the queues; orders are chosen by
+ * the functions of the policy, whenever anything is different that they look at.
  */
 export function simulateLine(state: LineState, settings: SimulationSettings): Simulated {
   const simulation = new Simulation(new SimulatedLine(state, settings.maxWaitsMs), settings);
@@ -44,8 +44,8 @@ class Simulation {
   #variance = 0;
   #starts = 0;
   #look: Look | null = null;
-  /** residents whose time is over, and that serve no more than plans that go on with them */
-  #ending = new Set<SimResident>();
+  /** models whose time is over, with the step that they have to make room for: they take no more than plans that go on with them, and what goes before it */
+  #ending: ReadonlyMap<string, RankedHead> = new Map();
   readonly #refused = new Set<number>();
 
   readonly line: SimulatedLine;
@@ -139,7 +139,7 @@ class Simulation {
     for (const host of line.hosts) this.#goOn(host);
     if (line.state.paused) return;
     line.raise();
-    if (line.hosts.length > 0) this.heldBack = askPolicy(line, this.settings.policy, line.missingKeys(Infinity, this.#refused)).heldBack;
+    if (line.hosts.length > 0) this.heldBack = askForOrders(line, line.missingKeys(Infinity, this.#refused)).heldBack;
     this.#decide();
   }
 
@@ -226,7 +226,7 @@ class Simulation {
     if (order?.load != null) {
       const at = order.loadedAt ?? this.#now();
       this.#variance = Math.max(this.#variance, at.variance);
-      const resident = line.newResident(host, order.load, true, 0);
+      const resident = line.newResident(host, order.load, { serving: true, servedMs: 0, sinceMs: 0 });
       resident.free.fill(at);
       host.residents.set(order.load, resident);
     }
@@ -247,26 +247,22 @@ class Simulation {
     let free = 0;
     for (const { order, state } of line.hosts) if (order === null && !state.paused) free += 1;
     if (free === 0) {
-      this.#ending.clear();
+      this.#ending = new Map();
       return false;
     }
     if (this.#look !== null && isAsSeen(line, this.#look, this.#refused)) return false;
-    let decision: Decision;
+    let decision: ReturnType<typeof askForOrders>;
     let missing: readonly number[];
     // Only the first missing keys matter, as many as there are hosts; more where one of them is passed over.
     for (let count = free; ; count *= 4) {
       missing = line.missingKeys(count, this.#refused);
-      decision = askPolicy(line, this.settings.policy, missing);
-      const spoken = decision.orders.length + decision.heldBack.filter(({ why }) => why === 'quantum').length;
-      if (spoken >= free || missing.length < count) break;
+      decision = askForOrders(line, missing);
+      const spoken = new Set([...decision.orders, ...decision.heldBack.filter(({ why }) => why === 'quantum' || why === 'behind')].map(({ host }) => host));
+      if (spoken.size >= free || missing.length < count) break;
     }
-    this.#ending = new Set();
-    for (const { host, other, why, leftMs } of decision.heldBack) {
-      const resident = why === 'quantum' && leftMs === 0 ? line.residentOn(host, other) : undefined;
-      if (resident !== undefined) this.#ending.add(resident);
-    }
+    this.#ending = decision.ending;
     for (const { key } of decision.refusals) this.#refused.add(line.keyOf(key));
-    this.#look = lookAt(line, missing, this.#ending.size > 0);
+    this.#look = lookAt(line, missing);
     for (const { host: name, unload, load } of decision.orders) {
       const host = line.hosts.find(({ state }) => state.host === name);
       if (host === undefined) continue;
@@ -288,7 +284,7 @@ class Simulation {
         const open = line.openFor(key);
         if (open.length === 0) break;
         const first = line.steps[queue.first] as SimStep;
-        const usual = bestOf(first.continues ? open : open.filter((each) => !this.#ending.has(each)));
+        const usual = bestOf(first.continues ? open : open.filter((each) => this.#isBefore(first, each)));
         const step = usual === undefined ? line.firstContinuing(key) : first;
         const resident = usual ?? bestOf(open);
         if (step === undefined || resident === undefined) break;
@@ -296,6 +292,12 @@ class Simulation {
       }
     }
     return this.#starts > before;
+  }
+
+  #isBefore(step: SimStep, { host, key }: SimResident): boolean {
+    const { line } = this;
+    const ending = this.#ending.size === 0 ? undefined : this.#ending.get(at(host.state.host, line.keys[key] ?? null));
+    return ending === undefined || line.queueOf(key).rankAt(step.index, line.nowMs) < rankOf(ending.standing, ending.head);
   }
 
   #start(step: SimStep, slots: Slots, resident: SimResident | null): void {

@@ -2,9 +2,9 @@ import type { ResidencyKey } from '../contract/queues.js';
 import type { LineState, StepState, TaskState } from './line-state.js';
 import { MinHeap } from './min-heap.js';
 import type { HostState, KeyCost } from './policy.js';
-import { expectedLoadMs } from './priority-affinity.js';
+import { expectedLoadMs } from './choose-orders.js';
 import { type Spread, spreadOf } from './spread.js';
-import { levelOfRank, WaitingQueue } from './waiting-queue.js';
+import { WaitingQueue } from './waiting-queue.js';
 import type { MaxWaits } from './waiting-order.js';
 
 /** When a step starts and ends, from now. */
@@ -57,6 +57,8 @@ export interface SimResident extends Slots {
   readonly host: SimHost;
   readonly serving: boolean;
   readonly loadMs: number;
+  /** since when it is loaded */
+  readonly loadedMs: number;
   /** of steps that have ended */
   servedMs: number;
   readonly runs: Set<SimStep>;
@@ -96,13 +98,13 @@ export class SimulatedLine {
   readonly #raises = new MinHeap();
   /** by key + 1 */
   readonly #raiseAtMs: number[] = [];
-  readonly #maxWaitsMs: MaxWaits;
+  readonly maxWaitsMs: MaxWaits;
 
   readonly state: LineState;
 
   constructor(state: LineState, maxWaitsMs: MaxWaits) {
     this.state = state;
-    this.#maxWaitsMs = maxWaitsMs;
+    this.maxWaitsMs = maxWaitsMs;
     this.general = new WaitingQueue(this.steps, maxWaitsMs);
     this.generalSlots = slotsOf(state.generalSlots);
     this.hosts = state.hosts.map((host, index) => ({ index, state: host, residents: new Map(), order: null }));
@@ -118,7 +120,7 @@ export class SimulatedLine {
     const index = this.keys.length;
     this.keys.push(key);
     this.#keyIndex.set(key, index);
-    this.queues.push(new WaitingQueue(this.steps, this.#maxWaitsMs));
+    this.queues.push(new WaitingQueue(this.steps, this.maxWaitsMs));
     this.continuing.push(0);
     this.durations.push({ sum: 0, count: 0 });
     return index;
@@ -137,8 +139,17 @@ export class SimulatedLine {
     return index === undefined ? undefined : this.hosts.find(({ state }) => state.host === host)?.residents.get(index);
   }
 
-  newResident(host: SimHost, key: number, serving: boolean, servedMs: number): SimResident {
-    return { ...slotsOf(host.state.parallel), key, host, serving, loadMs: expectedLoadMs(this.costOf(host, key)), servedMs, runs: new Set() };
+  newResident(host: SimHost, key: number, { serving, servedMs, sinceMs }: { serving: boolean; servedMs: number; sinceMs: number }): SimResident {
+    return {
+      ...slotsOf(host.state.parallel),
+      key,
+      host,
+      serving,
+      loadMs: expectedLoadMs(this.costOf(host, key)),
+      loadedMs: this.nowMs - sinceMs,
+      servedMs,
+      runs: new Set(),
+    };
   }
 
   /** To be called whenever a host's residents or its change are different. */
@@ -183,10 +194,9 @@ export class SimulatedLine {
     this.#raises.push(atMs, key);
   }
 
-  /** Effective level of a key's first step; 0: none waits. */
+  /** Level of a key's first step, as asked for; 0: none waits. */
   levelOf(key: number): number {
-    const rank = this.queueOf(key).firstRank;
-    return rank === Infinity ? 0 : levelOfRank(rank);
+    return this.steps[this.queueOf(key).first]?.level ?? 0;
   }
 
   /** Held keys, in the order of their first steps. */
@@ -281,7 +291,7 @@ export class SimulatedLine {
     for (const row of this.state.residency) {
       if (row.host !== state.host || row.hostEpoch !== state.hostEpoch) continue;
       const key = this.keyOf(row.key);
-      host.residents.set(key, this.newResident(host, key, row.state === 'serving', row.servedMs));
+      host.residents.set(key, this.newResident(host, key, { serving: row.state === 'serving', servedMs: row.servedMs, sinceMs: row.sinceMs }));
     }
     const order = this.state.openOrders.find((open) => open.host === state.host && open.hostEpoch === state.hostEpoch);
     if (order === undefined) return;
@@ -295,6 +305,6 @@ function slotsOf(capacity: number): Slots {
 }
 
 /** Infinity minus Infinity is no order. */
-function compareRanks(a: number, b: number): number {
+export function compareRanks(a: number, b: number): number {
   return a === b ? 0 : a - b;
 }

@@ -11,11 +11,6 @@ export function rankOf({ level, raised }: Standing, { exact, place }: Pick<Waiti
   return (tier * 128 + (raised ? 0 : exactMax - exact)) * placesMax + place;
 }
 
-/** The effective level in a rank. */
-export function levelOfRank(rank: number): number {
-  return levelMax - Math.floor(rank / placesMax / 128 / 2);
-}
-
 /** A step as the queue knows it; times are milliseconds of the same clock. */
 export interface QueuedStep extends Pick<Waiting, 'level' | 'exact' | 'place'> {
   readonly enteredMs: number;

@@ -2,7 +2,7 @@ import type { Head } from '../../contract/line.js';
 import { needOfKey } from '../../contract/queues.js';
 import type { LineState, StepState, TaskState } from '../../scheduling/line-state.js';
 import type { HostState, Policy, Snapshot } from '../../scheduling/policy.js';
-import { expectedLoadMs } from '../../scheduling/priority-affinity.js';
+import { expectedLoadMs } from '../../scheduling/choose-orders.js';
 
 export const oneHost: HostState = { host: 'local', hostEpoch: 1, parallel: 1, modelsMax: 1, roomBytes: null, budgetBytes: null, paused: false };
 export const emptyLine: LineState = {
@@ -151,6 +151,7 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
       hosts: state.hosts,
       residency: residents.map((row) => ({
         ...row,
+        sinceMs: row.sinceMs + nowMs,
         servedMs: row.endedServiceMs + runningOn(row.host, row.key).reduce((sum, each) => sum + nowMs - each.startedMs, 0) / parallelOf(row.host),
       })),
       openOrders: orders.map(({ host, unload, load }) => ({ id: host, host, hostEpoch: 1, unload, load: { key: load, model: needOfKey(load) as never } })),
