@@ -9,7 +9,7 @@ import { storedJson } from './stored-json.js';
  * The last forecast; null when none was made yet. Reads.
  * @param options.known the last one that was read, which is given back when there is no newer one; its entries are not sent again
  */
-export async function readForecast(sql: Sql, options: { readonly known?: StoredForecast | null } = {}): Promise<StoredForecast | null> {
+export async function readForecast(sql: Sql | TransactionSql, options: { readonly known?: StoredForecast | null } = {}): Promise<StoredForecast | null> {
   const known = options.known ?? null;
   const [row] = await answered(sql<{ version: string; madeAt: Date; entries: ForecastEntry[] | null }[]>`
     select version, made_at as "madeAt", case when version is distinct from ${known?.version ?? null}::bigint then entries end as entries from forecasts`);
@@ -41,7 +41,9 @@ export interface ForecastRow {
   readonly waitedMs: number;
   readonly continues: boolean;
   readonly held: boolean;
-  readonly right: string | null;
+  readonly locks: readonly string[];
+  /** what its task lacks; null: nothing */
+  readonly lack: string | null;
   readonly host: string | null;
   readonly ranMs: number;
   readonly dueInMs: number | null;

@@ -12,6 +12,7 @@ import { priorityAffinity } from '../scheduling/priority-affinity.js';
 import { createActivityWorker, createWorkflowWorker } from '../temporal/worker.js';
 import { createDeadlockWatch } from './deadlocks.js';
 import { createDecider } from './decide.js';
+import { createForecaster, forecastEveryMs } from './forecast.js';
 import { createResourceTeller, type MachineResources } from './resources.js';
 import { createOutboxDelivery } from './outbox.js';
 import { createReconciler } from './reconcile.js';
@@ -128,8 +129,14 @@ export function createEngine(deps: EngineDeps): Engine {
       loops.push(outbox, decide, reconcile, deadlocks);
       if (deps.resources)
         loops.push(startLoop({ name: 'resources', everyMs: resourcesEveryMs, run: createResourceTeller({ sql, resources: deps.resources }), log }));
+      const forecaster = createForecaster({ sql, log });
+      const forecast = startLoop({ name: 'forecast', everyMs: forecastEveryMs, run: forecaster.run, log });
+      loops.push(forecast);
       listening.push(
-        await deps.listen('line', () => decide.wake()),
+        await deps.listen('line', () => {
+          decide.wake();
+          forecaster.changed();
+        }),
         await deps.listen('outbox', () => outbox.wake()),
         await deps.listen('cancel', (payload) => running.told(payload)),
       );

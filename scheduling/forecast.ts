@@ -32,8 +32,8 @@ export interface Forecast {
   readonly predictions: readonly Prediction[];
 }
 
-/** Variance of when anything is noticed, in square milliseconds. */
-const noticeVariance = 150 ** 2;
+/** When a step can start is not noticed sooner, or known better, than within this; in milliseconds. */
+export const noticeMs = 150;
 
 /**
  * Predicts when each step of the line starts and ends, by letting the policy run forward over the line as it is: with the durations that are expected, and with
@@ -52,7 +52,7 @@ export function forecastLine(state: LineState, settings: ForecastSettings): Fore
       if (step.now.state === 'later') continue;
       const found = startOf(taskIndex, stepIndex);
       const reason = step.now.state === 'running' ? null : why(task, step.key, step.now);
-      const start = within(found === undefined ? null : { meanMs: found.start.meanMs, variance: found.start.variance + noticeVariance }, 'start', stretch);
+      const start = within(found === undefined ? null : { meanMs: found.start.meanMs, variance: found.start.variance + noticeMs ** 2 }, 'start', stretch);
       const finish = within(found?.finish ?? null, 'finish', stretch);
       const entry: Writable<ForecastEntry> = {
         task_id: task.id,
@@ -121,10 +121,15 @@ function reasonsOf(state: LineState, heldBack: readonly HeldBack[]) {
   const open = new Set(state.tasks.map(({ id }) => id));
   const taken = new Set(state.tasks.flatMap(({ rights }) => rights.filter(({ has }) => has).map(({ name }) => name)));
   const simple = (why: ForecastReason): Reason => ({ why, other: null, leftMs: null });
-  return (task: TaskState, key: ResidencyKey | null, now: { readonly heldBy: ForecastReason | null; readonly dueInMs: number | null }): Reason => {
+  return (
+    task: TaskState,
+    key: ResidencyKey | null,
+    now: { readonly heldBy: ForecastReason | null; readonly dueInMs: number | null; readonly lacks?: ForecastReason | null },
+  ): Reason => {
     if (now.heldBy !== null) return simple(now.heldBy);
     if (now.dueInMs === null || task.after.some((id) => open.has(id))) return simple('waiting_dependency');
     if (now.dueInMs > 0) return simple('backing_off');
+    if (now.lacks != null) return simple(now.lacks);
     if (task.rights.some(({ name, has }) => !has && taken.has(name))) return simple('waiting_lock');
     if (key === null || serving.has(key)) return simple('waiting_slot');
     const held = keys.get(key);

@@ -20,7 +20,9 @@ export interface StepState {
         readonly dueInMs: number | null;
         readonly continues: boolean;
         /** it is not granted until a person does something */
-        readonly heldBy: Extract<ForecastReason, 'held' | 'paused' | 'blocked'> | null;
+        readonly heldBy: Extract<ForecastReason, 'held' | 'paused' | 'blocked' | 'waiting_resource'> | null;
+        /** what somebody else has that its task needs */
+        readonly lacks?: 'waiting_lock' | 'waiting_resource' | null;
       }
     | { readonly state: 'running'; readonly host: string; readonly ranMs: number }
     /** it enters the line when the steps that it needs have ended; all have: it is about to */
