@@ -4,6 +4,7 @@ import { installRuntime } from '../temporal/runtime.js';
 import { benchCli } from './cli.js';
 import { benchCore } from './core.js';
 import { benchDecide } from './decide.js';
+import { benchEta } from './eta.js';
 import { benchEvents } from './events.js';
 import { benchHandover } from './handover.js';
 import { benchList } from './list.js';
@@ -18,6 +19,7 @@ const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = {
   cli: benchCli,
   core: benchCore,
   decide: benchDecide,
+  eta: benchEta,
   events: benchEvents,
   handover: benchHandover,
   list: benchList,

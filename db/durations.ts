@@ -1,11 +1,13 @@
 import type { DurationStats, StepKind } from '../scheduling/durations.js';
-import type { StretchKind, StretchState } from '../scheduling/stretches.js';
+import type { StretchState } from '../scheduling/stretches.js';
 import { answered, type Sql, type TransactionSql } from './connect.js';
 import { storedJson } from './stored-json.js';
 
 /** A step that has completed, and what was predicted of it when it was first seen; times of the promise in milliseconds after it was made. */
 export interface FinishedStep extends StepKind {
   readonly ms: number;
+  /** of its task */
+  readonly level: number;
   readonly promise: {
     readonly startMs: number;
     readonly startSdMs: number;
@@ -16,7 +18,7 @@ export interface FinishedStep extends StepKind {
   } | null;
 }
 
-/** All that was learned; groups by their id, horizons as `<kind> <horizon>`. */
+/** All that was learned: durations by their group, stretches by `stretchId`. */
 export interface Learned {
   readonly durations: Map<string, DurationStats>;
   readonly stretches: Map<string, StretchState>;
@@ -31,8 +33,8 @@ export async function readLearned(sql: Sql | TransactionSql): Promise<Learned> {
     answered(sql<(DurationStats & { group: string })[]>`
       select group_id as "group", samples, log_mean as "logMean", log_variance as "logVariance", stretch_low as "stretchLow", stretch_high as "stretchHigh"
       from duration_stats order by updated_at desc limit 50000`),
-    answered(sql<(StretchState & { kind: StretchKind; horizon: number })[]>`
-      select kind, horizon, low, high, judged::double precision as judged, kept::double precision as kept from forecast_stretch`),
+    answered(sql<(StretchState & { kind: string; horizon: number })[]>`
+      select kind, horizon, low, high, shift, judged::double precision as judged, kept::double precision as kept from forecast_stretch`),
   ]);
   return {
     durations: new Map(durations.map(({ group, ...stats }) => [group, stats])),
@@ -71,10 +73,10 @@ export async function learnFinished(
           stretch_low = excluded.stretch_low, stretch_high = excluded.stretch_high, updated_at = now()`;
       const judged = stretches.map(([id, state]) => ({ kind: id.split(' ')[0], horizon: Number(id.split(' ')[1]), ...state }));
       await tx`
-        insert into forecast_stretch (kind, horizon, low, high, judged, kept)
-        select s.kind, s.horizon, s.low, s.high, s.judged, s.kept
-        from jsonb_to_recordset(${storedJson(tx, judged)}) s (kind text, horizon integer, low double precision, high double precision, judged bigint, kept bigint)
-        on conflict (kind, horizon) do update set low = excluded.low, high = excluded.high, judged = excluded.judged, kept = excluded.kept`;
+        insert into forecast_stretch (kind, horizon, low, high, shift, judged, kept)
+        select s.kind, s.horizon, s.low, s.high, s.shift, s.judged, s.kept
+        from jsonb_to_recordset(${storedJson(tx, judged)}) s (kind text, horizon integer, low double precision, high double precision, shift double precision, judged bigint, kept bigint)
+        on conflict (kind, horizon) do update set low = excluded.low, high = excluded.high, shift = excluded.shift, judged = excluded.judged, kept = excluded.kept`;
       return { more: found.more, count: found.steps.length };
     }),
   );

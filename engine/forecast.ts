@@ -18,7 +18,7 @@ import { durationOf, learnDuration, type StepKind } from '../scheduling/duration
 import { forecastLine, noticeMs, type StretchOf } from '../scheduling/forecast.js';
 import type { LineState, StepState, TaskState } from '../scheduling/line-state.js';
 import { unstretched } from '../scheduling/spread.js';
-import { horizonOf, judge, newStretch } from '../scheduling/stretches.js';
+import { judge, newStretch, stretchId } from '../scheduling/stretches.js';
 import { defaultMaxWaitsMs, type MaxWaits } from '../scheduling/waiting-order.js';
 
 /** Time between two forecasts, in milliseconds. */
@@ -149,14 +149,14 @@ function take(steps: Parameters<Parameters<typeof learnFinished>[1]>[0], known: 
       ['start', was.startMs, was.startSdMs, was.startedMs],
       ['finish', was.finishMs, was.finishSdMs, was.finishedMs],
     ] as const) {
-      const id = `${kind} ${horizonOf(meanMs)}`;
+      const id = stretchId(kind, step.level, meanMs);
       known.stretches.set(id, judge(known.stretches.get(id) ?? newStretch, { meanMs, variance: sdMs ** 2 + (kind === 'start' ? noticeMs ** 2 : 0) }, actualMs));
     }
   }
 }
 
 function stretchesOf({ stretches }: Learned): StretchOf {
-  return (kind, aheadMs) => stretches.get(`${kind} ${horizonOf(aheadMs)}`) ?? unstretched;
+  return (kind, level, aheadMs) => stretches.get(stretchId(kind, level, aheadMs)) ?? unstretched;
 }
 
 /**

@@ -93,6 +93,6 @@ function withDuration(stats: DurationStats | undefined, expected: LogNormal, log
 }
 
 /** Moves a bound towards the place that one of ten outcomes lies beyond: far out after one that did, a little in after one that did not. */
-export function tracked(stretch: number, beyond: boolean, rate: number): number {
-  return Math.min(stretchMax, Math.max(stretchMin, stretch * Math.exp(rate * ((beyond ? 1 : 0) - 0.1))));
+export function tracked(stretch: number, beyond: boolean, rate: number, max: number = stretchMax): number {
+  return Math.min(max, Math.max(stretchMin, stretch * Math.exp(rate * ((beyond ? 1 : 0) - 0.1))));
 }

@@ -5,10 +5,11 @@ import type { Start } from './simulated-line.js';
 import type { LineState, TaskState } from './line-state.js';
 import type { HeldBack } from './policy.js';
 import { type Interval, intervalOf, type Spread, type Stretch, unstretched } from './spread.js';
+import type { StretchKind } from './stretches.js';
 import type { MaxWaits } from './waiting-order.js';
 
-/** By how much intervals are stretched, for a time that lies so far ahead. */
-export type StretchOf = (kind: 'start' | 'finish', aheadMs: number) => Stretch;
+/** By how much intervals are stretched, for a task of this level and a time that lies so far ahead. */
+export type StretchOf = (kind: StretchKind, level: number, aheadMs: number) => Stretch;
 
 export interface ForecastSettings {
   /** those of the policy */
@@ -47,13 +48,18 @@ export function forecastLine(state: LineState, settings: ForecastSettings): Fore
   const waiting: { readonly order: number; readonly entry: Writable<ForecastEntry>; readonly prediction: Prediction }[] = [];
   const never: ForecastEntry[] = [];
   for (const [taskIndex, task] of state.tasks.entries()) {
-    const done = within(endOf(task.steps.map((_, index) => startOf(taskIndex, index))), 'finish', stretch);
+    const done = within(endOf(task.steps.map((_, index) => startOf(taskIndex, index))), 'finish', task.level, stretch);
     for (const [stepIndex, step] of task.steps.entries()) {
       if (step.now.state === 'later') continue;
       const found = startOf(taskIndex, stepIndex);
       const reason = step.now.state === 'running' ? null : why(task, step.key, step.now);
-      const start = within(found === undefined ? null : { meanMs: found.start.meanMs, variance: found.start.variance + noticeMs ** 2 }, 'start', stretch);
-      const finish = within(found?.finish ?? null, 'finish', stretch);
+      const start = within(
+        found === undefined ? null : { meanMs: found.start.meanMs, variance: found.start.variance + noticeMs ** 2 },
+        'start',
+        task.level,
+        stretch,
+      );
+      const finish = within(found?.finish ?? null, 'finish', task.level, stretch);
       const entry: Writable<ForecastEntry> = {
         task_id: task.id,
         step: step.step,
@@ -103,8 +109,8 @@ function endOf(starts: readonly (Start | undefined)[]): Spread | null {
 
 const nothing: Interval = { middleMs: Number.NaN, lowMs: Number.NaN, highMs: Number.NaN };
 
-function within(spread: Spread | null, kind: 'start' | 'finish', stretch: StretchOf): Interval {
-  return spread === null ? nothing : intervalOf(spread, stretch(kind, spread.meanMs));
+function within(spread: Spread | null, kind: StretchKind, level: number, stretch: StretchOf): Interval {
+  return spread === null ? nothing : intervalOf(spread, stretch(kind, level, spread.meanMs));
 }
 
 /** Whole milliseconds; null for what cannot be told. */

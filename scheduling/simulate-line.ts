@@ -278,8 +278,9 @@ class Simulation {
     const { line } = this;
     const before = this.#starts;
     while (line.generalSlots.free.length > 0 && line.general.size > 0) this.#start(line.steps[line.general.first] as SimStep, line.generalSlots, null);
-    for (const key of [...line.heldInOrder()]) {
+    for (const key of line.held.length > 1 ? [...line.heldInOrder()] : line.held) {
       const queue = line.queueOf(key);
+      if (queue.size === 0) continue;
       while (queue.size > 0) {
         const open = line.openFor(key);
         if (open.length === 0) break;
@@ -304,8 +305,7 @@ class Simulation {
     const { line } = this;
     const slot = slots.free.shift() ?? noSpread;
     slots.running += 1;
-    line.queueOf(step.key).take(step.index);
-    if (step.continues && step.key >= 0) line.continuing[step.key] = (line.continuing[step.key] as number) - 1;
+    line.take(step);
     // what it has waited for last says how sure its start is
     const { variance } = slot.meanMs >= step.arrival.meanMs ? slot : step.arrival;
     const startMs = line.nowMs + this.settings.handoverMs;

@@ -81,6 +81,8 @@ export class SimulatedLine {
   readonly keys: ResidencyKey[] = [];
   readonly queues: WaitingQueue[] = [];
   readonly general: WaitingQueue;
+  /** rank of each key's first step, as its queue has it */
+  readonly #ranks: number[] = [];
   readonly generalSlots: Slots;
   readonly hosts: SimHost[];
   /** running steps of tasks that have more steps */
@@ -122,6 +124,7 @@ export class SimulatedLine {
     this.#keyIndex.set(key, index);
     this.queues.push(new WaitingQueue(this.steps, this.maxWaitsMs));
     this.continuing.push(0);
+    this.#ranks.push(Infinity);
     this.durations.push({ sum: 0, count: 0 });
     return index;
   }
@@ -167,6 +170,7 @@ export class SimulatedLine {
     step.arrival = arrival;
     const queue = this.queueOf(step.key);
     queue.add(step.index, this.nowMs);
+    this.#noteRank(step.key);
     this.#noteRaise(step.key, queue.nextRaiseMs);
     if (step.key < 0) return;
     if (step.continues) this.continuing[step.key] = (this.continuing[step.key] as number) + 1;
@@ -184,8 +188,20 @@ export class SimulatedLine {
       this.#raiseAtMs[key + 1] = Infinity;
       const queue = this.queueOf(key);
       queue.advance(this.nowMs);
+      this.#noteRank(key);
       this.#noteRaise(key, queue.nextRaiseMs);
     }
+  }
+
+  /** Takes a step out of its queue. */
+  take(step: SimStep): void {
+    this.queueOf(step.key).take(step.index);
+    this.#noteRank(step.key);
+    if (step.continues && step.key >= 0) this.continuing[step.key] = (this.continuing[step.key] as number) - 1;
+  }
+
+  #noteRank(key: number): void {
+    if (key >= 0) this.#ranks[key] = (this.queues[key] as WaitingQueue).firstRank;
   }
 
   #noteRaise(key: number, atMs: number): void {
@@ -208,11 +224,12 @@ export class SimulatedLine {
   /** The first keys in the line, of those that no host holds or is about to load. */
   missingKeys(count: number, refused: ReadonlySet<number>): number[] {
     const { queues, held } = this;
+    const ranks = this.#ranks;
     if (count === 1) {
       let best = -1;
       let bestRank = Infinity;
-      for (let key = 0; key < queues.length; key++) {
-        const rank = (queues[key] as WaitingQueue).firstRank;
+      for (let key = 0; key < ranks.length; key++) {
+        const rank = ranks[key] as number;
         if (rank < bestRank && !held.includes(key) && !refused.has(key)) {
           best = key;
           bestRank = rank;

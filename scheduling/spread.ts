@@ -17,9 +17,11 @@ export const tenth = 1.2815515655446004;
 export interface Stretch {
   readonly low: number;
   readonly high: number;
+  /** by how much the middle has to be moved, as a logarithm: 0.7 makes it twice as late */
+  readonly shift: number;
 }
 
-export const unstretched: Stretch = { low: 1, high: 1 };
+export const unstretched: Stretch = { low: 1, high: 1, shift: 0 };
 
 /** A middle that half of the outcomes lie below, and bounds that 80 of 100 lie between; milliseconds. */
 export interface Interval {
@@ -43,10 +45,11 @@ export function logNormalOf({ meanMs, variance }: Spread): LogNormal {
 export function intervalOf(spread: Spread, stretch: Stretch = unstretched): Interval {
   const { mu, variance } = logNormalOf(spread);
   const deviation = Math.sqrt(variance);
+  const middle = mu + stretch.shift;
   return {
-    middleMs: Math.exp(mu),
-    lowMs: Math.exp(mu - tenth * stretch.low * deviation),
-    highMs: Math.exp(mu + tenth * stretch.high * deviation),
+    middleMs: Math.exp(middle),
+    lowMs: Math.exp(middle - tenth * stretch.low * deviation),
+    highMs: Math.exp(middle + tenth * stretch.high * deviation),
   };
 }
 

@@ -1,4 +1,7 @@
 -- Up Migration
+-- By how much predictions have to be moved, as a logarithm, beside being stretched: what arrives later makes everything later.
+alter table forecast_stretch add column shift double precision not null default 0;
+
 -- The whole line as it is, for the forecast: its live rows, and what decisions about them look at. No lock is taken, so it may be a moment
 -- apart from what a decision sees. Rows beyond p_limit are left out, the last ones of the line first.
 create function forecast_read(p_limit integer) returns jsonb language plpgsql stable as $$
@@ -82,7 +85,7 @@ begin
   ), promised as (
     delete from forecast_promises p using ended e where p.task_id = e.task_id and p.attempt = e.attempt and p.step = e.step returning p.*
   )
-  select coalesce(jsonb_agg(jsonb_build_object('template', t.template, 'step', e.step, 'type', e.step_type, 'model', key_model(l.key),
+  select coalesce(jsonb_agg(jsonb_build_object('template', t.template, 'step', e.step, 'type', e.step_type, 'model', key_model(l.key), 'level', t.priority_level,
       'ms', extract(epoch from e.completed_at - e.started_at) * 1000,
       'promise', case when p.task_id is null then null else jsonb_build_object('startMs', p.start_ms, 'startSdMs', p.start_sd_ms, 'finishMs', p.finish_ms, 'finishSdMs', p.finish_sd_ms,
         'startedMs', extract(epoch from e.started_at - p.made_at) * 1000, 'finishedMs', extract(epoch from e.completed_at - p.made_at) * 1000) end) order by e.completed_at), '[]') into v_steps

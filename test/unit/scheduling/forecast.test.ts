@@ -222,7 +222,7 @@ describe('the forecast', () => {
       entries.map((entry) => (entry.finish_high_ms as number) - (entry.finish_low_ms as number));
     const plain = width(forecastLine({ ...emptyLine, tasks }, settings).entries);
     expect([...plain].sort((x, y) => x - y)).toEqual(plain);
-    const wider = width(forecastLine({ ...emptyLine, tasks }, { ...settings, stretch: () => ({ low: 2, high: 2 }) }).entries);
+    const wider = width(forecastLine({ ...emptyLine, tasks }, { ...settings, stretch: () => ({ low: 2, high: 2, shift: 0 }) }).entries);
     for (const [index, each] of wider.entries()) expect(each).toBeGreaterThan(1.5 * (plain[index] as number));
   });
 });
