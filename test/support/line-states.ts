@@ -230,7 +230,7 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
         key: order.load,
         model: needOfKey(order.load) as never,
         state: 'serving',
-        sinceMs: 0,
+        sinceMs: -nowMs,
         servedMs: 0,
         endedServiceMs: 0,
       });
