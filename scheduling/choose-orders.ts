@@ -206,9 +206,7 @@ function isWorthACopy(facts: Facts, key: ResidencyKey, copies: number): boolean 
   if (snapshot.hosts.length <= copies) return false;
   const backlog = snapshot.backlog.find((each) => each.key === key);
   if (!backlog) return false;
-  const loads = [...facts.costs.values()]
-    .flatMap((ofHost) => ofHost.get(key) ?? [])
-    .map((each) => expectedLoadMs(each));
+  const loads = [...facts.costs.values()].flatMap((ofHost) => ofHost.get(key) ?? []).map((each) => expectedLoadMs(each));
   const slots = snapshot.slots.filter((set) => set.key === key).reduce((sum, set) => sum + set.capacity, 0);
   return (backlog.waiting * (backlog.serviceMs ?? unknownServiceMs)) / Math.max(1, slots) > copyWorthLoads * Math.max(unknownLoadMs, ...loads);
 }
