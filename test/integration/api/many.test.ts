@@ -111,6 +111,30 @@ describe('batch', () => {
     expect(new Set(within.body.items.map(({ task }) => task?.id)).size).toBe(1);
   });
 
+  test('who waits for an item that turns out to exist waits for the task that has its key, down the chain [TASK-23, SCHED-06]', async () => {
+    const [shared, own] = [randomUUID(), randomUUID()];
+    const { body } = await batch([
+      item({ idempotency_key: shared, ref: 'winner' }),
+      item({ idempotency_key: shared, ref: 'same' }),
+      item({ depends_on: ['#same', '#winner'], ref: 'next', idempotency_key: own }),
+      item({ depends_on: ['#next'] }),
+      item({ idempotency_key: shared, ref: 'another', name: 'another body' }),
+      item({ depends_on: ['#another', '#same'] }),
+    ]);
+    expect(body.items.map(({ outcome, problem }) => [outcome, problem?.code ?? null])).toEqual([
+      ['created', null],
+      ['existing', null],
+      ['created', null],
+      ['created', null],
+      ['refused', 'idempotency_conflict'],
+      ['refused', 'invalid_dependency'],
+    ]);
+    const [winner, same, next, last] = body.items.map(({ task }) => task);
+    expect(same?.id).toBe(winner?.id);
+    expect(next?.depends_on).toEqual([winner?.id]);
+    expect(last?.depends_on).toEqual([next?.id]);
+  });
+
   test('a thousand are taken at once and keep their order, one more is refused', async () => {
     const { body } = await batch(Array.from({ length: 1_000 }, (_, index) => item({ name: `many ${index}` })));
     expect(body).toMatchObject({ created: 1_000, refused: 0 });
