@@ -15,7 +15,7 @@ import { dependencyIds, unknownDependencies } from './new-task.js';
 export function previewTaskUseCase({ sql }: ServiceDeps, compile: Compile) {
   return async (caller: Caller, request: CreateTaskRequest): Promise<TaskPreviewView> => {
     const dependsOn = dependencyIds(request.depends_on);
-    const plan = compile(request);
+    const plan = await compile(request);
     const unknown = dependsOn.length === 0 ? [] : await unknownTasks(sql, dependsOn, ownerOf(caller));
     if (unknown.length > 0) throw unknownDependencies(request.depends_on, unknown);
     return preview(plan, request.priority);

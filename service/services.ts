@@ -22,6 +22,7 @@ import { listModelsUseCase } from './list-models.js';
 import { listTasksUseCase } from './list-tasks.js';
 import { type ModelOrderUseCases, modelOrderUseCases } from './model-orders.js';
 import { type FlushMetrics, metricsUseCase } from './metrics.js';
+import { createPatternThread } from './pattern-thread.js';
 import { previewTaskUseCase } from './preview-task.js';
 import { replayTaskUseCase } from './replay-task.js';
 import { reportTasksUseCase } from './report-tasks.js';
@@ -72,7 +73,9 @@ export interface ServicesDeps extends ServiceDeps {
 /** Builds the use cases; opens nothing and starts nothing. */
 export function createServices(deps: ServicesDeps): Services {
   const starts = createStartsUnderWay();
-  const compile = (request: CreateTaskRequest) => compileRequest(deps.catalogue(), deps.deployment, request);
+  // One thread for patterns of installed templates and one for those that callers bring, so that the latter keep no task from being taken.
+  const [installed, brought] = [createPatternThread(), createPatternThread()];
+  const compile = (request: CreateTaskRequest) => compileRequest(deps.catalogue(), deps.deployment, installed, request);
   const createTask = createTaskUseCase(deps, compile, starts);
   const feed = createEventFeed({ sql: deps.sql, config: deps.events, listen: deps.events.listen, log: deps.log });
   return {
@@ -81,7 +84,7 @@ export function createServices(deps: ServicesDeps): Services {
     ...checkpointUseCases(deps, deps.catalogue),
     ...dependencyUseCases(deps),
     ...modelOrderUseCases(deps, deps.deployment),
-    ...templateUseCases(deps.catalogue, deps.steps),
+    ...templateUseCases(deps.catalogue, deps.steps, brought),
     createTask,
     createBatch: createBatchUseCase(deps, compile),
     bulkTasks: bulkTasksUseCase(deps),
