@@ -7,18 +7,34 @@ import type { AppEnv } from './env.js';
 const reconnectMs = 2_000;
 /** A reader that takes nothing for so long is let go; it goes on by its Last-Event-ID. */
 const stalledMs = 30_000;
+/** A key that was revoked reads on for so long at most, however much happens; not asked before each event, since that would be a query for each. */
+const keyCheckMs = 5_000;
+const headers = { 'Content-Type': 'text/event-stream; charset=utf-8', 'X-Accel-Buffering': 'no' };
 const kindForm = /^[a-z][a-z_]*$/;
 
 /**
  * Answers with a stream of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). An event is fetched when the reader has
  * taken the one before, so that a slow reader fills no memory. Ends with the stream, when the reader goes, and when its key is no longer valid.
+ * @param options.keyCheckMs a frame is sent only when the key was found valid within this time
  */
-export function answerEvents(c: Context<AppEnv>, events: EventStream): Response {
+export function answerEvents(c: Context<AppEnv>, events: EventStream, options: { readonly keyCheckMs: number } = { keyCheckMs }): Response {
+  // Nobody takes the body of an answer to HEAD, so nobody would ever let go of the stream.
+  if (c.req.raw.method === 'HEAD') {
+    events.release();
+    return c.body(null, 200, headers);
+  }
   const ending = new AbortController();
   const source = events.read(ending.signal);
   const encoder = new TextEncoder();
   const stillValid = c.var.stillValid ?? (async () => true);
   const { log } = c.var;
+  let validAt = performance.now(); // the request itself was let in with the key
+  const mayRead = async () => {
+    const now = performance.now();
+    if (now - validAt < options.keyCheckMs) return true;
+    validAt = now;
+    return stillValid();
+  };
   let stalled: NodeJS.Timeout | undefined;
   const end = () => {
     clearTimeout(stalled);
@@ -36,7 +52,7 @@ export function answerEvents(c: Context<AppEnv>, events: EventStream): Response 
         clearTimeout(stalled);
         try {
           const next = await source.next();
-          if (next.done || (next.value === null && !(await stillValid()))) {
+          if (next.done || !(await mayRead())) {
             end();
             controller.close();
             return;
@@ -57,7 +73,7 @@ export function answerEvents(c: Context<AppEnv>, events: EventStream): Response 
     },
     { highWaterMark: 1 },
   );
-  return c.body(body, 200, { 'Content-Type': 'text/event-stream; charset=utf-8', 'X-Accel-Buffering': 'no' });
+  return c.body(body, 200, headers);
 }
 
 /** JSON has no line breaks of its own, so that nothing in an event can begin another field or another event. */

@@ -1,16 +1,16 @@
 import { z } from '@hono/zod-openapi';
 import { levelMax } from '../contract/priority.js';
+import { isStorableTime, storableTimeText } from '../contract/schemas/time.js';
 import { type StatusFilter, statusFilters } from '../service/list-tasks.js';
 import { repeatable, wholeNumber } from './query-values.js';
 
 const statusAliases: Readonly<Record<string, StatusFilter>> = { pending: 'queued', in_progress: 'running' };
 
-// PostgreSQL has no year 0, which an offset can lead to, and no NUL in a text.
-const firstYearMs = Date.parse('0001-01-01T00:00:00Z');
+// PostgreSQL has no NUL in a text.
 const time = z.iso
   .datetime({ offset: true })
-  .transform((text) => new Date(text))
-  .refine((date) => date.getTime() >= firstYearMs, { error: 'expected a time after the year 0' });
+  .refine(isStorableTime, { error: storableTimeText })
+  .transform((text) => new Date(text));
 const name = z
   .string()
   .min(1)

@@ -7,6 +7,10 @@ import type { AppEnv } from './env.js';
  */
 export async function answerText(c: Context<AppEnv>, pieces: AsyncGenerator<string>, contentType: string): Promise<Response> {
   const first = await pieces.next();
+  if (c.req.raw.method === 'HEAD') {
+    await pieces.return(undefined); // nobody takes the body of an answer to HEAD
+    return c.body(null, 200, { 'Content-Type': contentType });
+  }
   const encoder = new TextEncoder();
   let begun = false;
   const body = new ReadableStream<Uint8Array>(

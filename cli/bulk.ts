@@ -37,12 +37,15 @@ export async function changeTasks(
     tell(session, [await client.tasks.bulk({ ...change, ids, dry_run: options.dryRun === true })]);
     return;
   }
-  const asked = await client.tasks.bulk({ ...change, filter, dry_run: true });
+  // Tasks that are created while the question is open are not among those it was about. The server's clock counts: the newest task has it.
+  const [newest] = (await client.tasks.listPage({ ...filter, limit: 1 })).items;
+  const bounded = { ...filter, created_before: new Date(newest === undefined ? Date.now() : Date.parse(newest.created_at) + 1).toISOString() };
+  const asked = await client.tasks.bulk({ ...change, filter: bounded, dry_run: true });
   if (options.dryRun || asked.matched === 0) return tell(session, [asked]);
   if (!options.yes && !(await confirmed(session, `${change.action} ${asked.matched} tasks?`))) throw usageFault('Nothing was done.');
   const results: BulkResult[] = [];
   for (let left = asked.matched; left > 0; ) {
-    const result = await client.tasks.bulk({ ...change, filter });
+    const result = await client.tasks.bulk({ ...change, filter: bounded });
     results.push(result);
     // Others may be changing the same tasks.
     left = result.items.length === 0 ? 0 : result.remaining;
@@ -63,7 +66,8 @@ async function confirmed(session: Session, question: string): Promise<boolean> {
 function tell(session: Session, results: readonly BulkResult[]): void {
   const items = results.flatMap((result) => result.items);
   const changed = results.reduce((sum, result) => sum + result.changed, 0);
-  if (changed < items.length) process.exitCode = exitCodes.failed;
+  if (items.length > 0 && items.every(({ outcome }) => outcome === 'not_found')) process.exitCode = exitCodes.notFound;
+  else if (changed < items.length) process.exitCode = exitCodes.failed;
   if (session.json) return session.printJson(results.length === 1 ? results[0] : { results });
   for (const { id, outcome } of items) session.terminal.print(`${id}\t${said[outcome] ?? outcome}`);
   session.terminal.note(`${changed} of ${items.length} tasks`);

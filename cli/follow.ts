@@ -7,13 +7,17 @@ import { resultLines } from './task-lines.js';
 import type { Terminal } from './terminal.js';
 import { visibleLine, visibleText } from './visible.js';
 
-/** Prints what steps write to standard output, and what else happens to standard error. */
+/**
+ * Prints what steps write to standard output, and what else happens to standard error. Nothing but what was written goes to a file or a program; on a terminal
+ * a line that is still open ends before something else is said.
+ */
 export function createEventPrinter(terminal: Terminal, { outputOnly }: { readonly outputOnly: boolean }) {
   let open = false;
   const line = (text: string) => {
-    if (open) terminal.write('\n');
+    if (outputOnly) return;
+    if (open && terminal.interactive) terminal.note('');
     open = false;
-    if (!outputOnly) terminal.note(terminal.paint('dim', text));
+    terminal.note(terminal.paint('dim', text));
   };
   return {
     event({ kind, at, data }: EventView): void {
@@ -27,7 +31,7 @@ export function createEventPrinter(terminal: Terminal, { outputOnly }: { readonl
       line(`${at.slice(11, 19)} ${visibleLine(sentence(kind, data))}`);
     },
     end(): void {
-      if (open) terminal.write('\n');
+      if (open && terminal.interactive) terminal.write('\n');
       open = false;
     },
   };
@@ -45,11 +49,19 @@ function sentence(kind: string, data: EventView['data']): string {
   return `${said}${step}${status}${typeof error?.message === 'string' ? `: ${error.message}` : ''}`;
 }
 
+/** An event as --json prints it: one a line. */
+export function printEvent(session: Session, event: EventView, { outputOnly }: { readonly outputOnly: boolean }): void {
+  if (!outputOnly || event.kind === 'output') session.printJsonLine(event);
+}
+
 /** Shows a task until it has ended; Ctrl-C leaves it running. @returns the ended task */
 export async function followTask(session: Session, client: Client, id: string, { outputOnly }: { readonly outputOnly: boolean }): Promise<TaskView> {
   const signal = session.interruptible(leftRunning(id));
   const printer = createEventPrinter(session.terminal, { outputOnly });
-  for await (const event of client.tasks.events(id, { signal })) printer.event(event);
+  for await (const event of client.tasks.events(id, { signal })) {
+    if (session.json) printEvent(session, event, { outputOnly });
+    else printer.event(event);
+  }
   printer.end();
   return client.tasks.wait(id, { signal });
 }
@@ -57,11 +69,15 @@ export async function followTask(session: Session, client: Client, id: string, {
 export const leftRunning = (id: string) =>
   `The task goes on without being watched. \`orchestra cancel ${id}\` ends it, \`orchestra logs --follow ${id}\` shows it again.`;
 
-/** Says how a task ended and sets the exit code: 0 completed, 1 failed or cancelled. */
+/**
+ * Says how a task ended and sets the exit code: 0 completed, 1 failed or cancelled.
+ * @param result print its result; false after its events were shown: with --json the task is then the last line of many
+ */
 export function tellEnd(session: Session, task: TaskView, { result }: { readonly result: boolean }): void {
   if (task.status !== 'completed') process.exitCode = exitCodes.failed;
   if (session.json) {
-    session.printJson(task);
+    if (result) session.printJson(task);
+    else session.printJsonLine(task);
     return;
   }
   if (task.status === 'completed') {

@@ -31,6 +31,8 @@ export interface Session {
   interruptible(message: string): AbortSignal;
   /** The one document of --json. */
   printJson(document: unknown): void;
+  /** One of the many documents of --json, each on a line of its own. */
+  printJsonLine(document: unknown): void;
 }
 
 export function openSession(options: GlobalOptions, surroundings: Surroundings = readSurroundings()): Session {
@@ -56,6 +58,7 @@ export function openSession(options: GlobalOptions, surroundings: Surroundings =
       return controller.signal;
     },
     printJson: (document) => void process.stdout.write(`${visibleJson(document)}\n`),
+    printJsonLine: (document) => void process.stdout.write(`${visibleJson(document, 0)}\n`),
   };
 }
 

@@ -1,26 +1,4 @@
-// Controls of the terminal (C0, DEL, C1), and what reorders or hides text around it. Names, logs and what a model writes come from anywhere: printed as they are
-// they could retitle the window, write into the clipboard (OSC 52), or make a line look like another.
-const hidden = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
-
-function name(char: string): string {
-  const code = char.codePointAt(0) ?? 0;
-  return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u${code.toString(16).padStart(4, '0')}`;
-}
-
-/** A text on one line, with everything invisible spelled out. */
-export function visibleLine(text: string): string {
-  return text.replace(hidden, (char) => (char === '\n' ? '\\n' : char === '\t' ? ' ' : name(char)));
-}
-
-/** A text of several lines: line ends and tabs stay, everything else invisible is spelled out. */
-export function visibleText(text: string): string {
-  return text.replace(/\r\n?/g, '\n').replace(hidden, (char) => (char === '\n' || char === '\t' ? char : name(char)));
-}
-
-/** JSON for people and programs: the same document, with what JSON leaves unescaped and a terminal would obey spelled `\\u....`. */
-export function visibleJson(document: unknown): string {
-  return JSON.stringify(document, null, 2).replace(hidden, (char) => (char === '\n' ? char : `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`));
-}
+export { visibleJson, visibleLine, visibleText } from '../contract/visible.js';
 
 const wide = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}|[\u{20000}-\u{3fffd}]/u;
 const segments = new Intl.Segmenter();

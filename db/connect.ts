@@ -17,6 +17,13 @@ export interface ConnectOptions {
 /** PostgreSQL cannot be reached, or did not answer in time. Every call of db/ may be repeated after it. */
 export class DatabaseUnavailable extends Error {
   override readonly name = 'DatabaseUnavailable';
+  /** the server ended the statement by its time-out: it was reached, and nothing was carried out */
+  readonly tooSlow: boolean;
+
+  constructor(message: string, options: { readonly cause?: unknown; readonly tooSlow?: boolean } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.tooSlow = options.tooSlow === true;
+  }
 }
 
 /** How long a call waits for its answer. Above the statement time-out, below the 10 s that a local activity of Temporal has. */
@@ -76,6 +83,7 @@ export async function answered<T>(call: PromiseLike<T>, deadlineMs: number = cal
     return await Promise.race([call, late]);
   } catch (error) {
     if (error instanceof DatabaseUnavailable || !isConnectionError(error)) throw error;
+    if (isTimedOut(error)) throw new DatabaseUnavailable('PostgreSQL ended a statement that took too long', { cause: error, tooSlow: true });
     throw new DatabaseUnavailable(`PostgreSQL is not available: ${(error as Error).message}`, { cause: error });
   } finally {
     clearTimeout(timer);
@@ -108,6 +116,11 @@ export function isBrokenRequest(error: unknown): boolean {
 /** A deadlock or a serialisation failure: the transaction has left no trace and may be repeated at once. */
 function isCollision(error: unknown): boolean {
   return error instanceof postgres.PostgresError && /^40/.test(error.code);
+}
+
+/** `query_canceled`: the statement time-out, or somebody's pg_cancel_backend. */
+function isTimedOut(error: unknown): boolean {
+  return error instanceof postgres.PostgresError && error.code === '57014';
 }
 
 const socketErrors = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOENT']);

@@ -120,8 +120,11 @@ export async function insertTask(
   return insertedOf(task, made.made);
 }
 
+/** Time of the statement that stores a batch: that of any statement, and what a busy server takes for each task. A thousand stay below a request's 30 s. */
+const batchTimeoutMs = (tasks: number) => 5_000 + 15 * tasks;
+
 /**
- * Stores several tasks in one transaction and one round trip, each as {@link insertTask} does; the outbox starts them. May be repeated with the same ids.
+ * Stores several tasks in one transaction, each as {@link insertTask} does; the outbox starts them. May be repeated with the same ids.
  * @param tasks those that others wait for come first
  * @returns an outcome for each, in their order
  */
@@ -136,7 +139,12 @@ export async function insertTasks(
     key: task.idempotency?.key ?? null,
     body_hash: task.idempotency?.bodyHash.toString('base64') ?? null,
   }));
-  const [made] = await answered(sql<{ made: Made[] }[]>`select task_create_many(${storedJson(sql, items)}, ${options.owner}, ${options.queueMax}) as made`);
+  const timeoutMs = batchTimeoutMs(tasks.length);
+  const stored = sql.begin(async (tx) => {
+    await tx`select set_config('statement_timeout', ${String(timeoutMs)}, true)`;
+    return tx<{ made: Made[] }[]>`select task_create_many(${storedJson(sql, items)}, ${options.owner}, ${options.queueMax}) as made`;
+  });
+  const [made] = await answered(stored, timeoutMs + 3_000);
   return tasks.map((task, index) => insertedOf(task, made?.made[index] as Made));
 }
 

@@ -7,6 +7,9 @@ import { loadCatalogue, type TemplateDirectory } from '../templates/catalogue.js
 import { stepTypesDocs, templateDocs } from '../templates/docs.js';
 import { templateDirectories } from './parts.js';
 
+/** The first line of a page. A page without it was written by somebody, and is neither overwritten nor deleted. */
+const marker = '<!-- Written by `orchestra docs`, which overwrites it, and deletes it when there is no such template any more. -->';
+
 export interface DocsOptions {
   /** folder for the pages; default: docs/ of the current folder */
   readonly out?: string;
@@ -22,8 +25,8 @@ export async function docsPages(directories: readonly TemplateDirectory[], names
   const unknown = names.filter((name) => catalogue.get(name) === undefined);
   if (unknown.length > 0) throw new Error(`There is no template ${unknown.map((name) => `"${name}"`).join(', ')}.`);
   const entries = catalogue.list().filter(({ template }) => names.length === 0 || names.includes(template.name));
-  const pages = new Map(entries.map(({ template, source }) => [join('templates', `${template.name}.md`), templateDocs(template, source)]));
-  if (names.length === 0) pages.set('step-types.md', stepTypesDocs(steps));
+  const pages = new Map(entries.map(({ template, source }) => [join('templates', `${template.name}.md`), marked(templateDocs(template, source))]));
+  if (names.length === 0) pages.set('step-types.md', marked(stepTypesDocs(steps)));
   return pages;
 }
 
@@ -47,8 +50,14 @@ export async function runDocs(options: DocsOptions = {}): Promise<void> {
       if (stale.length > 0) process.exitCode = 1;
       return;
     }
-    await writePages(folder, pages);
-    process.stdout.write(`Wrote ${pages.size} pages to ${folder}.\n`);
+    const { written, kept } = await writePages(folder, pages);
+    process.stdout.write(`Wrote ${written} pages to ${folder}.\n`);
+    for (const { page, wanted } of kept) {
+      process.stderr.write(
+        `orchestra docs: ${join(folder, page)} was not written by this command and is left as it is${wanted ? '; move it away to get the page' : ''}.\n`,
+      );
+      if (wanted) process.exitCode = 1;
+    }
   } catch (error) {
     process.stderr.write(`orchestra docs: ${error instanceof Error ? error.message : String(error)}\n`);
     process.exitCode = error instanceof ConfigFault ? 2 : 1;
@@ -58,17 +67,48 @@ export async function runDocs(options: DocsOptions = {}): Promise<void> {
 /** Pages that are missing, that differ, and, where all are looked at, that no template has any more. */
 export async function stalePages(folder: string, pages: ReadonlyMap<string, string>, all: boolean): Promise<string[]> {
   const stale: string[] = [];
-  for (const [page, text] of pages) if ((await readFile(join(folder, page), 'utf8').catch(() => null)) !== text) stale.push(page);
-  const present = all ? await readdir(join(folder, 'templates')).catch(() => []) : [];
-  return [...stale, ...present.map((file) => join('templates', file)).filter((page) => page.endsWith('.md') && !pages.has(page))];
+  for (const [page, text] of pages) if ((await readPage(folder, page)) !== text) stale.push(page);
+  return [...stale, ...(all ? (await otherPages(folder, pages)).filter(({ own }) => own).map(({ page }) => page) : [])];
 }
 
-async function writePages(folder: string, pages: ReadonlyMap<string, string>): Promise<void> {
+/** Writes the pages, and deletes those of templates that are gone when all are written. @returns how many were written, and what is somebody else's */
+async function writePages(
+  folder: string,
+  pages: ReadonlyMap<string, string>,
+): Promise<{ readonly written: number; readonly kept: readonly { readonly page: string; readonly wanted: boolean }[] }> {
   await mkdir(join(folder, 'templates'), { recursive: true });
-  const old = await readdir(join(folder, 'templates'));
+  const kept: { page: string; wanted: boolean }[] = [];
+  for (const [page, text] of pages) {
+    const old = await readPage(folder, page);
+    if (old === null || isOwn(old)) await writeFile(join(folder, page), text);
+    else kept.push({ page, wanted: true });
+  }
+  const written = pages.size - kept.length;
   // A page of a template that is gone would go on telling of it.
   if (pages.has('step-types.md')) {
-    for (const file of old) if (file.endsWith('.md') && !pages.has(join('templates', file))) await rm(join(folder, 'templates', file));
+    for (const { page, own } of await otherPages(folder, pages)) {
+      if (own) await rm(join(folder, page));
+      else kept.push({ page, wanted: false });
+    }
   }
-  for (const [page, text] of pages) await writeFile(join(folder, page), text);
+  return { written, kept };
 }
+
+/** What else lies among the pages of templates, and whether this command wrote it. */
+async function otherPages(folder: string, pages: ReadonlyMap<string, string>): Promise<{ readonly page: string; readonly own: boolean }[]> {
+  const files = await readdir(join(folder, 'templates'), { withFileTypes: true }).catch(() => []);
+  const others = files.filter((file) => file.isFile() && file.name.endsWith('.md')).map(({ name }) => join('templates', name));
+  return Promise.all(others.filter((page) => !pages.has(page)).map(async (page) => ({ page, own: isOwn((await readPage(folder, page)) ?? '') })));
+}
+
+/** The text of a page; null when it is not there. */
+async function readPage(folder: string, page: string): Promise<string | null> {
+  return readFile(join(folder, page), 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return null;
+    throw error;
+  });
+}
+
+const marked = (text: string) => `${marker}\n\n${text}`;
+
+const isOwn = (text: string) => text.startsWith(marker);

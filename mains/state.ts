@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { access, rename, rm } from 'node:fs/promises';
+import { access, constants, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type Config, ConfigFault, loadConfig, packageVersion } from '../config.js';
+import { visibleText } from '../contract/visible.js';
 import { disconnect, type Sql } from '../db/connect.js';
 import { appliedMigrations, readState, StateRefused, type StateRows, type WrittenState, writeState } from '../db/state.js';
 import { createStateWriter, NotAStateDocument, readStateLines, type StateHeader } from '../db/state-document.js';
@@ -12,6 +14,16 @@ import { connectLocal } from './local-database.js';
 import { lazyClient } from './parts.js';
 import { isLive, readProcessFile } from './process-file.js';
 import { StartFault } from './run-main.js';
+
+/** A file that was named and cannot be used; the message is one sentence. */
+class FileFault extends Error {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode: 2 | 3) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
 
 /** Rows of one table that are inserted together. */
 const rowsAtOnce = 500;
@@ -23,8 +35,8 @@ const statementTimeoutMs = 600_000;
  * @param file written whole or not at all; undefined or `-`: standard output
  */
 export async function runStateExport(file?: string): Promise<void> {
-  await onState('export', async (_config, sql) => {
-    const toFile = file !== undefined && file !== '-';
+  const toFile = file !== undefined && file !== '-';
+  await onState('export', toFile ? () => refuseUnwritable(file) : null, async (_config, sql) => {
     const partial = `${file}.${process.pid}`;
     const out = toFile ? createWriteStream(partial, { mode: 0o600, flags: 'wx' }) : process.stdout;
     const failed = once(out, 'error').then(([error]) => Promise.reject(error as Error));
@@ -59,14 +71,13 @@ export async function runStateExport(file?: string): Promise<void> {
   });
 }
 
-/** `orchestra state import`: a document of an export into an installation without tasks, all or nothing. A file that is not there is an empty state. */
-export async function runStateImport(file: string): Promise<void> {
-  await onState('import', async (_config, sql) => {
-    const present = await access(file).then(
-      () => true,
-      () => false,
-    );
-    if (!present) return say(`There is no ${file}: the state is empty, and nothing was imported.`);
+/**
+ * `orchestra state import`: a document of an export into an installation without tasks, all or nothing.
+ * @param file `-`: standard input; undefined: no document is named, which is an empty state. A named one that is not there is a mistake; the exit code is 3
+ */
+export async function runStateImport(file?: string): Promise<void> {
+  if (file === undefined) return say('No document is named: the state is empty, and nothing was imported.');
+  await onState('import', file === '-' ? null : () => refuseUnreadable(file), async (_config, sql) => {
     const written = await writeState(sql, documentRows(file, await appliedMigrations(sql)));
     say(`Imported ${summary(written)}. Tasks that have not ended go on after their last recorded step.`);
   });
@@ -74,7 +85,7 @@ export async function runStateImport(file: string): Promise<void> {
 
 /** `orchestra state rebuild`: tasks that Temporal still has and the database has lost. */
 export async function runStateRebuild(): Promise<void> {
-  await onState('rebuild', async (config, sql) => {
+  await onState('rebuild', null, async (config, sql) => {
     const address = config.temporal.address ?? (await ownTemporal(config));
     const temporal = lazyClient({ ...config, temporal: { ...config.temporal, address } });
     try {
@@ -94,19 +105,53 @@ export async function runStateRebuild(): Promise<void> {
 
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 
-/** Opens the database of this installation, and says what went wrong in one sentence. */
-async function onState(command: string, work: (config: Config, sql: Sql) => Promise<void>): Promise<void> {
+/** @throws {FileFault} when there is no such file, or it cannot be read */
+async function refuseUnreadable(file: string): Promise<void> {
+  try {
+    await access(file, constants.R_OK);
+    if ((await stat(file)).isDirectory()) throw new FileFault(`${file} is a folder: name the document of an export.`, 2);
+  } catch (error) {
+    if (error instanceof FileFault) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    throw code === 'ENOENT' ? new FileFault(`There is no ${file}.`, 3) : new FileFault(`${file} cannot be read: ${code}.`, 2);
+  }
+}
+
+/** @throws {FileFault} when nothing can be written in its folder */
+async function refuseUnwritable(file: string): Promise<void> {
+  const folder = dirname(file);
+  await access(folder, constants.W_OK).catch((error: NodeJS.ErrnoException) => {
+    throw new FileFault(
+      error.code === 'ENOENT' ? `${file} cannot be written: there is no folder ${folder}.` : `${file} cannot be written: ${folder}: ${error.code}.`,
+      2,
+    );
+  });
+  const facts = await stat(file).catch(() => null);
+  if (facts?.isDirectory()) throw new FileFault(`${file} is a folder: name a file.`, 2);
+}
+
+/**
+ * Opens the database of this installation, and says what went wrong in one sentence.
+ * @param check what is looked at before the database is opened
+ */
+async function onState(command: string, check: (() => Promise<void>) | null, work: (config: Config, sql: Sql) => Promise<void>): Promise<void> {
   let sql: Sql | undefined;
   try {
+    await check?.();
     const config = loadConfig();
     sql = await connectLocal(config, { applicationName: 'orchestra-state', connectionsMax: 2, statementTimeoutMs });
     await work(config, sql);
   } catch (error) {
-    const named = error instanceof StartFault || error instanceof StateRefused || error instanceof NotAStateDocument || error instanceof ConfigFault;
+    const named =
+      error instanceof FileFault ||
+      error instanceof StartFault ||
+      error instanceof StateRefused ||
+      error instanceof NotAStateDocument ||
+      error instanceof ConfigFault;
     process.stderr.write(
-      `orchestra state ${command}: ${error instanceof Error ? (named ? error.message : `${error.name}: ${error.message}`) : String(error)}\n`,
+      `orchestra state ${command}: ${visibleText(error instanceof Error ? (named ? error.message : `${error.name}: ${error.message}`) : String(error))}\n`,
     );
-    process.exitCode = error instanceof ConfigFault ? 2 : 1;
+    process.exitCode = error instanceof FileFault ? error.exitCode : error instanceof ConfigFault ? 2 : 1;
   } finally {
     if (sql !== undefined) await disconnect(sql);
   }
@@ -122,7 +167,7 @@ async function ownTemporal(config: Config): Promise<string> {
 
 /** @throws {StateRefused} when the document was written under another schema */
 async function* documentRows(file: string, migrations: readonly string[]): AsyncGenerator<StateRows> {
-  const lines = createInterface({ input: createReadStream(file, 'utf8'), crlfDelay: Number.POSITIVE_INFINITY });
+  const lines = createInterface({ input: file === '-' ? process.stdin : createReadStream(file, 'utf8'), crlfDelay: Number.POSITIVE_INFINITY });
   let table = '';
   let rows: string[] = [];
   let bytes = 0;

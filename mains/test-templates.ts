@@ -3,6 +3,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import { pino } from 'pino';
 import { steps } from '../activities/steps/index.js';
 import { loadConfig } from '../config.js';
+import { visibleJson, visibleLine } from '../contract/visible.js';
 import { type Catalogue, loadCatalogue } from '../templates/catalogue.js';
 import { type FindTemplate, runTestFile, type TestFileResult } from '../templates/testing/run-test-file.js';
 import { templateDirectories } from './parts.js';
@@ -26,10 +27,10 @@ export async function runTemplateTests({ paths = [], json = false }: TestTemplat
     const files = paths.length === 0 ? await servedTests() : await namedTests(paths);
     const results = await resultsOf(files);
     const failed = results.some(({ faults, cases }) => faults.length > 0 || cases.some(({ differences }) => differences.length > 0));
-    process.stdout.write(json ? `${JSON.stringify({ passed: !failed, files: results }, null, 2)}\n` : linesOf(results));
+    process.stdout.write(json ? `${visibleJson({ passed: !failed, files: results })}\n` : linesOf(results));
     if (failed) process.exitCode = 1;
   } catch (error) {
-    process.stderr.write(`orchestra test: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`orchestra test: ${visibleLine(error instanceof Error ? error.message : String(error))}\n`);
     process.exitCode = 2;
   }
 }
@@ -107,5 +108,6 @@ function linesOf(results: readonly TestFileResult[]): string {
     '',
     `${results.length} files, ${cases.length} cases: ${cases.length - failed} passed, ${failed} failed${broken > 0 ? `; ${broken} files cannot be tested` : ''}.`,
   );
-  return `${lines.join('\n').trimStart()}\n`;
+  // Names of cases and what is compared come from files that anybody may have written.
+  return `${lines.map(visibleLine).join('\n').trimStart()}\n`;
 }

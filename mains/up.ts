@@ -147,7 +147,7 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
     name,
     file: process.execPath,
     args: [...process.execArgv, options.cli, name],
-    env: childEnvironment({ ...env, ORCHESTRA_PROVIDED: providedBy(config, env) }),
+    env: childEnvironment({ ...env, ORCHESTRA_PROVIDED: providedBy(config.settings, env) }),
     cwd: process.cwd(), // loaders in execArgv may be named relative to it
     port: name === 'api' ? port : null,
     version,
@@ -171,12 +171,11 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
   return { addresses: { api: addressOf(config, port), metrics, temporalUi: temporal.uiAddress, adminKeyFile, models }, laterOllama: ollama.later };
 }
 
-/** Variables of `env` that say something else than the configuration: nobody has configured those. */
-function providedBy(config: Config, env: Readonly<Record<string, string>>): string {
-  const configured = new Map(config.settings.map(({ variable, value }) => [variable, value]));
-  return Object.entries(env)
-    .filter(([name, value]) => String(configured.get(name) ?? '') !== value)
-    .map(([name]) => name)
+/** Variables of `env` that nobody has set in the environment of this process: the children get them from here, not from a person. */
+export function providedBy(settings: Config['settings'], env: Readonly<Record<string, string>>): string {
+  const set = new Set(settings.filter(({ origin }) => origin === 'variable').map(({ variable }) => variable));
+  return Object.keys(env)
+    .filter((name) => !set.has(name))
     .join(',');
 }
 

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { steps } from '../activities/steps/index.js';
+import { visibleJson, visibleLine, visibleText } from '../contract/visible.js';
 import { parseTemplate } from '../templates/parse-template.js';
 
 /** `orchestra validate`: checks files of templates; stores, renders and runs nothing. Exit code 1 when one has a fault, 2 when one cannot be read. */
@@ -8,7 +9,7 @@ export async function runValidate({ files, json }: { readonly files: readonly st
   const verdicts: { file: string; valid: boolean; faults: readonly string[] }[] = [];
   for (const file of files) {
     const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      process.stderr.write(`orchestra validate: ${file} cannot be read: ${error.code ?? error.message}.\n`);
+      process.stderr.write(`orchestra validate: ${visibleLine(file)} cannot be read: ${error.code ?? error.message}.\n`);
       process.exitCode = 2;
       return null;
     });
@@ -18,6 +19,6 @@ export async function runValidate({ files, json }: { readonly files: readonly st
     verdicts.push({ file, valid: faults.length === 0, faults });
     if (faults.length > 0) process.exitCode ??= 1;
   }
-  if (json) process.stdout.write(`${JSON.stringify({ items: verdicts }, null, 2)}\n`);
-  else for (const { file, valid, faults } of verdicts) process.stdout.write(valid ? `${file}: ok\n` : `${faults.join('\n')}\n`);
+  if (json) process.stdout.write(`${visibleJson({ items: verdicts })}\n`);
+  else for (const { file, valid, faults } of verdicts) process.stdout.write(visibleText(valid ? `${file}: ok\n` : `${faults.join('\n')}\n`));
 }

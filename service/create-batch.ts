@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { type Fault, ProblemError, problemTable } from '../contract/problems.js';
 import { BatchItem, type BatchItemRequest, type BatchResultView, type ItemProblemView } from '../contract/schemas/many.js';
-import type { CreateTaskRequest } from '../contract/schemas/task.js';
+import type { CreateTaskRequest, TaskView } from '../contract/schemas/task.js';
 import { type InsertedTask, insertTasks, type NewTask } from '../db/tasks.js';
 import { type DagEdge, findCycle } from '../scheduling/dag.js';
 import { type Caller, ownerOf } from './caller.js';
@@ -48,50 +48,66 @@ export function createBatchUseCase(deps: ServiceDeps, compile: Compile) {
     const circle = findCycle(edgesOf(sound));
     if (circle !== null) throw cycle(circle.map((ref) => `#${ref}`));
 
+    /** task of each ref that may be waited for, of the caller's own or of an earlier request */
     const ids = new Map<string, string>();
-    const made: { readonly task: NewTask; readonly item: Sound }[] = [];
-    for (const item of inOrder(sound)) {
-      if (results[item.index]?.problem !== null) continue;
-      try {
-        const known = item.key === null ? null : await earlierTask(deps, caller, item.key, hashOf(item));
-        const task = known === null ? madeOf(caller, item, ids, refs) : null;
-        if (known !== null) results[item.index] = { index: item.index, outcome: 'existing', task: known, problem: null };
-        if (task !== null) made.push({ task, item });
-        if (item.ref !== null) ids.set(item.ref, known?.id ?? task?.id ?? '');
-      } catch (error) {
-        if (!(error instanceof ProblemError)) throw error;
-        refuse(item.index, error);
+    const settle = (item: Sound, outcome: 'created' | 'existing', task: TaskView) => {
+      results[item.index] = { index: item.index, outcome, task, problem: null };
+      if (item.ref !== null) ids.set(item.ref, task.id);
+    };
+    for (let open: readonly Sound[] = inOrder(sound).filter(({ index }) => results[index]?.problem === null); open.length > 0; ) {
+      const made: { readonly task: NewTask; readonly item: Sound }[] = [];
+      for (const item of open) {
+        try {
+          const known = item.key === null ? null : await earlierTask(deps, caller, item.key, hashOf(item));
+          if (known !== null) {
+            settle(item, 'existing', known);
+            continue;
+          }
+          const task = await madeOf(caller, item, ids, refs);
+          made.push({ task, item });
+          if (item.ref !== null) ids.set(item.ref, task.id);
+        } catch (error) {
+          if (!(error instanceof ProblemError)) throw error;
+          refuse(item.index, error);
+        }
       }
+      open = await store(caller, made, ids, settle, refuse);
     }
-    await store(caller, made, results, refuse);
     const count = (outcome: Item['outcome']) => results.filter((item) => item.outcome === outcome).length;
     return { created: count('created'), existing: count('existing'), refused: count('refused'), items: results };
   };
 
-  function madeOf(
+  async function madeOf(
     caller: Caller,
     { request, key, waitsFor, others }: Sound & { readonly index: number },
     ids: ReadonlyMap<string, string>,
     refs: ReadonlySet<string>,
-  ): NewTask {
+  ): Promise<NewTask> {
     const inside = waitsFor.map((ref) => {
       const id = ids.get(ref);
       if (id === undefined) throw waitsForRefused(request.depends_on, ref, refs.has(ref));
       return id;
     });
-    const dependsOn = dependencyIds([...inside, ...others]);
+    // Two refs may be one task, by one idempotency key; a ref that is written twice is refused as an id would be.
+    const once = new Set(waitsFor).size === waitsFor.length ? [...new Set(inside)] : inside;
+    const dependsOn = dependencyIds([...once, ...others]);
     const idempotency = key === null ? null : { key, bodyHash: requestHash(request) };
-    return newTask(caller, request, compile(request), { dependsOn, idempotency, queueMax: config.queueMax });
+    return newTask(caller, request, await compile(request), { dependsOn, idempotency, queueMax: config.queueMax });
   }
 
-  /** An item that was refused by the database refuses those that wait for it; the rest of their transaction stays. */
+  /**
+   * An item that was refused by the database refuses those that wait for it; the rest of their transaction stays.
+   * @returns items to make and store again: the key of one that they wait for was taken, by another request or by an earlier item, so that they wait for
+   *   another task than was made for it
+   */
   async function store(
     caller: Caller,
     made: readonly { readonly task: NewTask; readonly item: Sound }[],
-    results: Item[],
+    ids: Map<string, string>,
+    settle: (item: Sound, outcome: 'created' | 'existing', task: TaskView) => void,
     refuse: (index: number, problem: ProblemError) => void,
-  ): Promise<void> {
-    if (made.length === 0) return;
+  ): Promise<readonly Sound[]> {
+    if (made.length === 0) return [];
     const stored = await storeAgain(
       () =>
         insertTasks(
@@ -102,38 +118,57 @@ export function createBatchUseCase(deps: ServiceDeps, compile: Compile) {
       (error) => log.warn({ err: error, tasks: made.length }, 'connection lost while storing a batch; storing it again under the same ids'),
     );
     const itemOf = new Map(made.map(({ task, item }) => [task.id, item]));
+    const orphans: { readonly item: Sound; readonly of: string }[] = [];
+    const taken: Sound[] = [];
+    const notStored = (item: Sound) => item.ref !== null && ids.delete(item.ref);
     for (const [index, { item }] of made.entries()) {
       const outcome = stored[index] as InsertedTask;
       switch (outcome.outcome) {
         case 'created':
-          results[item.index] = { index: item.index, outcome: 'created', task: taskView(outcome.row), problem: null };
+          settle(item, 'created', taskView(outcome.row));
           break;
         case 'queue_full':
+          notStored(item);
           refuse(item.index, queueFull(outcome.queued, config.queueMax));
           break;
         case 'too_large':
           refuse(item.index, resourcesExceeded(outcome.amounts));
           break;
         case 'unknown_dependencies': {
+          notStored(item);
           const refused = outcome.ids.map((id) => itemOf.get(id)?.ref).find((ref) => ref !== undefined && ref !== null);
-          refuse(item.index, refused == null ? unknownDependencies(item.others, outcome.ids) : waitsForRefused(item.request.depends_on, refused, true));
+          if (refused == null) refuse(item.index, unknownDependencies(item.others, outcome.ids));
+          else orphans.push({ item, of: refused });
           break;
         }
         case 'key_taken':
-          await taken(caller, item, results, refuse);
+          notStored(item);
+          taken.push(item);
       }
     }
+    let found = false;
+    for (const item of taken) found = (await settleTaken(caller, item, settle, refuse)) || found;
+    if (found) return orphans.map(({ item }) => item);
+    for (const { item, of } of orphans) refuse(item.index, waitsForRefused(item.request.depends_on, of, true));
+    return [];
   }
 
-  /** Another request took the key meanwhile, or an item before it in this batch. */
-  async function taken(caller: Caller, item: Sound, results: Item[], refuse: (index: number, problem: ProblemError) => void): Promise<void> {
+  /** Another request took the key meanwhile, or an item before it in this batch. @returns whether its task is the one of the item */
+  async function settleTaken(
+    caller: Caller,
+    item: Sound,
+    settle: (item: Sound, outcome: 'existing', task: TaskView) => void,
+    refuse: (index: number, problem: ProblemError) => void,
+  ): Promise<boolean> {
     try {
       const winner = await earlierTask(deps, caller, item.key ?? '', hashOf(item));
       if (winner === null) throw new ProblemError('unavailable', 'Another request with this idempotency key is under way; try again.');
-      results[item.index] = { index: item.index, outcome: 'existing', task: winner, problem: null };
+      settle(item, 'existing', winner);
+      return true;
     } catch (error) {
       if (!(error instanceof ProblemError)) throw error;
       refuse(item.index, error);
+      return false;
     }
   }
 }

@@ -11,7 +11,7 @@ import { taskView } from './task-view.js';
 import { connectionBroke } from './unavailable.js';
 
 /** Makes the plan of a task. @throws {ProblemError} template_not_found, invalid_parameters */
-export type Compile = (request: CreateTaskRequest) => Plan;
+export type Compile = (request: CreateTaskRequest) => Promise<Plan>;
 
 export interface CreatedTask {
   readonly task: TaskView;
@@ -43,7 +43,7 @@ export function createTaskUseCase(deps: ServiceDeps, compile: Compile, starts: S
       if (known !== null) return { task: known, created: false };
     }
     const dependsOn = dependencyIds(request.depends_on);
-    const plan = compile(request);
+    const plan = await compile(request);
     const idempotency = idempotencyKey === null ? null : { key: idempotencyKey, bodyHash };
     const task = newTask(caller, request, plan, { dependsOn, idempotency, queueMax, lineage });
     const starter = starts.hasRoom() ? 'creator' : 'outbox';

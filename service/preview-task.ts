@@ -17,7 +17,7 @@ import { dependencyIds, resourcesExceeded, unknownDependencies } from './new-tas
 export function previewTaskUseCase({ sql }: ServiceDeps, compile: Compile) {
   return async (caller: Caller, request: CreateTaskRequest): Promise<TaskPreviewView> => {
     const dependsOn = dependencyIds(request.depends_on);
-    const plan = compile(request);
+    const plan = await compile(request);
     const unknown = dependsOn.length === 0 ? [] : await unknownTasks(sql, dependsOn, ownerOf(caller));
     if (unknown.length > 0) throw unknownDependencies(request.depends_on, unknown);
     if (request.resource_requirements !== undefined) {

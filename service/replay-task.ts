@@ -22,7 +22,8 @@ export function replayTaskUseCase({ sql }: ServiceDeps, createTask: CreateTaskUs
 /** The request that a replay is: what the old one asked for, with the changes over it. Given parameters replace those of the same name, null takes one away. */
 export function replayed(source: ReplaySource, changes: ReplayRequest): CreateTaskRequest {
   const parameters: JsonObject = { ...source.parameters, ...changes.parameters };
-  for (const [name, value] of Object.entries(changes.parameters ?? {})) if (value === null) delete parameters[name];
+  // A null for what the old task has not stays: it means "none" for a parameter that the template declares, and any other name is refused as unknown.
+  for (const [name, value] of Object.entries(changes.parameters ?? {})) if (value === null && Object.hasOwn(source.parameters, name)) delete parameters[name];
   const template = changes.template ?? source.template;
   return {
     ...source.request,

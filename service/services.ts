@@ -28,6 +28,7 @@ import { type LockUseCases, lockUseCases } from './locks.js';
 import { type ModelOrderUseCases, modelOrderUseCases } from './model-orders.js';
 import { type FlushMetrics, metricsUseCase } from './metrics.js';
 import { moveTaskUseCase } from './move-task.js';
+import { createPatternThread } from './pattern-thread.js';
 import { type PauseUseCases, pauseUseCases } from './pauses.js';
 import { previewTaskUseCase } from './preview-task.js';
 import { replayTaskUseCase } from './replay-task.js';
@@ -91,8 +92,10 @@ export interface ServicesDeps extends ServiceDeps {
 /** Builds the use cases; opens nothing and starts nothing. */
 export function createServices(deps: ServicesDeps): Services {
   const starts = createStartsUnderWay();
-  const compile = (request: CreateTaskRequest) => compileRequest(deps.catalogue(), deps.deployment, request);
   const estimates = estimatesReader(deps.sql);
+  // One thread for patterns of installed templates and one for those that callers bring, so that the latter keep no task from being taken.
+  const [installed, brought] = [createPatternThread(), createPatternThread()];
+  const compile = (request: CreateTaskRequest) => compileRequest(deps.catalogue(), deps.deployment, installed, request);
   const createTask = createTaskUseCase(deps, compile, starts);
   const feed = createEventFeed({ sql: deps.sql, config: deps.events, listen: deps.events.listen, log: deps.log });
   return {
@@ -103,7 +106,7 @@ export function createServices(deps: ServicesDeps): Services {
     ...lockUseCases(deps),
     ...modelOrderUseCases(deps, deps.deployment),
     ...pauseUseCases(deps, deps.deployment),
-    ...templateUseCases(deps.catalogue, deps.steps),
+    ...templateUseCases(deps.catalogue, deps.steps, brought),
     createTask,
     createBatch: createBatchUseCase(deps, compile),
     bulkTasks: bulkTasksUseCase(deps),

@@ -8,6 +8,7 @@ import { exampleParameters, formOf, parametersSchema } from '../templates/form.j
 import { parseTemplate, type StepRegistry, type Template } from '../templates/parse-template.js';
 import { templateSchema } from '../templates/schema.js';
 import type { CatalogueNow } from './compile-request.js';
+import { matchesFor, type PatternThread } from './pattern-thread.js';
 
 export interface TemplateUseCases {
   /** Every template by name, and the files that give none. */
@@ -18,11 +19,11 @@ export interface TemplateUseCases {
   templateDocs(name: string): string;
   /** JSON Schema of a template's file, for editors. */
   templateSchema(): JsonObject;
-  /** What is wrong with a text as a template. Stores, renders and runs nothing. */
-  validateTemplate(yaml: string, fileName: string): TemplateVerdictView;
+  /** What is wrong with a text as a template. Stores, renders and runs nothing. @throws {ProblemError} unavailable while too many are checked */
+  validateTemplate(yaml: string, fileName: string): Promise<TemplateVerdictView>;
 }
 
-export function templateUseCases(catalogue: CatalogueNow, registry: StepRegistry): TemplateUseCases {
+export function templateUseCases(catalogue: CatalogueNow, registry: StepRegistry, patterns: PatternThread): TemplateUseCases {
   const found = (name: string): CatalogueEntry => {
     const entry = catalogue().get(name);
     if (entry !== undefined) return entry;
@@ -54,8 +55,9 @@ export function templateUseCases(catalogue: CatalogueNow, registry: StepRegistry
       return templateDocs(template, source);
     },
     templateSchema: () => templateSchema(registry),
-    validateTemplate(yaml, fileName) {
-      const parsed = parseTemplate(fileName, yaml, registry);
+    async validateTemplate(yaml, fileName) {
+      const { first, match } = await matchesFor(patterns, (noted) => parseTemplate(fileName, yaml, registry, noted));
+      const parsed = match === undefined ? first : parseTemplate(fileName, yaml, registry, match);
       if ('faults' in parsed) return { valid: false, faults: parsed.faults.map(faultView), warnings: [], template: null };
       const { template } = parsed;
       const present = catalogue().get(template.name);

@@ -10,7 +10,7 @@ import { analyse, hasExpression } from './expression.js';
 import { pathText, type SubmissionFault, type YamlPath } from './fault.js';
 import { describeValue, fieldNames } from './issues.js';
 import { TemplateError } from './jinja.js';
-import { checkParameters } from './parameters.js';
+import { checkParameters, type Match } from './parameters.js';
 import type { Template, TemplateStep } from './parse-template.js';
 import { holds, missingName, renderString } from './render.js';
 import { checkInput } from './step-input.js';
@@ -31,6 +31,8 @@ export interface TaskLimits {
 }
 
 export interface CompileOptions {
+  /** how the patterns of parameters are tried */
+  readonly match?: Match | undefined;
   /** what the task asks for; stands above the template and below a step */
   readonly retry?: RetrySettings | undefined;
   readonly limits?: TaskLimits | undefined;
@@ -63,7 +65,7 @@ export type Compiled = { readonly plan: Plan } | { readonly faults: readonly Sub
  * @returns every fault when there is one; nothing has been stored or started
  */
 export function compileTask(template: Template, parameters: unknown, options: CompileOptions): Compiled {
-  const checked = checkParameters(template.parameters, parameters);
+  const checked = checkParameters(template.parameters, parameters, options.match);
   if ('faults' in checked) return checked;
   const faults = limitFaults(options);
   const steps: PlanStep[] = [];

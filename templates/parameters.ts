@@ -12,7 +12,10 @@ export const arrayItemsMax = 10_000;
 /** Unknown names that are told one by one; the rest is counted. */
 const unknownShownMax = 20;
 /** Time for one pattern on one value; a pattern such as `^(a+)+$` takes for ever on some. Wall time, so generous to a busy machine. */
-const patternMsMax = 250;
+export const patternMsMax = 250;
+
+/** Whether a value has a match of a pattern; null when that takes too long. The default holds the thread meanwhile, so a server gives another one. */
+export type Match = (pattern: string, value: string) => boolean | null;
 
 export interface DeclarationFault {
   readonly key: keyof ParameterDeclaration;
@@ -22,7 +25,7 @@ export interface DeclarationFault {
 }
 
 /** What is wrong with a declaration in itself, as sentences with the key they are about. */
-export function declarationFaults(declaration: ParameterDeclaration): DeclarationFault[] {
+export function declarationFaults(declaration: ParameterDeclaration, match: Match = matchesPattern): DeclarationFault[] {
   const faults: DeclarationFault[] = [];
   const { type, min, max, pattern } = declaration;
   if (declaration.required && declaration.default !== undefined)
@@ -38,7 +41,7 @@ export function declarationFaults(declaration: ParameterDeclaration): Declaratio
     if (!isOfType(value, type)) faults.push({ key: 'enum', text: `enum has ${describeValue(value)}, which is no ${type}` });
   }
   if (faults.length === 0 && declaration.default !== undefined) {
-    const fault = valueFault(declaration, declaration.default);
+    const fault = valueFault(declaration, declaration.default, match);
     if (fault) faults.push({ key: 'default', text: `the default: expected ${fault.expected}, got ${fault.got}`, endless: fault.endless === true });
   }
   return faults;
@@ -49,7 +52,11 @@ export function declarationFaults(declaration: ParameterDeclaration): Declaratio
  * @param given untrusted; null for an optional parameter means absent
  * @returns the parameters that have a value, defaults filled in, as a copy
  */
-export function checkParameters(declarations: readonly ParameterDeclaration[], given: unknown): { values: JsonObject } | { faults: SubmissionFault[] } {
+export function checkParameters(
+  declarations: readonly ParameterDeclaration[],
+  given: unknown,
+  match: Match = matchesPattern,
+): { values: JsonObject } | { faults: SubmissionFault[] } {
   if (typeof given !== 'object' || given === null || Array.isArray(given)) {
     return {
       faults: [{ path: 'parameters', expected: 'object', got: describeValue(given), message: `parameters: expected object, got ${describeValue(given)}` }],
@@ -82,7 +89,7 @@ export function checkParameters(declarations: readonly ParameterDeclaration[], g
       else if (declaration.default !== undefined) values.push([name, declaration.default as JsonValue]);
       continue;
     }
-    const wrong = jsonFault(value) ?? valueFault(declaration, value as JsonValue);
+    const wrong = jsonFault(value) ?? valueFault(declaration, value as JsonValue, match);
     if (wrong) fault(name, wrong.expected, wrong.got);
     if (wrong?.endless) break;
     if (!wrong) values.push([name, value as JsonValue]);
@@ -104,7 +111,7 @@ interface Wrong {
   readonly endless?: boolean;
 }
 
-function valueFault(declaration: ParameterDeclaration, value: JsonValue): Wrong | null {
+function valueFault(declaration: ParameterDeclaration, value: JsonValue, match: Match): Wrong | null {
   const { type, min, max, pattern } = declaration;
   const got = describeValue(value);
   if (!isOfType(value, type)) return { expected: type, got };
@@ -115,7 +122,7 @@ function valueFault(declaration: ParameterDeclaration, value: JsonValue): Wrong 
   if (size !== null && min !== undefined && size < min) return { expected: `at least ${min}${unit}`, got: gotSize };
   if (size !== null && max !== undefined && size > max) return { expected: `at most ${max}${unit}`, got: gotSize };
   if (typeof value === 'string' && pattern !== undefined) {
-    const matches = matchesPattern(pattern, value);
+    const matches = match(pattern, value);
     const expected = `text that matches ${pattern}`;
     if (matches === null) return { expected, got: `${got}, on which the pattern takes too long`, endless: true };
     if (!matches) return { expected, got };

@@ -8,7 +8,7 @@ import { builtInNames, wholeExpression } from './expression.js';
 import { templateFault, type TemplateFault, type YamlPath } from './fault.js';
 import { check, fieldNames } from './issues.js';
 import { suggestion } from './nearest.js';
-import { declarationFaults } from './parameters.js';
+import { declarationFaults, type Match } from './parameters.js';
 import { checkInput, expressionsIn } from './step-input.js';
 import { inOrder, parseYaml, type Yaml } from './yaml.js';
 
@@ -51,9 +51,10 @@ const settingNames = Object.keys(stepSettings);
  * Reads a template and checks all that can be known without parameters: schema, step types and their fields, names in expressions,
  * references to other steps. Never throws; safe for text that nobody has checked.
  * @param file its name for messages
+ * @param match how the patterns of parameters are tried on their defaults
  * @returns the template, or every fault in the order of the file
  */
-export function parseTemplate(file: string, text: string, registry: StepRegistry): ParsedTemplate {
+export function parseTemplate(file: string, text: string, registry: StepRegistry, match?: Match): ParsedTemplate {
   const parsed = parseYaml(file, text);
   if ('faults' in parsed) return parsed;
   const { yaml } = parsed;
@@ -61,7 +62,7 @@ export function parseTemplate(file: string, text: string, registry: StepRegistry
   const faults = schemaFaults(yaml);
   const steps = rawSteps(value);
   const ids = stepIds(steps);
-  faults.push(...parameterFaults(yaml), ...stepFaults(yaml, steps, ids, registry));
+  faults.push(...parameterFaults(yaml, match), ...stepFaults(yaml, steps, ids, registry));
   const result = TemplateFile.safeParse(value);
   if (faults.length > 0 || !result.success) return { faults: bounded(inOrder(unique(faults))) };
 
@@ -147,7 +148,7 @@ function declaredParameters(value: JsonValue): readonly JsonValue[] {
   return Array.isArray(parameters) ? parameters : [];
 }
 
-function parameterFaults(yaml: Yaml): TemplateFault[] {
+function parameterFaults(yaml: Yaml, match: Match | undefined): TemplateFault[] {
   const faults: TemplateFault[] = [];
   const seen = new Set<string>();
   for (const [index, raw] of declaredParameters(yaml.value).entries()) {
@@ -160,7 +161,7 @@ function parameterFaults(yaml: Yaml): TemplateFault[] {
     seen.add(name);
     const declaration = ParameterDeclaration.safeParse(raw);
     if (!declaration.success) continue;
-    const own = declarationFaults(declaration.data);
+    const own = declarationFaults(declaration.data, match);
     for (const { key, text } of own) {
       const at = ['parameters', index, key];
       faults.push(templateFault(yaml.at(at), `parameter "${name}": ${text}`, { path: at }));

@@ -3,6 +3,8 @@ import type { JsonObject, JsonValue } from '../../contract/json.js';
 /** Bounds of a JSON Schema that an answer has to follow. */
 export const schemaCharsMax = 65_536;
 export const schemaDepthMax = 32;
+/** Of one regular expression: it is read before there is a time limit, and a long one takes long. */
+export const patternCharsMax = 500;
 const faultsShownMax = 20;
 
 const types = ['array', 'boolean', 'integer', 'null', 'number', 'object', 'string'];
@@ -22,7 +24,7 @@ const keywords: Readonly<Record<string, Kind>> = {
   ...kinds('list of names', 'required'),
   ...kinds('list of values, at least one', 'enum'),
   ...kinds('type', 'type'),
-  ...kinds('regular expression', 'pattern'),
+  ...kinds('regular expression of at most 500 characters', 'pattern'),
   ...kinds('place in this schema, such as #/$defs/name', '$ref'),
   ...kinds('unsupported', '$dynamicRef', '$recursiveRef', '$dynamicAnchor', '$recursiveAnchor', '$anchor', 'dependencies'),
 };
@@ -40,7 +42,7 @@ type Kind =
   | 'list of names'
   | 'list of values, at least one'
   | 'type'
-  | 'regular expression'
+  | 'regular expression of at most 500 characters'
   | 'place in this schema, such as #/$defs/name'
   | 'unsupported';
 
@@ -85,7 +87,8 @@ export function schemaFaults(schema: JsonObject): SchemaFault[] {
       else if (kind === 'schema') open.push({ value: inner, path: place });
       else if (kind === 'object of schemas') {
         for (const [key, each] of Object.entries(inner as JsonObject)) {
-          if (name === 'patternProperties' && !isPattern(key)) fault([...place, key], 'its name is not a regular expression');
+          if (name === 'patternProperties' && !isPattern(key))
+            fault([...place, key.slice(0, patternCharsMax)], `its name is not a regular expression of at most ${patternCharsMax} characters`);
           open.push({ value: each, path: [...place, key] });
         }
       } else if (kind.endsWith('list of schemas')) {
@@ -137,7 +140,7 @@ function isOfKind(kind: Kind, value: JsonValue): boolean {
       return Array.isArray(value) && value.length > 0;
     case 'type':
       return Array.isArray(value) ? value.length > 0 && value.every(isType) : isType(value);
-    case 'regular expression':
+    case 'regular expression of at most 500 characters':
       return typeof value === 'string' && isPattern(value);
     case 'place in this schema, such as #/$defs/name':
       return typeof value === 'string' && /^#(\/|$)/.test(value);
@@ -151,6 +154,7 @@ function isType(value: JsonValue): boolean {
 }
 
 function isPattern(text: string): boolean {
+  if (text.length > patternCharsMax) return false;
   try {
     new RegExp(text, 'u');
     return true;

@@ -30,26 +30,31 @@ export const getTaskReport = defineRoute(
       ...problems('invalid_request'),
     },
   }),
-  (c) => {
+  async (c) => {
     const query = c.req.valid('query');
     const pages = c.var.services.reportTasks(callerOf(c), filterOf(query));
     const csv = query.format === 'csv';
-    c.header('Content-Disposition', `attachment; filename="tasks.${query.format}"`);
-    return answerText(c, csv ? csvOf(pages) : jsonOf(pages), csv ? 'text/csv; charset=utf-8' : 'application/json') as never;
+    const answer = await answerText(c, csv ? csvOf(pages) : jsonOf(pages), csv ? 'text/csv; charset=utf-8' : 'application/json');
+    answer.headers.set('Content-Disposition', `attachment; filename="tasks.${query.format}"`); // not before: a problem is no file
+    return answer as never;
   },
 );
 
+/** The head goes out together with the first page, so that a report which cannot be read is answered as a problem and not as a file that breaks off. */
 async function* csvOf(pages: AsyncIterable<readonly ReportRowView[]>): AsyncGenerator<string> {
-  yield csvLine(columns);
-  for await (const rows of pages) yield rows.map((row) => csvLine(columns.map((column) => row[column]))).join('');
+  let head = csvLine(columns);
+  for await (const rows of pages) {
+    yield head + rows.map((row) => csvLine(columns.map((column) => row[column]))).join('');
+    head = '';
+  }
+  if (head !== '') yield head;
 }
 
 async function* jsonOf(pages: AsyncIterable<readonly ReportRowView[]>): AsyncGenerator<string> {
-  yield '{"items":[';
-  let first = true;
+  let head = '{"items":[';
   for await (const rows of pages) {
-    yield `${first ? '' : ','}\n${rows.map((row) => JSON.stringify(row)).join(',\n')}`;
-    first = false;
+    yield `${head}\n${rows.map((row) => JSON.stringify(row)).join(',\n')}`;
+    head = ',';
   }
-  yield '\n]}\n';
+  yield head === ',' ? '\n]}\n' : `${head}\n]}\n`;
 }

@@ -19,8 +19,8 @@ export const postTemplateValidate = defineRoute(
       ...problems('invalid_json', 'payload_too_large', 'unsupported_media_type', 'invalid_request'),
     },
   }),
-  (c) => {
+  async (c) => {
     const { yaml, file_name: fileName } = c.req.valid('json');
-    return c.json(c.var.services.validateTemplate(yaml, fileName), 200);
+    return c.json(await c.var.services.validateTemplate(yaml, fileName), 200);
   },
 );

@@ -28,7 +28,34 @@ export const addBatch: AddCommand = (program) => {
     );
 };
 
-function itemsOf(text: string, file: string): NewBatchItem[] {
-  if (text.trimStart().startsWith('[')) return parseJson(text, file) as NewBatchItem[];
-  return text.split(/\r?\n/).flatMap((line, index) => (line.trim() === '' ? [] : [parseJson(line, `${file}, line ${index + 1},`) as NewBatchItem]));
+/** The items of a file: one JSON object a line, one JSON array, or the body of a request, `{"tasks": [...]}`. @throws {CliFailure} 2 */
+export function itemsOf(text: string, file: string): NewBatchItem[] {
+  const whole = wholeOf(text, file);
+  if (whole !== null) return whole.map((item, index) => itemOf(item, `${file}, item ${index + 1},`));
+  return text.split(/\r?\n/).flatMap((line, index) => {
+    const place = `${file}, line ${index + 1},`;
+    return line.trim() === '' ? [] : [itemOf(parseJson(line, place), place)];
+  });
+}
+
+/** The items of a file that is one document; null when it is lines. */
+function wholeOf(text: string, file: string): readonly unknown[] | null {
+  if (text.trimStart().startsWith('[')) return parseJson(text, file) as unknown[];
+  let document: unknown;
+  try {
+    document = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (!isObject(document)) return null;
+  return Array.isArray(document['tasks']) && document['template'] === undefined ? document['tasks'] : [document];
+}
+
+function itemOf(value: unknown, place: string): NewBatchItem {
+  if (!isObject(value)) throw usageFault(`${place} has to hold one JSON object, a task.`);
+  return value as NewBatchItem;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,5 +1,5 @@
 import { Option } from 'commander';
-import { type AddCommand, collect } from '../command.js';
+import { type AddCommand, act, collect } from '../command.js';
 
 /** Commands that need no running installation, or start one: each loads a main by its path and runs it in this process, so that signals need no passing on. */
 export const addLocal: AddCommand = (program, { cli, main, version }) => {
@@ -30,7 +30,7 @@ export const addLocal: AddCommand = (program, { cli, main, version }) => {
     .option('--model <name>', 'model to use (default: one that is installed, else a generated toy)')
     .option('--repo <url>', 'repository for git-script-execution, which is left out without it')
     .option('--script <path>', 'script of that repository to run', 'run.sh')
-    .action((_options, command) => main('demo', 'runDemo', command.optsWithGlobals()));
+    .action(act<[], object>(async (session, options) => main('demo', 'runDemo', await session.client(), options)));
   program
     .command('validate <files...>')
     .description('check templates without a server: every fault with its line and column')
@@ -54,9 +54,9 @@ export const addLocal: AddCommand = (program, { cli, main, version }) => {
     .description('write it to a file, or to standard output')
     .action((file?: string) => main('state', 'runStateExport', file));
   state
-    .command('import <file>')
-    .description('bring it into an installation without tasks')
-    .action((file: string) => main('state', 'runStateImport', file));
+    .command('import [file]')
+    .description('bring it into an installation without tasks; - for standard input')
+    .action((file?: string) => main('state', 'runStateImport', file));
   state
     .command('rebuild')
     .description('bring back tasks that Temporal still has and the database has lost')

@@ -1,5 +1,5 @@
 import { type AddCommand, act } from '../command.js';
-import { createEventPrinter, followTask, tellEnd } from '../follow.js';
+import { createEventPrinter, followTask, printEvent, tellEnd } from '../follow.js';
 import { resolveId } from '../resolve-ids.js';
 
 export const addLogs: AddCommand = (program) => {
@@ -18,7 +18,7 @@ export const addLogs: AddCommand = (program) => {
         for (let after: string | undefined; ; ) {
           const page = await client.tasks.eventPage(id, { ...(after === undefined ? {} : { after }), limit: 500 });
           for (const event of page.items) {
-            if (session.json) session.terminal.print(JSON.stringify(event));
+            if (session.json) printEvent(session, event, { outputOnly });
             else printer.event(event);
           }
           if (page.items.length === 0) break;

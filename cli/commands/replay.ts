@@ -1,4 +1,5 @@
 import { type AddCommand, act, collect } from '../command.js';
+import { usageFault } from '../failure.js';
 import { leftRunning, tellEnd } from '../follow.js';
 import { parseParameters } from '../parameters.js';
 import { resolveId } from '../resolve-ids.js';
@@ -27,9 +28,17 @@ export const addReplay: AddCommand = (program) => {
       act<[id: string], Options>(async (session, options, text) => {
         const client = await session.client();
         const id = await resolveId(client, text);
-        const template = options.template ?? (await client.tasks.get(id)).template;
-        const declared = options.param === undefined ? [] : (await client.templates.get(template)).parameters;
-        const parameters = { ...parseParameters(options.param ?? [], declared), ...Object.fromEntries((options.without ?? []).map((name) => [name, null])) };
+        const { param = [], without = [] } = options;
+        const source = await client.tasks.get(id);
+        const declared = param.length + without.length === 0 ? [] : (await client.templates.get(options.template ?? source.template)).parameters;
+        const droppable = [...new Set([...Object.keys(source.parameters), ...declared.map(({ name }) => name)])];
+        const unknown = without.find((name) => !droppable.includes(name));
+        if (unknown !== undefined) {
+          throw usageFault(
+            `--without ${unknown}: neither the task nor the template has such a parameter; there ${droppable.length === 0 ? 'is none' : `are ${droppable.join(', ')}`}.`,
+          );
+        }
+        const parameters = { ...parseParameters(param, declared), ...Object.fromEntries(without.map((name) => [name, null])) };
         const task = await client.tasks.replay(id, {
           parameters: parameters as never,
           ...(options.template === undefined ? {} : { template: options.template }),

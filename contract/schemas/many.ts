@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { Problem } from './problem.js';
 import { CreateTask, Level, Task, TaskIdSchema, Timestamp } from './task.js';
 import { taskStatuses } from '../status.js';
+import { isStorableTime, storableTimeText } from './time.js';
 
 /** Tasks that one batch may hold, and ids that one bulk request may name. */
 export const manyMax = 1_000;
@@ -78,12 +79,7 @@ const text = z
   .max(255)
   .refine((value) => !value.includes('\0'), { error: 'expected a text without NUL' });
 const list = <S extends z.ZodType>(item: S) => z.array(item).max(100).default([]);
-// PostgreSQL has no year 0, which an offset can lead to from year 1.
-const time = z.iso
-  .datetime({ offset: true })
-  .refine((value) => value >= '0002', { error: 'expected a time after the year 1' })
-  .nullable()
-  .default(null);
+const time = z.iso.datetime({ offset: true }).refine(isStorableTime, { error: storableTimeText }).nullable().default(null);
 
 export const BulkFilter = z
   .strictObject({

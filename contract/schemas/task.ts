@@ -196,7 +196,11 @@ export const CreateTask = z
     retry: RetryRequest.optional(),
     limits: LimitsRequest.optional(),
     resource_requirements: ResourceRequirements.optional(),
-    agent_assigned: visibleText(100).optional().meta({ description: 'Tasks of one agent run one at a time' }),
+    agent_assigned: visibleText(100).optional().meta({
+      description:
+        'Tasks of one agent run one at a time. Agents are shared by everybody: a task also waits for those of other users that name the same agent, so put your own name into it where that is not meant.',
+      example: 'ann/writer',
+    }),
   })
   .meta({
     id: 'CreateTask',

@@ -22,8 +22,8 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** `orchestra state` as a process of its own, for an installation's database. */
-async function state(installation: Installation, call: string): Promise<{ code: number; out: string; err: string }> {
+/** `orchestra state` as a process of its own, for an installation's database. @param input file that is its standard input */
+async function state(installation: Installation, call: string, input?: string): Promise<{ code: number; out: string; err: string }> {
   const child = spawn(
     process.execPath,
     ['--import', 'tsx', '--input-type=module', '-e', `const state = await import(${JSON.stringify(main)}); await state.${call};`],
@@ -35,9 +35,10 @@ async function state(installation: Installation, call: string): Promise<{ code: 
         TEMPORAL_ADDRESS: temporalAddress(),
         TEMPORAL_NAMESPACE: installation.config.temporal.namespace,
       },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
     },
   );
+  child.stdin.end(input === undefined ? '' : await readFile(input));
   let [out, err] = ['', ''];
   child.stdout.on('data', (chunk: Buffer) => void (out += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => void (err += chunk.toString()));
@@ -81,11 +82,13 @@ test('an exported state is a whole one: in another installation tasks have the s
     expect(refused.err).toContain('the document ends too early');
     expect(await second.sql`select id from tasks`).toHaveLength(0);
 
-    const empty = await state(second, `runStateImport(${JSON.stringify(path.join(folder, 'missing.json'))})`);
+    const missing = await state(second, `runStateImport(${JSON.stringify(path.join(folder, 'missing.json'))})`);
+    expect(missing).toMatchObject({ code: 3, out: '', err: expect.stringContaining('There is no') });
+    const empty = await state(second, 'runStateImport()');
     expect(empty).toMatchObject({ code: 0 });
     expect(empty.out).toContain('the state is empty');
 
-    expect(await state(second, `runStateImport(${JSON.stringify(file)})`)).toMatchObject({ code: 0, err: '' });
+    expect(await state(second, "runStateImport('-')", file)).toMatchObject({ code: 0, err: '' });
     const after = await tasksOf(second);
     expect(after.dependencies).toEqual(before.dependencies);
     expect(after.tasks.find(({ id }) => id === done.id)).toEqual(before.tasks.find(({ id }) => id === done.id));

@@ -130,6 +130,18 @@ test('a key has so many streams and no more, and one that is let go makes room, 
   }
 });
 
+test('HEAD takes no stream from a key: nobody would ever give it back [bad-52]', async () => {
+  const task = await api.task(api.keys.bob);
+  for (const url of ['/api/v1/events', `/api/v1/tasks/${task.id}/events`]) {
+    for (let count = 0; count < 6; count += 1) {
+      const head = await api.request(api.keys.bob, 'HEAD', url);
+      expect([head.status, head.headers.get('content-type'), await head.text()]).toEqual([200, 'text/event-stream; charset=utf-8', '']);
+    }
+  }
+  const { answer } = await open(api.keys.bob, '/api/v1/events');
+  expect(answer.status).toBe(200);
+});
+
 test('events that a restore brought from a cluster with higher numbers are seen again after they were adopted [TASK-21]', async () => {
   const task = await api.task(api.keys.ann);
   await api.database.sql`update task_events set txid = 4611686018427387904 where task_id = ${task.id}`;

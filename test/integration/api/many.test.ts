@@ -111,6 +111,30 @@ describe('batch', () => {
     expect(new Set(within.body.items.map(({ task }) => task?.id)).size).toBe(1);
   });
 
+  test('who waits for an item that turns out to exist waits for the task that has its key, down the chain [TASK-23, SCHED-06]', async () => {
+    const [shared, own] = [randomUUID(), randomUUID()];
+    const { body } = await batch([
+      item({ idempotency_key: shared, ref: 'winner' }),
+      item({ idempotency_key: shared, ref: 'same' }),
+      item({ depends_on: ['#same', '#winner'], ref: 'next', idempotency_key: own }),
+      item({ depends_on: ['#next'] }),
+      item({ idempotency_key: shared, ref: 'another', name: 'another body' }),
+      item({ depends_on: ['#another', '#same'] }),
+    ]);
+    expect(body.items.map(({ outcome, problem }) => [outcome, problem?.code ?? null])).toEqual([
+      ['created', null],
+      ['existing', null],
+      ['created', null],
+      ['created', null],
+      ['refused', 'idempotency_conflict'],
+      ['refused', 'invalid_dependency'],
+    ]);
+    const [winner, same, next, last] = body.items.map(({ task }) => task);
+    expect(same?.id).toBe(winner?.id);
+    expect(next?.depends_on).toEqual([winner?.id]);
+    expect(last?.depends_on).toEqual([next?.id]);
+  });
+
   test('a thousand are taken at once and keep their order, one more is refused', async () => {
     const { body } = await batch(Array.from({ length: 1_000 }, (_, index) => item({ name: `many ${index}` })));
     expect(body).toMatchObject({ created: 1_000, refused: 0 });
@@ -203,6 +227,8 @@ describe('bulk', () => {
     [{ action: 'cancel', filter: { name: 'x' } }, 'filter.name'],
     [{ action: 'cancel', filter: { created_after: '2026-02-01T00:00:00Z', created_before: '2026-01-01T00:00:00Z' } }, 'filter.created_after'],
     [{ action: 'cancel', filter: {}, limit: 10_001 }, 'limit'],
+    [{ action: 'cancel', filter: { created_after: '9999-12-31T23:59:59.999999999-14:00' } }, 'filter.created_after'],
+    [{ action: 'cancel', filter: { created_before: '0001-01-01T00:00:00+14:00' } }, 'filter.created_before'],
   ])('%j is refused at %s', async (body, path) => {
     expect(await bulk(body)).toMatchObject({ status: 422, body: { code: 'invalid_request', errors: [{ path }] } });
   });
@@ -249,6 +275,32 @@ describe('report', () => {
     expect(await (await report(api.keys.admin, '?format=csv')).text()).toContain('theirs');
     expect((await report(api.keys.ann, '?format=xml')).status).toBe(422);
     expect((await report(api.keys.ann, '?name=x')).status).toBe(422);
+  });
+
+  test('a time that an offset leads out of the years 1 to 9999 is refused by the list and the report [bad-52]', async () => {
+    for (const url of ['/api/v1/tasks', '/api/v1/reports/tasks']) {
+      for (const time of ['9999-12-31T23:59:59.999999999-14:00', '0001-01-01T00:00:00+14:00']) {
+        const refused = await api.request(api.keys.ann, 'GET', `${url}?created_after=${encodeURIComponent(time)}`);
+        expect(await refused.json()).toMatchObject({ status: 422, code: 'invalid_request', errors: [{ path: 'query.created_after' }] });
+      }
+      const last = await api.request(api.keys.ann, 'GET', `${url}?created_before=9999-12-31T23:59:59.9999999Z&created_after=0001-01-01T00:00:00Z`);
+      expect(last.status).toBe(200);
+    }
+    expect((await bulk({ action: 'cancel', dry_run: true, filter: { created_after: '9999-12-31T23:59:59.9999999Z' } })).status).toBe(200);
+  });
+
+  test('a report that cannot be read is answered as a problem and not as a file that breaks off', async () => {
+    const broken = await apiUnderTest();
+    try {
+      await broken.database.sql`alter table tasks rename to tasks_away`;
+      for (const format of ['json', 'csv']) {
+        const answer = await broken.request(broken.keys.ann, 'GET', `/api/v1/reports/tasks?format=${format}`);
+        expect([answer.status, answer.headers.get('content-disposition')]).toEqual([500, null]);
+        expect(await answer.json()).toMatchObject({ code: 'unexpected' });
+      }
+    } finally {
+      await broken.stop();
+    }
   });
 
   test('a report of thousands is complete and in order', async () => {

@@ -138,3 +138,22 @@ describe('validate [TPL-19]', () => {
     expect(await validate('x'.repeat(300_000))).toMatchObject({ status: 422 });
   });
 });
+
+test('a template whose pattern never ends is told so, and does not hold up the process meanwhile [bad-45]', async () => {
+  const endless = `name: x\nparameters:\n  - { name: a, type: string, pattern: "^(a+)+$", default: "${'a'.repeat(40)}b" }\nsteps:\n  - { type: read_files, files: [a] }`;
+  let over = false;
+  const verdict = api.services.validateTemplate(endless, 'x.yaml').finally(() => (over = true));
+  let turns = 0;
+  for (; !over; turns += 1) await new Promise((resolve) => setImmediate(resolve));
+  expect((await verdict).faults.map(({ message }) => message)).toEqual([expect.stringContaining('takes too long')]);
+  expect(turns).toBeGreaterThan(100);
+  expect((await validate(endless)).body).toMatchObject({ valid: false, faults: [{ message: expect.stringContaining('takes too long') }] });
+});
+
+test('patterns of an installed template are kept to, in single tasks and in batches', async () => {
+  const submit = (code: string) => ({ template: 'patterned', parameters: { code } });
+  const refused = await api.request(api.keys.ann, 'POST', '/api/v1/tasks', submit('nope'));
+  expect(await refused.json()).toMatchObject({ code: 'invalid_parameters', errors: [{ path: 'parameters.code', expected: 'text that matches ^[A-Z]{3}$' }] });
+  const batch = await api.request(api.keys.ann, 'POST', '/api/v1/tasks/batch', { tasks: [submit('ABC'), submit('abc'), submit('XYZ')] });
+  expect(await batch.json()).toMatchObject({ created: 2, refused: 1, items: [{}, { problem: { code: 'invalid_parameters' } }, {}] });
+});

@@ -6,6 +6,7 @@ import { loadConfig } from '../../../config.js';
 import { answered, connect, connectionsThatFit, DatabaseUnavailable, disconnect, isBrokenRequest, untilAvailable } from '../../../db/connect.js';
 import { type Channel, listen, notify } from '../../../db/listen.js';
 import { postgresCommand } from '../../../db/server/postgres-cluster.js';
+import { connectionBroke, unavailable } from '../../../service/unavailable.js';
 import { createTestDatabase, eventually, type TestDatabase } from '../../support/servers.js';
 
 const log = pino({ level: 'silent' });
@@ -63,7 +64,11 @@ describe('a connection', () => {
 
   test('a statement that takes too long is cut by the server and named unavailable [fault-20]', async () => {
     const sql = connect(db.url, { applicationName: 'test', statementTimeoutMs: 50 });
-    await expect(answered(sql`select pg_sleep(60)`)).rejects.toThrow(DatabaseUnavailable);
+    const error: unknown = await answered(sql`select pg_sleep(60)`).catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(DatabaseUnavailable);
+    // The server was reached and carried out nothing, so that nobody asks again at once.
+    expect(connectionBroke(error)).toBe(false);
+    expect(unavailable(error)?.message).toContain('took too long');
     await disconnect(sql);
   });
 

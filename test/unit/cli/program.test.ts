@@ -1,5 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { expect, test } from 'vitest';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
 import { completionScript } from '../../../cli/commands/completion.js';
 import { describeFailure, exitCodes } from '../../../cli/failure.js';
 import { createProgram } from '../../../cli/program.js';
@@ -45,26 +48,50 @@ test('what a server answers cannot steer the terminal', () => {
   expect(describeFailure(error, null).lines.join('')).not.toMatch(/[\u0000-\u001f]/);
 });
 
-test('bash completes commands, options and subcommands', () => {
-  const complete = (...words: string[]) =>
-    execFileSync(
+/** What bash offers after some words. @param templates lines that `orchestra templates list` prints */
+const complete = (words: readonly string[], { templates = '' }: { readonly templates?: string } = {}) =>
+  execFileSync(
+    'bash',
+    [
+      '--norc',
+      '-c',
+      `${completionScript(program, 'bash')}\norchestra() { printf '%s' "$TEMPLATES"; }\nCOMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _orchestra; printf '%s\\n' "\${COMPREPLY[@]}"`,
       'bash',
-      [
-        '-c',
-        `${completionScript(program, 'bash')}\nCOMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _orchestra; printf '%s\\n' "\${COMPREPLY[@]}"`,
-        'bash',
-        'orchestra',
-        ...words,
-      ],
-      {
-        encoding: 'utf8',
-      },
-    )
-      .trim()
-      .split('\n');
-  expect(complete('re')).toEqual(expect.arrayContaining(['retry', 'replay', 'report']));
-  expect(complete('models', '')).toEqual(expect.arrayContaining(['list', 'load', 'unload', 'pull']));
-  expect(complete('submit', '--w')).toEqual(['--wait']);
+      'orchestra',
+      ...words,
+    ],
+    { encoding: 'utf8', env: { PATH: process.env['PATH'], TEMPLATES: templates } },
+  )
+    .trim()
+    .split('\n');
+
+test('bash completes commands, options and subcommands', () => {
+  expect(complete(['re'])).toEqual(expect.arrayContaining(['retry', 'replay', 'report']));
+  expect(complete(['models', ''])).toEqual(expect.arrayContaining(['list', 'load', 'unload', 'pull']));
+  expect(complete(['submit', '--w'])).toEqual(['--wait']);
+});
+
+test('bash completes after positional arguments, values of options and aliases', () => {
+  expect(complete(['submit', 'ask-files', '--w'])).toEqual(['--wait']);
+  expect(complete(['logs', '0123abcd', '--f'])).toEqual(['--follow']);
+  expect(complete(['logs', 'list', '--f'])).toEqual(['--follow']);
+  // bash takes a colon, and a sign of equality, for a word of its own.
+  expect(complete(['--api', 'http', ':', '//127.0.0.1', ':', '8080', 'submit', '--w'])).toEqual(['--wait']);
+  expect(complete(['--key', '=', 'list', 'submit', '--w'])).toEqual(['--wait']);
+  expect(complete(['submit', '-p', 'list', '--w'])).toEqual(['--wait']);
+  expect(complete(['ls', '--wat'])).toEqual(['--watch']);
+  expect(complete(['submit', 'x', '--js'])).toEqual(['--json']);
+  expect(complete(['submit', '--priority', ''])).toEqual(['']);
+});
+
+test('bash runs nothing of what an API calls its templates', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'completion-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const templates = ['ask-files\tlocal', `$(touch\${IFS}${folder}/one)\tlocal`, `\`touch\${IFS}${folder}/two\`\tlocal`, '${HOME}\tlocal', ''].join('\n');
+  const offered = complete(['submit', ''], { templates });
+  expect(offered).toContain('ask-files');
+  expect(offered.filter((word) => !/^[A-Za-z0-9-]+$/.test(word))).toEqual([]);
+  expect(readdirSync(folder)).toEqual([]);
 });
 
 test.each(['bash', 'zsh'])('the script for %s is one that the shell understands', (shell) => {

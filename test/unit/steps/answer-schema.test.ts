@@ -61,6 +61,15 @@ describe('a JSON Schema [bad-45]', () => {
     expect(schemaFaults({ description: 'x'.repeat(70_000) })).toEqual([{ path: [], text: expect.stringContaining('65536 characters') }]);
   });
 
+  test('with a regular expression of more than 500 characters is refused: it is read before there is a time limit', () => {
+    const long = 'a'.repeat(501);
+    expect(schemaFaults({ pattern: long.slice(1), patternProperties: { [long.slice(1)]: true } })).toEqual([]);
+    expect(schemaFaults({ pattern: long })).toEqual([{ path: ['pattern'], text: expect.stringContaining('at most 500') }]);
+    expect(schemaFaults({ patternProperties: { [long]: true } })).toEqual([
+      { path: ['patternProperties', long.slice(1)], text: expect.stringContaining('at most 500') },
+    ]);
+  });
+
   test('of any shape never makes the check fail in another way', () => {
     const names = ['type', 'properties', 'items', 'anyOf', '$ref', 'enum', 'pattern', 'minimum', 'not', '$defs', 'required', '__proto__', 'constructor'];
     const tree = fc.letrec<{ value: JsonValue }>((tie) => ({

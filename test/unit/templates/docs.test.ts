@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -64,8 +64,32 @@ test('a page that differs, is missing or is left over is stale [TPL-20]', async 
   const [some = ''] = [...pages.keys()];
   await writeFile(path.join(folder, some), 'something else');
   await rm(path.join(folder, 'step-types.md'));
-  await writeFile(path.join(folder, 'templates', 'gone.md'), '# gone');
+  await cp(path.join(docs, 'templates', 'ask-files.md'), path.join(folder, 'templates', 'gone.md'));
+  await writeFile(path.join(folder, 'templates', 'own.md'), '# of somebody');
   expect(await stalePages(folder, pages, true)).toEqual([some, 'step-types.md', 'templates/gone.md']);
+});
+
+test('pages that somebody else wrote are neither deleted nor overwritten, and are named [TPL-20]', async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'docs-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  await cp(path.join(docs, 'templates', 'ask-files.md'), path.join(folder, 'templates', 'gone.md'));
+  const foreign = ['templates/own.md', 'templates/code-review.md', 'step-types.md'];
+  for (const page of foreign) await writeFile(path.join(folder, page), '# of somebody');
+  const run = `const { runDocs } = await import(${JSON.stringify(path.join(packageRoot(), 'mains/docs.ts'))}); await runDocs({ out: ${JSON.stringify(folder)} });`;
+  const { code, stdout, stderr } = await promisify(execFile)(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', run]).then(
+    (done) => ({ code: 0, ...done }),
+    (error: { code: number; stdout: string; stderr: string }) => error,
+  );
+  expect(stdout).toMatch(/^Wrote \d+ pages/);
+  expect(code).toBe(1);
+  for (const page of foreign) {
+    expect(await readFile(path.join(folder, page), 'utf8')).toBe('# of somebody');
+    expect(stderr).toContain(page);
+  }
+  expect(stderr.match(/move it away/g)).toHaveLength(2);
+  const present = await readdir(path.join(folder, 'templates'));
+  expect(present).toContain('ask-files.md');
+  expect(present).not.toContain('gone.md');
 });
 
 test('a page has every parameter, every step, a request that fits, and the output [TPL-20, TPL-24]', async () => {
