@@ -1,6 +1,7 @@
 import { createLogger } from '../logging.js';
 import { type Config, ConfigFault, loadConfig } from '../config.js';
 import { ProblemError } from '../contract/problems.js';
+import { visibleJson, visibleLine } from '../contract/visible.js';
 import type { Role } from '../db/api-keys.js';
 import { disconnect, type Sql } from '../db/connect.js';
 import { type ApiKeyUseCases, apiKeyUseCases } from '../service/api-keys.js';
@@ -41,10 +42,10 @@ export async function runKeysList({ json }: { readonly json: boolean }): Promise
       revoked_at: row.revokedAt?.toISOString() ?? null,
       last_used_at: row.lastUsedAt?.toISOString() ?? null,
     }));
-    if (json) return say(JSON.stringify({ items: shown }));
+    if (json) return say(visibleJson({ items: shown }, 0));
     for (const row of shown) {
       const state = row.revoked_at !== null ? 'revoked' : row.expires_at !== null && Date.parse(row.expires_at) <= Date.now() ? 'expired' : 'valid';
-      say([row.id, row.user, row.role, state, row.name.replaceAll(/\p{Cc}/gu, ' '), row.last_used_at ?? 'never used'].join('\t'));
+      say([row.id, row.user, row.role, state, visibleLine(row.name), row.last_used_at ?? 'never used'].join('\t'));
     }
   });
 }
