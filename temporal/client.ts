@@ -1,5 +1,6 @@
 import { Client, Connection } from '@temporalio/client';
 import type { NativeConnection } from '@temporalio/worker';
+import { retryUntilClosed } from './grpc-retry.js';
 
 /** Where a Temporal server is, and as whom we come. */
 export interface TemporalTarget {
@@ -22,7 +23,7 @@ export type TemporalClient = Client & { readonly connection: Connection };
  * @throws when the server does not answer within 10 s
  */
 export async function connectClient(target: TemporalTarget): Promise<TemporalClient> {
-  const connection = await Connection.connect({ ...connectionOptions(target), connectTimeout: 10_000 });
+  const connection = await Connection.connect({ ...connectionOptions(target), connectTimeout: 10_000, interceptors: [retryUntilClosed] });
   return new Client({ connection, namespace: target.namespace }) as TemporalClient;
 }
 

@@ -3,12 +3,13 @@ import { mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { Connection } from '@temporalio/client';
+import { retryUntilClosed } from '../grpc-retry.js';
 import type { Binary } from './choose-temporal.js';
 import { temporalCommand } from './temporal-command.js';
 
 /** Asks a running server for its version. A binary built from the module calls itself 0.0.0-DEV, so a file is never asked. */
 export async function askServerVersion(address: string, timeoutMs: number): Promise<string> {
-  const connection = Connection.lazy({ address, connectTimeout: timeoutMs });
+  const connection = Connection.lazy({ address, connectTimeout: timeoutMs, interceptors: [retryUntilClosed] });
   try {
     const info = await connection.withDeadline(Date.now() + timeoutMs, () => connection.workflowService.getSystemInfo({}));
     return info.serverVersion;

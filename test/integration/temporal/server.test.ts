@@ -5,7 +5,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Connection } from '@temporalio/client';
 import pino from 'pino';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { workflowQueue } from '../../../contract/queues.js';
 import { workflowBundle } from '../../../temporal/bundle.js';
 import { connectClient, connectNative } from '../../../temporal/client.js';
@@ -14,6 +14,7 @@ import { TemporalUnavailable, provideTemporal } from '../../../temporal/server/p
 import { askServerVersion, examineBinary, freePort } from '../../../temporal/server/server-version.js';
 import { temporalCommand } from '../../../temporal/server/temporal-command.js';
 import { createActivityWorker, createWorkflowWorker } from '../../../temporal/worker.js';
+import { startFaultProxy } from '../../support/fault-proxy.js';
 import { eventually } from '../../support/servers.js';
 
 const log = pino({ level: 'silent' });
@@ -112,3 +113,19 @@ test('a program on the PATH that is no server is told apart from one', async () 
 test('a port that is taken is not offered', async () => {
   expect(await freePort(port)).not.toBe(port);
 });
+
+test('a call that is being tried again when its connection is closed fails, and harms nobody else', async () => {
+  const proxy = await startFaultProxy({ host: '127.0.0.1', port });
+  onTestFinished(() => proxy.close());
+  const client = await connectClient({ address: `127.0.0.1:${proxy.port}`, namespace: 'default' });
+  proxy.fault({ kind: 'refuse' });
+  proxy.cutAll();
+  const refused = proxy.connections();
+  const call = client.workflowService.getSystemInfo({}).then(
+    () => 'answered',
+    (error: Error) => error.message,
+  );
+  await eventually(() => proxy.connections() > refused); // the channel has failed, so the call waits for its next try
+  await client.connection.close();
+  expect(await call).toMatch(/shut down|cancelled/i);
+}, 60_000);
