@@ -148,7 +148,7 @@ async function starvation(bench: BenchInstallation, address: string): Promise<Fi
   await feed;
   const [cost] = await bench.sql<{ loadMs: number }[]>`select load_ms as "loadMs" from key_costs where key like ${`${a}%`}`;
   const residual = await longest(bench, stream);
-  const quantumMs = Math.min(120_000, Math.max(2_000, 19 * (cost?.loadMs ?? 0)));
+  const quantumMs = Math.min(600_000, Math.max(2_000, 19 * (cost?.loadMs ?? 0)));
   const [loadOfB] = await bench.sql<{ loadMs: number }[]>`select load_ms as "loadMs" from key_costs where key like ${`${b}%`}`;
   const boundMs = quantumMs + residual + (loadOfB?.loadMs ?? 0) + 1_000;
   await Promise.all(stream.map((task) => cancel(bench, task)));
