@@ -143,7 +143,7 @@ const waiting = 'README: waits';
 /** The task that an example speaks of: one that still waits where the example changes it, else the last that an example created. */
 async function idFor(text: string): Promise<string | undefined> {
   if (!/\$\{?ID\b|<id>/.test(text)) return undefined;
-  if (!/PATCH|DELETE|\/retry|orchestra (?:cancel|priority|retry)/.test(text)) {
+  if (!/PATCH|DELETE|\/retry|orchestra (?:cancel|priority|retry|hold)/.test(text)) {
     if (seenTask === undefined) throw new Error('the example speaks of a task before one was created');
     await finished(seenTask);
     return seenTask;
