@@ -6,7 +6,7 @@ import { generateStraight, loadedAtLeastMs, unloadAll } from './straight-to-olla
 
 const models = ['bench-a', 'bench-b', 'bench-c', 'bench-d'] as const;
 const [a, b] = models;
-const tokens = 8;
+const tokens = 2;
 
 /**
  * What knowing the models saves, on a real Ollama that holds one model at a time: the same requests through the product and straight to the same server.
@@ -108,7 +108,7 @@ async function starvation(bench: BenchInstallation, address: string): Promise<Fi
     const ending = new AbortController();
     const streams = Array.from({ length: 3 }, async () => {
       while (!ending.signal.aborted)
-        await generateStraight(address, { model: a, tokens: 30, signal: ending.signal, ...(keepAlive === undefined ? {} : { keepAlive }) }).catch(() => {});
+        await generateStraight(address, { model: a, tokens: 10, signal: ending.signal, ...(keepAlive === undefined ? {} : { keepAlive }) }).catch(() => {});
     });
     await new Promise((resolve) => setTimeout(resolve, 3_000));
     const startedMs = performance.now();
@@ -130,7 +130,7 @@ async function starvation(bench: BenchInstallation, address: string): Promise<Fi
     while (!ending) {
       const open = await unfinished(bench, stream.slice(-50));
       for (let missing = 10 - open; missing > 0; missing -= 1)
-        stream.push((await bench.post({ template: 'bench-switch', parameters: { model: a, tokens: 30 } })).id);
+        stream.push((await bench.post({ template: 'bench-switch', parameters: { model: a, tokens: 10 } })).id);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   })();

@@ -90,6 +90,7 @@ beforeAll(async () => {
 }, 300_000);
 
 afterAll(async () => {
+  await api('POST', '/api/v1/tasks/bulk', { action: 'cancel', filter: { status: ['queued', 'running'] } }); // what sleeps would hold up the end
   const ended = once(product, 'exit');
   if (product.kill('SIGTERM')) await ended;
   await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
