@@ -4,6 +4,7 @@ import { MinHeap } from './min-heap.js';
 import type { HeldBack } from './policy.js';
 import { at, expectedLoadMs, type RankedHead } from './choose-orders.js';
 import { isFree, noSpread, type SimHost, type SimResident, type SimStep, type SimTask, SimulatedLine, type Slots, type Start } from './simulated-line.js';
+import { allAtOnce, type Slices } from './slices.js';
 import { remainderOf, type Spread } from './spread.js';
 import type { MaxWaits } from './waiting-order.js';
 
@@ -21,6 +22,9 @@ export interface Simulated {
   readonly heldBack: readonly HeldBack[];
 }
 
+/** Moments, and steps to begin with, in a slice of work. */
+const sliceEvents = 50;
+const sliceSteps = 500;
 /** Relative spread of a load's time. */
 const loadDeviation = 0.25;
 
@@ -29,8 +33,15 @@ const loadDeviation = 0.25;
  * the functions of the policy, whenever anything is different that they look at.
  */
 export function simulateLine(state: LineState, settings: SimulationSettings): Simulated {
-  const simulation = new Simulation(new SimulatedLine(state, settings.maxWaitsMs), settings);
-  simulation.run();
+  return allAtOnce(simulateInSlices(state, settings));
+}
+
+/** As {@link simulateLine}. */
+export function* simulateInSlices(state: LineState, settings: SimulationSettings): Slices<Simulated> {
+  const line = new SimulatedLine(state, settings.maxWaitsMs);
+  yield* line.addTasks();
+  const simulation = new Simulation(line, settings);
+  yield* simulation.run();
   return { startOf: (task, step) => simulation.line.tasks[task]?.steps[step]?.start, heldBack: simulation.heldBack };
 }
 
@@ -55,17 +66,19 @@ class Simulation {
     this.settings = settings;
   }
 
-  run(): void {
+  *run(): Slices<void> {
     const { line } = this;
     const eventsMax = 20 * line.steps.length + 1_000;
     this.#addRunning();
     this.#linkTasks();
-    this.#begin();
+    yield;
+    yield* this.#begin();
     for (let count = 0; this.#events.size > 0 && count < eventsMax; count++) {
       line.nowMs = this.#events.topRank;
       this.#variance = 0;
       while (this.#events.topRank === line.nowMs) this.#happen(this.#events.pop());
       this.#decide();
+      if (count % sliceEvents === sliceEvents - 1) yield;
     }
   }
 
@@ -124,10 +137,12 @@ class Simulation {
     }
   }
 
-  #begin(): void {
+  *#begin(): Slices<void> {
     const { line } = this;
     const count = line.steps.length;
-    for (const step of [...line.steps].sort((a, b) => a.enteredMs - b.enteredMs)) {
+    const steps = [...line.steps].sort((a, b) => a.enteredMs - b.enteredMs);
+    for (const [index, step] of steps.entries()) {
+      if (index % sliceSteps === sliceSteps - 1) yield;
       const { now } = step.state;
       if (now.state === 'waiting' && now.heldBy === null) {
         if (now.dueInMs !== null && now.dueInMs > 0) this.#events.push(now.dueInMs, count + step.index);

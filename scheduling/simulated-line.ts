@@ -2,6 +2,7 @@ import type { ResidencyKey } from '../contract/queues.js';
 import type { LineState, StepState, TaskState } from './line-state.js';
 import type { HostState, KeyCost } from './policy.js';
 import { expectedLoadMs } from './choose-orders.js';
+import type { Slices } from './slices.js';
 import { type LogNormal, type Spread, spreadOf } from './spread.js';
 import { WaitingQueues } from './waiting-queue.js';
 import type { MaxWaits } from './waiting-order.js';
@@ -72,6 +73,9 @@ export interface SimHost {
   order: { readonly unload: ReadonlySet<number>; readonly load: number | null; readonly forMs: number; readonly loadedAt: Spread | null } | null;
 }
 
+/** Tasks in a slice of work. */
+const sliceTasks = 500;
+
 export const noSpread: Spread = { meanMs: 0, variance: 0 };
 
 /** The line in virtual time: its tasks, queues, hosts and slots. It says what there is; simulate-line.ts lets things happen. */
@@ -103,6 +107,7 @@ export class SimulatedLine {
   readonly #isHeld: boolean[] = [];
   readonly #keyIndex = new Map<ResidencyKey, number>();
   readonly #costs = new Map<string, Map<ResidencyKey, KeyCost>>();
+  readonly #longestLoadsMs = new Map<ResidencyKey, number>();
   readonly #spreads = new Map<LogNormal, Spread>();
 
   constructor(state: LineState, maxWaitsMs: MaxWaits) {
@@ -117,10 +122,18 @@ export class SimulatedLine {
       const ofHost = this.#costs.get(cost.host);
       if (ofHost === undefined) this.#costs.set(cost.host, new Map([[cost.key, cost]]));
       else ofHost.set(cost.key, cost);
+      this.#longestLoadsMs.set(cost.key, Math.max(this.longestLoadMs(cost.key), expectedLoadMs(cost)));
     }
-    for (const task of state.tasks) this.#addTask(task);
     for (const host of this.hosts) this.#addResidency(host);
     this.noteHeld();
+  }
+
+  /** Takes the tasks of the state in; to be done first. */
+  *addTasks(): Slices<void> {
+    for (const [index, task] of this.state.tasks.entries()) {
+      this.#addTask(task);
+      if (index % sliceTasks === sliceTasks - 1) yield;
+    }
   }
 
   keyOf(key: ResidencyKey): number {
@@ -162,9 +175,7 @@ export class SimulatedLine {
 
   /** Of all hosts; 0: not known. */
   longestLoadMs(key: ResidencyKey): number {
-    let longestMs = 0;
-    for (const ofHost of this.#costs.values()) if (ofHost.has(key)) longestMs = Math.max(longestMs, expectedLoadMs(ofHost.get(key)));
-    return longestMs;
+    return this.#longestLoadsMs.get(key) ?? 0;
   }
 
   residentOn(host: string | null, key: ResidencyKey | null): SimResident | undefined {
