@@ -298,7 +298,8 @@ class Simulation {
   #giveGrants(): boolean {
     const { line } = this;
     const before = this.#starts;
-    for (let first = line.firstOf(-1); first !== undefined && line.generalSlots.free.length > 0; first = line.firstOf(-1)) this.#start(first, line.generalSlots, null);
+    for (let first = line.firstOf(-1); first !== undefined && line.generalSlots.free.length > 0; first = line.firstOf(-1))
+      this.#start(first, line.generalSlots, null);
     for (const key of line.heldInOrder()) {
       for (let first = line.firstOf(key); first !== undefined; first = line.firstOf(key)) {
         const usual = this.#bestOf(key, first.continues ? null : first);
