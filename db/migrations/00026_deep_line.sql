@@ -63,9 +63,9 @@ create function forecast_rows(p_limit integer, p_chunk integer) returns setof te
   with live as materialized (
     select l.*, row_number() over (order by l.pos, l.id) as place from line l where l.state in ('waiting', 'granted', 'running')
     order by l.state in ('granted', 'running') desc, l.level desc, l.exact desc, l.pos, l.id limit p_limit
-  ), clock as materialized (select clock_timestamp() as now, held_now() as held)
+  ), clock as materialized (select clock_timestamp() as now, held_now() as holds)
   select json_agg(json_build_array(task_id, attempt, step, pool, key, state, level, exact, place, floor(greatest(0, extract(epoch from clock.now - entered_at)) * 1000)::bigint, continues, held,
-      locks, case when locks is not null and state = 'waiting' and not task_id = any((clock.held).holders) then needs_lack(locks, amounts, clock.held) end, host,
+      locks, case when locks is not null and state = 'waiting' and not task_id = any((clock.holds).holders) then needs_lack(locks, amounts, clock.holds) end, host,
       floor(greatest(0, extract(epoch from clock.now - coalesce(started_at, clock.now))) * 1000)::bigint,
       case when not_before = 'infinity' then null when not_before > clock.now then ceil(extract(epoch from not_before - clock.now) * 1000)::bigint else 0 end))::text
   from live, clock group by (place - 1) / p_chunk
