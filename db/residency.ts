@@ -101,11 +101,12 @@ export async function endOrder(sql: Sql, order: OrderId): Promise<void> {
     select pg_notify('line', '') from ended`);
 }
 
-/** Notes a key as loading. @returns false when the order is stale */
+/** Notes a key as loading; from then on nothing else takes the place of the order. @returns false when the order is stale */
 export async function beginLoad(sql: Sql, order: OrderId, key: ResidencyKey, model: ModelNeed): Promise<boolean> {
   const rows = await answered(sql`
     insert into residency (host, host_epoch, key, model, num_ctx, state, order_id)
-    select ${order.host}, ${order.hostEpoch}, ${key}, ${model.name}, ${model.numCtx}, 'loading', ${order.orderId} where ${isOpen(sql, order)}
+    select ${order.host}, ${order.hostEpoch}, ${key}, ${model.name}, ${model.numCtx}, 'loading', ${order.orderId}
+    from (select 1 from residency_orders where id = ${order.orderId} and state = 'open' for share) o where ${isOpen(sql, order)}
     on conflict (host, key) do update set host_epoch = excluded.host_epoch, state = 'loading', order_id = excluded.order_id, since = clock_timestamp(), digest = null, size_bytes = null
     returning key`);
   return rows.count === 1;

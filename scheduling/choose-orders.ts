@@ -1,8 +1,7 @@
 import type { Head } from '../contract/line.js';
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import { type Change, chooseChange, fitsEver, type Resident, type Room } from './choose-change.js';
-import type { ResidencyOrder } from '../contract/residency.js';
-import type { Backlog, HeldBack, HostState, KeyCost, OrderDecision, RefuseDecision, ResidentRow, Snapshot, Soon } from './policy.js';
+import type { HeldBack, HostState, KeyCost, OrderDecision, RefuseDecision, ResidentRow, Snapshot } from './policy.js';
 import type { Standing } from './waiting-order.js';
 
 /** How long a finished step keeps its model for the next step of its plan, which has not entered the line yet. */
@@ -21,53 +20,32 @@ export interface RankedHead {
   readonly standing: Standing;
 }
 
-/** What a decision about orders looks at, one key or host at a time. */
-export interface Facts {
-  /** heads of each key in their order; the keys in the order of their first heads */
-  readonly byKey: ReadonlyMap<ResidencyKey, readonly RankedHead[]>;
+/** A snapshot with what is looked up for every key, so that a decision takes time linear in what it sees. */
+interface Facts {
+  readonly snapshot: Snapshot;
+  readonly byKey: ReadonlyMap<ResidencyKey, RankedHead[]>;
   /** place of each key's first head among all of them, from 0 */
   readonly turns: ReadonlyMap<ResidencyKey, number>;
   /** hosts that are not paused */
   readonly live: readonly HostState[];
-  /** orders not finished yet, at most one per host */
-  readonly openOrders: readonly Pick<ResidencyOrder, 'host' | 'load'>[];
-  /** live hosts that hold a key or are about to */
-  readonly holders: (key: ResidencyKey) => ReadonlySet<string> | undefined;
-  readonly costOf: (host: string, key: ResidencyKey) => KeyCost | undefined;
-  /** of all hosts; 0: not known */
-  readonly longestLoadMs: (key: ResidencyKey) => number;
-  readonly isBackingOff: (host: string, key: ResidencyKey) => boolean;
-  /** what a host holds */
+  /** hosts whose residency is being changed */
+  readonly changing: ReadonlySet<string>;
+  /** by host and key, of which no name is put together: this is looked up for each of them */
+  readonly costs: ReadonlyMap<string, ReadonlyMap<ResidencyKey, KeyCost>>;
+  /** by {@link at} */
+  readonly backingOff: ReadonlySet<string>;
+  /** live hosts that hold a key or are about to, by key */
+  readonly holders: ReadonlyMap<ResidencyKey, ReadonlySet<string>>;
+  /** what a host holds, made when it is first asked for */
   readonly residents: (host: HostState) => readonly Resident[];
-  /** whether any host holds a key, and is not draining it */
-  readonly isKept: (key: ResidencyKey) => boolean;
-  /** what waits for a key; undefined: not known, or no host can take a copy of it */
-  readonly backlog: (key: ResidencyKey) => Backlog | undefined;
-  /** slots of a key on all hosts together */
-  readonly slotsOf: (key: ResidencyKey) => number;
-  /** the sooner first */
-  readonly soon: readonly Soon[];
-}
-
-export interface Orders {
-  readonly orders: OrderDecision[];
-  readonly refusals: RefuseDecision[];
-  readonly heldBack: HeldBack[];
-  readonly ending: ReadonlyMap<string, RankedHead>;
-}
-
-/** {@link chooseOrdersBy} of what a snapshot shows. */
-export function chooseOrders(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead[]>): Orders {
-  return chooseOrdersBy(factsOf(snapshot, byKey));
 }
 
 /**
  * What is to be loaded and unloaded, and of what is not loaded why. `ending`: loaded models, by {@link at}, whose time is over, each with the step that it
  * has to make room for; they take no more than plans that go on with them and steps that go before that one.
  */
-export function chooseOrdersBy(facts: Facts): Orders {
-  const { byKey } = facts;
-  const changing = new Set(facts.openOrders.map(({ host }) => host));
+export function chooseOrders(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead[]>) {
+  const facts = factsOf(snapshot, byKey);
   const orders: OrderDecision[] = [];
   const refusals: RefuseDecision[] = [];
   const heldBack: HeldBack[] = [];
@@ -78,7 +56,7 @@ export function chooseOrdersBy(facts: Facts): Orders {
   for (const [key, heads] of byKey) {
     const first = heads[0];
     if (!first) continue;
-    const holders = facts.holders(key);
+    const holders = facts.holders.get(key);
     const copy = holders !== undefined;
     if (copy && !isWorthACopy(facts, key, holders.size)) continue;
     const hosts = facts.live.filter(({ host }) => !holders?.has(host));
@@ -86,19 +64,25 @@ export function chooseOrdersBy(facts: Facts): Orders {
       if (!copy) heldBack.push({ key, host: null, why: 'no_host', other: null, leftMs: null });
       continue;
     }
-    const possible = hosts.filter((host) => host.budgetBytes === null || fitsEver(facts.costOf(host.host, key)?.bytes ?? null, roomOf(host)));
+    const possible = hosts.filter((host) => host.budgetBytes === null || fitsEver(costOf(facts, host, key)?.bytes ?? null, roomOf(host)));
     if (possible.length === 0) {
       if (!copy) refusals.push({ key, reason: `${key} does not fit into the memory of ${hosts.length === 1 ? 'the host' : 'any host'}` });
       continue;
     }
     const best = cheapest(
       facts,
-      possible.filter(({ host }) => !changing.has(host) && !spoken.has(host) && !facts.isBackingOff(host, key)),
+      possible.filter(({ host }) => !facts.changing.has(host) && !spoken.has(host) && !isBackingOff(facts, host, key)),
       key,
       first.head.level,
     );
+    const revised = !copy && isUrgent(first) && best?.change.kind !== 'load' ? revisedOrder(facts, possible, key, first) : null;
+    if (revised !== null && !spoken.has(revised.host)) {
+      spoken.set(revised.host, key);
+      orders.push(revised);
+      continue;
+    }
     if (best === null) {
-      if (!copy) heldBack.push(whyNone(facts, key, hosts, changing, spoken));
+      if (!copy) heldBack.push(whyNone(facts, key, hosts, spoken));
       continue;
     }
     const { host, change } = best;
@@ -115,8 +99,33 @@ export function chooseOrdersBy(facts: Facts): Orders {
       heldBack.push({ key, host: host.host, why: 'no_room', other: null, leftMs: null });
     }
   }
-  orders.push(...preloads(facts, new Set([...changing, ...spoken.keys()])));
+  orders.push(...preloads(facts, new Set([...facts.changing, ...spoken.keys()])));
   return { orders, refusals, heldBack, ending };
+}
+
+function isUrgent({ head }: RankedHead): boolean {
+  return head.level >= 9;
+}
+
+/**
+ * An open order that is carried out for urgent work instead, so that this waits for one load and not for two. What was to be unloaded still is, since nobody
+ * knows how far that is. An order for other urgent work stays, and so does one whose load has begun.
+ */
+function revisedOrder(facts: Facts, hosts: readonly HostState[], key: ResidencyKey, first: RankedHead): OrderDecision | null {
+  const { snapshot, byKey, turns } = facts;
+  for (const { id, host: name, hostEpoch, load, unload } of snapshot.openOrders) {
+    const host = hosts.find((each) => each.host === name && each.hostEpoch === hostEpoch);
+    if (host === undefined || load === null || !snapshot.revisable?.includes(id) || isBackingOff(facts, name, key)) continue;
+    const waitsForIt = byKey.get(load.key)?.[0];
+    if (waitsForIt !== undefined && isUrgent(waitsForIt)) continue;
+    const staying = facts.residents(host).filter((resident) => !unload.includes(resident.key));
+    const wanted = { key, level: first.head.level, turn: turns.get(key) ?? turns.size, bytes: costOf(facts, host, key)?.bytes ?? null };
+    const change = chooseChange(wanted, staying, roomOf(host));
+    if (change.kind !== 'load') continue;
+    const order = orderOf(host, key, [...unload, ...change.victims], change.terms, `urgent work needs ${key}, and the load of ${load.key} had not begun`);
+    return { ...order, revises: id };
+  }
+  return null;
 }
 
 /** The name of a key on a host, for sets and maps. */
@@ -124,7 +133,6 @@ export function at(host: string, key: ResidencyKey | null): string {
   return `${host} ${key ?? ''}`;
 }
 
-/** What is looked up for every key is prepared, so that a decision takes time linear in what it sees. */
 function factsOf(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead[]>): Facts {
   const live = snapshot.hosts.filter((host) => !host.paused);
   const liveNames = new Set(live.map(({ host }) => host));
@@ -132,40 +140,27 @@ function factsOf(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead
   const hold = (key: ResidencyKey, host: string) => holders.set(key, (holders.get(key) ?? new Set()).add(host));
   for (const { key, host, state } of snapshot.residency) if (state !== 'draining' && liveNames.has(host)) hold(key, host);
   for (const { host, load } of snapshot.openOrders) if (load) hold(load.key, host);
-  const turns = new Map([...byKey.keys()].map((key, turn) => [key, turn]));
-  const costs = costsOf(snapshot);
-  const backingOff = new Set(snapshot.backingOff.map(({ host, key }) => at(host, key)));
   const made = new Map<string, readonly Resident[]>();
-  return {
+  const facts: Facts = {
+    snapshot,
     byKey,
-    turns,
+    turns: new Map([...byKey.keys()].map((key, turn) => [key, turn])),
     live,
-    openOrders: snapshot.openOrders,
-    holders: (key) => holders.get(key),
-    costOf: (host, key) => costs.get(host)?.get(key),
-    longestLoadMs: (key) => {
-      let longestMs = 0;
-      for (const ofHost of costs.values()) if (ofHost.has(key)) longestMs = Math.max(longestMs, expectedLoadMs(ofHost.get(key)));
-      return longestMs;
-    },
-    isBackingOff: (host, key) => backingOff.size > 0 && backingOff.has(at(host, key)),
+    changing: new Set(snapshot.openOrders.map(({ host }) => host)),
+    costs: costsOf(snapshot),
+    backingOff: new Set(snapshot.backingOff.map(({ host, key }) => at(host, key))),
+    holders,
     residents: (host) => {
       const known =
         made.get(host.host) ??
-        snapshot.residency
-          .filter((row) => row.host === host.host && row.hostEpoch === host.hostEpoch)
-          .map((row) => residentOf(snapshot, byKey, turns, costs.get(row.host)?.get(row.key), row));
+        snapshot.residency.filter((row) => row.host === host.host && row.hostEpoch === host.hostEpoch).map((row) => residentOf(facts, row));
       made.set(host.host, known);
       return known;
     },
-    isKept: (key) => snapshot.residency.some((row) => row.key === key && row.state !== 'draining'),
-    backlog: (key) => snapshot.backlog.find((each) => each.key === key),
-    slotsOf: (key) => snapshot.slots.filter((set) => set.key === key).reduce((sum, set) => sum + set.capacity, 0),
-    soon: [...snapshot.soon].sort((a, b) => a.inMs - b.inMs),
   };
+  return facts;
 }
 
-/** By host and key, of which no name is put together: this is looked up for each of them. */
 function costsOf(snapshot: Snapshot): Map<string, Map<ResidencyKey, KeyCost>> {
   const costs = new Map<string, Map<ResidencyKey, KeyCost>>();
   for (const each of snapshot.costs) {
@@ -174,6 +169,10 @@ function costsOf(snapshot: Snapshot): Map<string, Map<ResidencyKey, KeyCost>> {
     else costs.set(each.host, new Map([[each.key, each]]));
   }
   return costs;
+}
+
+function isBackingOff({ backingOff }: Facts, host: string, key: ResidencyKey): boolean {
+  return backingOff.size > 0 && backingOff.has(at(host, key));
 }
 
 /** The host on which the change costs least, the first by name of equal ones. */
@@ -189,10 +188,11 @@ function cheapest(facts: Facts, hosts: readonly HostState[], key: ResidencyKey, 
 
 /** What will soon be needed is loaded beside what is there, where nothing has to go for it. */
 function* preloads(facts: Facts, taken: Set<string>): Iterable<OrderDecision> {
-  for (const { key } of facts.soon) {
-    if (facts.byKey.has(key) || facts.isKept(key)) continue;
+  const { snapshot, byKey } = facts;
+  for (const { key } of [...snapshot.soon].sort((a, b) => a.inMs - b.inMs)) {
+    if (byKey.has(key) || snapshot.residency.some((row) => row.key === key && row.state !== 'draining')) continue;
     for (const host of facts.live) {
-      if (taken.has(host.host) || facts.isBackingOff(host.host, key)) continue;
+      if (taken.has(host.host) || isBackingOff(facts, host.host, key)) continue;
       const change = changeOn(facts, host, key, 1);
       if (change.kind !== 'load' || change.victims.length > 0) continue;
       taken.add(host.host);
@@ -204,20 +204,15 @@ function* preloads(facts: Facts, taken: Set<string>): Iterable<OrderDecision> {
 
 function changeOn(facts: Facts, host: HostState, key: ResidencyKey, level: number): Change {
   const turn = facts.turns.get(key) ?? facts.turns.size;
-  return chooseChange({ key, level, turn, bytes: facts.costOf(host.host, key)?.bytes ?? null }, facts.residents(host), roomOf(host));
+  return chooseChange({ key, level, turn, bytes: costOf(facts, host, key)?.bytes ?? null }, facts.residents(host), roomOf(host));
 }
 
 function roomOf({ modelsMax, roomBytes, budgetBytes }: HostState): Room {
   return { modelsMax, bytes: roomBytes, bytesEver: budgetBytes };
 }
 
-function residentOf(
-  snapshot: Snapshot,
-  byKey: Facts['byKey'],
-  turns: Facts['turns'],
-  known: KeyCost | undefined,
-  { host, key, servedMs, sinceMs }: ResidentRow,
-): Resident {
+function residentOf({ snapshot, byKey, turns, costs }: Facts, { host, key, servedMs, sinceMs }: ResidentRow): Resident {
+  const known = costs.get(host)?.get(key);
   const bytes = known?.bytes ?? null;
   const going = snapshot.continuations.find((plan) => plan.host === host && plan.key === key && plan.agoMs < continuationMaxMs);
   const soon = snapshot.soon.filter((need) => need.key === key).map((need) => need.inMs);
@@ -238,11 +233,13 @@ function residentOf(
 
 /** Whether what waits for a key is worth loading it on one host more. */
 function isWorthACopy(facts: Facts, key: ResidencyKey, copies: number): boolean {
-  if (facts.live.length <= copies) return false;
-  const backlog = facts.backlog(key);
+  const { snapshot } = facts;
+  if (snapshot.hosts.length <= copies) return false;
+  const backlog = snapshot.backlog.find((each) => each.key === key);
   if (!backlog) return false;
-  const serviceMs = backlog.waiting * (backlog.serviceMs ?? unknownServiceMs);
-  return serviceMs / Math.max(1, facts.slotsOf(key)) > copyWorthLoads * Math.max(unknownLoadMs, facts.longestLoadMs(key));
+  const loads = [...facts.costs.values()].flatMap((ofHost) => ofHost.get(key) ?? []).map((each) => expectedLoadMs(each));
+  const slots = snapshot.slots.filter((set) => set.key === key).reduce((sum, set) => sum + set.capacity, 0);
+  return (backlog.waiting * (backlog.serviceMs ?? unknownServiceMs)) / Math.max(1, slots) > copyWorthLoads * Math.max(unknownLoadMs, ...loads);
 }
 
 /** What a load is expected to take; undefined: nothing is known of the key there. */
@@ -262,18 +259,12 @@ function cost(change: Change): number {
   }
 }
 
-function whyNone(
-  facts: Facts,
-  key: ResidencyKey,
-  hosts: readonly HostState[],
-  changing: ReadonlySet<string>,
-  spoken: ReadonlyMap<string, ResidencyKey>,
-): HeldBack {
-  const free = hosts.find(({ host }) => !changing.has(host) && !spoken.has(host));
+function whyNone(facts: Facts, key: ResidencyKey, hosts: readonly HostState[], spoken: ReadonlyMap<string, ResidencyKey>): HeldBack {
+  const free = hosts.find(({ host }) => !facts.changing.has(host) && !spoken.has(host));
   if (free) return { key, host: free.host, why: 'backing_off', other: null, leftMs: null };
   const next = hosts.find(({ host }) => spoken.has(host));
   if (next) return { key, host: next.host, why: 'behind', other: spoken.get(next.host) ?? null, leftMs: null };
-  const order = facts.openOrders.find((open) => hosts.some(({ host }) => host === open.host));
+  const order = facts.snapshot.openOrders.find((open) => hosts.some(({ host }) => host === open.host));
   return { key, host: order?.host ?? null, why: 'changing', other: order?.load?.key ?? null, leftMs: null };
 }
 
@@ -282,4 +273,8 @@ function orderOf(host: HostState, key: ResidencyKey, victims: readonly Residency
   if (!model) throw new Error(`this is no residency key: ${key}`);
   const instead = victims.length > 0 ? `, instead of ${victims.join(', ')}` : '';
   return { host: host.host, hostEpoch: host.hostEpoch, unload: victims, load: { key, model }, reason: `${why}${instead}`, terms };
+}
+
+function costOf(facts: Facts, { host }: HostState, key: ResidencyKey): KeyCost | undefined {
+  return facts.costs.get(host)?.get(key);
 }

@@ -75,10 +75,11 @@ export const Task = z
     attempt: z.int().min(1).meta({ description: 'Grows when a person retries the task' }),
     error: TaskError.nullable(),
     estimated_start_time: Timestamp.nullable().meta({
-      description: 'When a queued task is expected to start, by the last forecast; null when none can be told',
+      description:
+        'When a queued task is expected to start, by the last forecast; null when none can be told, and in answers to a creation or a change, which the next forecast follows within seconds',
     }),
     estimated_completion_time: Timestamp.nullable().meta({
-      description: 'When its last step is expected to end, by the last forecast; null when none can be told',
+      description: 'When its last step is expected to end, by the last forecast; null as the one before',
     }),
     queue_position: z.int().min(1).nullable().meta({ description: 'Place among the queued tasks, 1 is next; null when not queued' }),
     user_id: z.string(),

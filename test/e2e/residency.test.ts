@@ -1,7 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import { createOllamaBackend, defaultOllamaTimeouts } from '../../activities/backends/ollama.js';
+import { defineStep, type StepDefinition } from '../../activities/steps/define-step.js';
 import { createTinyModel, slowToLoadShape, tinyShape } from '../../activities/backends/server/tiny-model.js';
 import { defaultRegistries } from '../../contract/model-name.js';
+import type { QueueView } from '../../contract/schemas/queue.js';
 import { testLog } from '../support/host-parts.js';
 import { type Installation, startInstallation } from '../support/installation.js';
 import { type OwnOllama, startOwnOllama } from '../support/own-ollama.js';
@@ -212,4 +215,109 @@ describe('several models at a time', () => {
       await small.stop();
     }
   }, 180_000);
+});
+
+/** A step on a model that lasts until the test lets it go, and its template. */
+function modelGate(model: string): { step: StepDefinition; template: string; open: () => void } {
+  let open: () => void = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const step = defineStep({
+    type: 'model_gate',
+    summary: 'Wait on a model until the test lets it go.',
+    input: z.object({ model: z.string(), options: z.object({ num_ctx: z.number() }) }),
+    output: z.object({}),
+    policy: { pool: 'model', startToCloseMs: 180_000, attempts: 1 },
+    example: '- { type: model_gate, model: "m", options: { num_ctx: 512 } }',
+    async run() {
+      await opened;
+      return {};
+    },
+  }) as unknown as StepDefinition;
+  return { step, template: `name: hold\nsteps:\n  - { type: model_gate, model: "${model}", options: { num_ctx: 512 } }`, open };
+}
+
+/** An installation with such a step under way. */
+async function startHeld(model: string, env: Readonly<Record<string, string>>, before: (to: Installation) => Promise<void> = async () => {}) {
+  const gate = modelGate(model);
+  const to = await startInstallation({
+    models: true,
+    steps: [gate.step],
+    templates: { ...templates, hold: gate.template },
+    env,
+    through: { ollama: ollama.url },
+  });
+  orchestra = to;
+  await before(to);
+  const { id } = await to.submit('hold', {});
+  await eventually(async () => (await to.sql`select 1 from line where task_id = ${id} and state = 'running'`).length === 1, { timeoutMs: 60_000 });
+  return { to, id, open: gate.open };
+}
+
+describe('urgent work', () => {
+  test('that comes while a change waits for the running inference gets its own model next, after one load [SCHED-01, SCHED-09]', async () => {
+    const { to, id: running, open } = await startHeld(one, { MODEL_MAX_LOADED: '1' });
+    const [waiting = ''] = await submitAll(to, [two]);
+    await eventually(async () => (await to.sql`select 1 from residency where state = 'draining'`).length === 1, { timeoutMs: 60_000 });
+    const [urgent = ''] = await submitAll(to, [endless], [10]);
+    await eventually(async () => (await to.sql`select 1 from residency_orders where state = 'open' and load_key = ${keyOf(endless)}`).length === 1, {
+      timeoutMs: 60_000,
+    });
+    open();
+    await allDone(to, [running, urgent, waiting]);
+    expect(await started(to)).toEqual([running, urgent, waiting]);
+    expect((await loads(to)).map(({ key }) => key)).toEqual([one, endless, two].map(keyOf));
+  }, 180_000);
+});
+
+describe('what is expected', () => {
+  test('behind a running step the times come from what such steps took before; nothing is told while nothing can be, and the queue says what the tasks say [PRED-12, TASK-04]', async () => {
+    let took: number[] = [];
+    const { to, open } = await startHeld(one, {}, async (fresh) => {
+      const { sql } = fresh;
+      await allDone(fresh, await submitAll(fresh, [one, one, one, one]));
+      // until the forecast loop has learned of them
+      await eventually(async () => (await sql`select 1 from duration_stats where samples >= 4`).length >= 3, { timeoutMs: 60_000 });
+      took = (await sql<{ ms: number }[]>`select extract(epoch from ended_at - started_at)::float8 * 1000 as ms from line where state = 'done'`).map(
+        ({ ms }) => ms,
+      );
+    });
+    const ids = await submitAll(to, [one, one, one]);
+    const look = async () => (await to.request('GET', '/api/v1/queue')).body as QueueView;
+    const queue = await eventually(
+      async () => {
+        const seen = await look();
+        return seen.items.length === 3 && seen.items.every((entry) => entry.estimated_start_time !== null) && seen;
+      },
+      { timeoutMs: 60_000 },
+    );
+    expect(queue.items.map((entry) => entry.task_id)).toEqual(ids);
+    const at = (time: string | null | undefined) => Date.parse(time ?? '');
+    const starts = queue.items.map((entry) => at(entry.estimated_start_time));
+    for (const [index, entry] of queue.items.entries()) {
+      const [low, high] = entry.estimated_start_interval ?? [];
+      expect(at(low)).toBeLessThanOrEqual(at(high));
+      expect(at(entry.estimated_completion_time)).toBeGreaterThan(starts[index] ?? 0);
+      if (index === 0) continue;
+      // One such step lies between two starts, and nothing else; a step of which nothing is known would be given 8 s.
+      const betweenMs = (starts[index] ?? 0) - (starts[index - 1] ?? 0);
+      expect(betweenMs).toBeGreaterThan(Math.min(...took) / 2);
+      expect(betweenMs).toBeLessThan(2 * Math.max(...took) + 100);
+    }
+    await eventually(async () => {
+      const before = await look();
+      const tasks = await Promise.all(ids.map((id) => to.task(id)));
+      const told = tasks.map((task) => [task.estimated_start_time, task.estimated_completion_time]);
+      if ((await look()).made_at !== before.made_at) return false; // another forecast came between
+      expect(told).toEqual(before.items.map((entry) => [entry.estimated_start_time, entry.estimated_completion_time]));
+      return true;
+    });
+
+    await to.request('POST', `/api/v1/tasks/${ids[1]}/hold`);
+    await eventually(async () => (await to.task(ids[1] ?? '')).estimated_start_time === null, { timeoutMs: 60_000 });
+    await to.request('POST', `/api/v1/tasks/${ids[1]}/release`);
+    open();
+    await allDone(to, ids);
+  }, 240_000);
 });

@@ -263,3 +263,61 @@ describe('outbox', () => {
     expect(await take()).toMatchObject([{ id: entry!.id, attempts: 21 }]);
   });
 });
+
+describe('something urgent that comes while an order is open', () => {
+  const urgentNeed = { name: 'urgent:latest', numCtx: 4096 };
+  const urgentKey = 'urgent:latest~ctx4096';
+  const enterUrgent = async () => world.enter(await world.task({ plan: chain(modelStep('one', { model: urgentNeed })), exact: 95 }));
+  const decide = async () => {
+    const decided = await decideOnce(db.sql, policy);
+    if (decided === 'busy') throw new Error('busy');
+    return decided.ordered;
+  };
+  const states = async () =>
+    (
+      await db.sql<
+        { id: string; state: string; code: string | null }[]
+      >`select id, state, error ->> 'code' as code from residency_orders order by created_at, id`
+    ).map(({ id, state, code }) => [id, state, code]);
+
+  test('has it carried out for itself while its load has not begun; a failure of the new one lets serve again what was to go [SCHED-09]', async () => {
+    const { order, ref } = await ordered([old]);
+    await drainKeys(db.sql, ref, [old]);
+    await enterUrgent();
+    const [revised] = await decide();
+    if (revised === undefined) throw new Error('no order');
+    expect(revised).toMatchObject({ unload: [old], load: { key: urgentKey } });
+    expect(new Set(await states())).toEqual(
+      new Set([
+        [order.id, 'failed', 'revised'],
+        [revised.id, 'open', null],
+      ]),
+    );
+    // Whoever still works on the first one finds it closed, and the next decision changes nothing.
+    expect(await beginLoad(db.sql, ref, key, need)).toBe(false);
+    await abandonOrder(db.sql, order, { code: 'backend_unavailable', message: 'x', retryable: true });
+    expect(await decide()).toEqual([]);
+    await abandonOrder(db.sql, revised, { code: 'ended_outside', message: 'x', retryable: true });
+    expect(await db.sql`select key, state from residency`).toEqual([{ key: old, state: 'serving' }]);
+  });
+
+  test('waits for a load that has begun, and for what a person has ordered [SCHED-09]', async () => {
+    const { ref } = await ordered([old]);
+    await beginLoad(db.sql, ref, key, need);
+    await enterUrgent();
+    expect(await decide()).toEqual([]);
+    await db.sql`delete from residency where state = 'loading'`;
+    await db.sql`update residency_orders set requested_by = 'ann'`;
+    expect(await decide()).toEqual([]);
+    await db.sql`update residency_orders set requested_by = null`;
+    expect(await decide()).toHaveLength(1);
+  });
+
+  test('never together with its load: one of the two finds the other', async () => {
+    const { ref } = await ordered([old]);
+    await enterUrgent();
+    const [begun, revised] = await Promise.all([beginLoad(db.sql, ref, key, need), decide()]);
+    expect([begun, revised.length]).toSatisfy(([load, orders]) => (load ? orders === 0 : orders === 1));
+    expect((await states()).filter(([, state]) => state === 'open')).toHaveLength(1);
+  });
+});

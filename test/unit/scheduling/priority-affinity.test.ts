@@ -241,3 +241,35 @@ test('whatever waits: no slot is given twice, no row twice, and of one model the
     ),
   );
 });
+
+describe('urgent work while a change is under way', () => {
+  const c = 'c:latest~ctx4096';
+  const order = { id: 'order', host: 'local', hostEpoch: 1, unload: [a], load: { key: b, model: { name: 'b:latest', numCtx: 4096 } } };
+  const draining: Snapshot = { ...empty, heads: [head(1, b)], residency: [serving('a:latest', 'draining')], slots: [slots(a, 1, [1])], openOrders: [order] };
+  const ordersWith = (more: Partial<Snapshot>) => decide({ ...draining, revisable: [order.id], ...more }).orders;
+
+  test('the open order is changed for it, so that it waits for one load; what was to go still goes [SCHED-09]', () => {
+    const urgent = { heads: [head(1, b), head(2, c, 9)] };
+    expect(ordersWith(urgent)).toEqual([
+      expect.objectContaining({ revises: order.id, unload: [a], load: expect.objectContaining({ key: c }), reason: expect.stringContaining('urgent') }),
+    ]);
+    // also for a model that is just being unloaded
+    expect(ordersWith({ heads: [head(1, b), head(2, a, 9)] })).toEqual([expect.objectContaining({ unload: [a], load: expect.objectContaining({ key: a }) })]);
+    // what else is in the way goes too, where nothing waits for it
+    const two = { hosts: [{ ...host, modelsMax: 2 }], residency: [serving('a:latest', 'draining'), serving('b:latest')] };
+    const other = { ...order, load: { key: 'd:latest~ctx4096', model: { name: 'd:latest', numCtx: 4096 } } };
+    expect(ordersWith({ ...two, openOrders: [other], heads: [head(2, c, 9)] })).toEqual([expect.objectContaining({ unload: [a] })]);
+  });
+
+  test('nothing is changed for less urgent work, nor an order that is for urgent work itself or whose load has begun [SCHED-09]', () => {
+    expect(ordersWith({ heads: [head(1, b), head(2, c, 8)] })).toEqual([]);
+    expect(ordersWith({ heads: [head(1, b, 9), head(2, c, 10)] })).toEqual([]);
+    expect(ordersWith({ heads: [head(1, b), head(2, c, 9)], revisable: [] })).toEqual([]);
+    expect(ordersWith({ heads: [head(1, b), head(2, c, 9)], backingOff: [{ host: 'local', key: c }] })).toEqual([]);
+  });
+
+  test('a host that can load it at once is preferred', () => {
+    const hosts = [host, { ...host, host: 'other' }];
+    expect(ordersWith({ heads: [head(1, b), head(2, c, 9)], hosts })).toEqual([expect.not.objectContaining({ revises: order.id })]);
+  });
+});
