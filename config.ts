@@ -122,7 +122,13 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
     },
     /** how often and how long steps are attempted */
     attempts: { retry: file.orchestration.retry, timeoutSeconds: file.orchestration.scheduling.queue_config.timeout_seconds },
-    engine: { slots: file.concurrency.max_workers, /** amounts by pool that replace or join those of the machines */ pools: file.concurrency.pools },
+    engine: {
+      slots: file.concurrency.max_workers,
+      /** amounts by pool that replace or join those of the machines */
+      pools: file.concurrency.pools,
+      /** what is to order the line */
+      algorithm: file.orchestration.scheduling.algorithm,
+    },
     host: { id: file.host.id },
     isolation: { sandbox: file.isolation.sandbox, minimum: file.isolation.minimum },
     git: { allowedSchemes: file.git.allowed_schemes, /** may have private addresses */ allowedHosts: file.git.allowed_hosts },

@@ -6,7 +6,8 @@ import { fit, visibleLine } from './visible.js';
 type Entry = QueuePage['items'][number];
 type Running = QueuePage['running'][number];
 
-const start = (entry: Entry, nowMs: number): string => {
+/** When a step is expected to start, with the interval; empty where nothing can be told. */
+export const expectedStart = (entry: Entry, nowMs: number): string => {
   if (entry.estimated_start_time === null) return '';
   const [low, high] = entry.estimated_start_interval ?? [];
   const told = Date.parse(entry.estimated_start_time) <= nowMs ? 'now' : relative(entry.estimated_start_time, nowMs);
@@ -24,7 +25,7 @@ export function queueColumns(nowMs: number): readonly Column<Entry>[] {
     { title: 'NAME', value: ({ name }) => name ?? 'of another user', plain: ({ name }) => name ?? '', flexible: true },
     { title: 'STEP', value: ({ step }) => step ?? '', flexible: true },
     { title: 'MODEL', value: ({ model }) => model ?? '', flexible: true },
-    { title: 'START', value: (entry) => start(entry, nowMs), plain: ({ estimated_start_time: time }) => time ?? '' },
+    { title: 'START', value: (entry) => expectedStart(entry, nowMs), plain: ({ estimated_start_time: time }) => time ?? '' },
     {
       title: 'END',
       value: ({ estimated_completion_time: time }) => (time === null ? '' : relative(time, nowMs)),

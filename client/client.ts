@@ -164,6 +164,9 @@ export function createClient(options: ClientOptions) {
       /** Places a task directly beside another one that waits. Repeated only without a version. */
       reorder: (move: shapes.Reorder, { signal }: CallOptions = {}) =>
         transport.json<shapes.QueueMove>({ method: 'POST', path: `${v1}/queue/reorder`, body: move, repeatable: move.version === undefined, signal }),
+      /** One page of what the scheduler decided, newest first. */
+      decisions: ({ signal, ...query }: shapes.DecisionFilter & CallOptions & { readonly limit?: number; readonly cursor?: string } = {}) =>
+        transport.json<shapes.DecisionPage>({ method: 'GET', path: `${v1}/decisions`, query, signal }),
       pauses: (call?: CallOptions) => get<shapes.Pauses>('/queue/pauses', call),
       /** Nothing new starts in the whole queue, on a host or for a model. */
       pause: ({ signal, ...what }: shapes.PauseOptions & CallOptions = {}) =>

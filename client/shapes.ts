@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import type { CheckpointList, CreateCheckpoint, RestoredCheckpoint } from '../contract/schemas/checkpoint.js';
+import type { DecisionListView } from '../contract/schemas/decision.js';
 import type { ExecutionList } from '../contract/schemas/execution.js';
 import type { BatchItem, BatchResult as BatchResultSchema, BulkRequest, BulkResult as BulkResultSchema } from '../contract/schemas/many.js';
 import type { ModelList, ModelOrderView, OrderModel } from '../contract/schemas/model.js';
@@ -26,6 +27,7 @@ export type PauseTargetOptions = z.input<typeof PauseTarget>;
 export type PauseOptions = z.input<typeof PauseQueue>;
 
 export type QueuePage = QueueView;
+export type DecisionPage = DecisionListView;
 export type QueueMove = QueueMoveView;
 export type Pauses = PauseListView;
 export type TaskPage = z.output<typeof TaskList>;
@@ -45,11 +47,21 @@ export type DeclaredParameter = TemplateSummaryView['parameters'][number];
 
 /** Filters of the queue; values of one filter are alternatives. */
 export interface QueueFilter {
+  readonly task_id?: readonly string[];
   /** names or aliases */
   readonly model?: readonly string[];
   readonly user?: readonly string[];
   readonly pool?: readonly ('general' | 'model')[];
   readonly status_detail?: readonly string[];
+}
+
+/** Filters of decisions; values of one filter are alternatives. */
+export interface DecisionFilter {
+  readonly task_id?: string;
+  /** names or aliases */
+  readonly model?: readonly string[];
+  readonly host?: readonly string[];
+  readonly kind?: readonly ('grant' | 'residency' | 'refusal' | 'deadlock')[];
 }
 
 /** Filters of lists and reports; values of one filter are alternatives. */

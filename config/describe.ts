@@ -2,9 +2,10 @@ import { declaredKeys } from './schema.js';
 
 /** The table of every key for docs/configuration.md. */
 export function configurationTable(): string {
-  const rows = declaredKeys.map(({ path, default: preset, variable, means, notInForce, unset }) => {
+  const rows = declaredKeys.map(({ path, default: preset, variable, means, notInForce, inForceAs, unset }) => {
     const value = preset === undefined || preset === '' ? (unset ?? 'not set') : `\`${shown(preset)}\``;
-    return `| \`${path.join('.')}\` | ${value} | ${variable === undefined ? '' : `\`${variable}\``} | ${means}${notInForce === undefined ? '' : ' (**not in force yet**)'} |`;
+    const but = inForceAs === undefined ? '' : `, but for ${inForceAs.map((each) => `\`${each}\``).join(', ')}`;
+    return `| \`${path.join('.')}\` | ${value} | ${variable === undefined ? '' : `\`${variable}\``} | ${means}${notInForce === undefined ? '' : ` (**not in force yet**${but})`} |`;
   });
   return ['| key | default | variable | meaning |', '|---|---|---|---|', ...rows].join('\n');
 }

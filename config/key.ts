@@ -13,6 +13,8 @@ export interface KeyFacts {
    * `told when set`: whenever it is set, since who sets it would believe himself safe.
    */
   readonly notInForce?: 'told when changed' | 'told when set';
+  /** values that are in force all the same */
+  readonly inForceAs?: readonly string[];
   /** default in words, where it is worked out or chosen by the program */
   readonly unset?: string;
 }

@@ -15,8 +15,8 @@ const seconds = (preset: number) => int(1, 31_536_000).default(preset);
 const scheduling = section({
   algorithm: key(
     z.enum(['reinforcement_learning', 'priority_affinity']).default('reinforcement_learning'),
-    'who orders the line; while there is no learned agent, `reinforcement_learning` is `priority_affinity`',
-    unsafe,
+    'who orders the line: a learned agent, or `priority_affinity` alone; `priority_affinity` also decides while no agent is trained, or where it fails',
+    { ...unsafe, inForceAs: ['priority_affinity'] },
   ),
   rl_config: section({
     learning_rate: key(decimal(0, 1).default(0.001), 'learning rate of the agent', later),

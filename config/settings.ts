@@ -34,14 +34,15 @@ export function settingsOf(
   return declaredKeys.map((declared: DeclaredKey) => {
     const name = declared.path.join('.');
     const variable = environment.get(name);
+    const value = valueAt(values, declared.path);
     return {
       key: name,
-      value: valueAt(values, declared.path),
+      value,
       default: declared.default,
       origin: variable === undefined ? (written(declared.path) ? 'file' : 'default') : provided.has(variable) ? 'provided' : 'variable',
       variable: declared.variable ?? null,
       secret: declared.secret ?? false,
-      notInForce: declared.notInForce ?? null,
+      notInForce: declared.inForceAs?.some((each) => each === value) ? null : (declared.notInForce ?? null),
     };
   });
 }
@@ -111,8 +112,8 @@ export function noticesOf(settings: readonly Setting[]): readonly Notice[] {
     return notInForce === 'told when set' ? value !== undefined && value !== '' : JSON.stringify(value) !== JSON.stringify(preset);
   });
   const redis = told.filter(({ key }) => key in replacements);
-  const algorithm = told.filter(({ key, value }) => key === 'orchestration.scheduling.algorithm' && value === 'reinforcement_learning');
-  const rest = told.filter((setting) => !redis.includes(setting) && setting.key !== 'orchestration.scheduling.algorithm');
+  const algorithm = told.filter(({ key }) => key === 'orchestration.scheduling.algorithm');
+  const rest = told.filter((setting) => !redis.includes(setting) && !algorithm.includes(setting));
   const named = (of: readonly Setting[]) => of.map(({ key }) => key);
   return [
     ...(redis.length === 0
@@ -130,7 +131,7 @@ export function noticesOf(settings: readonly Setting[]): readonly Notice[] {
       : [
           {
             keys: named(algorithm),
-            message: 'orchestration.scheduling.algorithm is reinforcement_learning, and there is no learned agent yet: priority_affinity orders the line',
+            message: 'orchestration.scheduling.algorithm is reinforcement_learning, and there is no trained agent: priority_affinity orders the line',
           },
         ]),
     ...(rest.length === 0 ? [] : [{ keys: named(rest), message: `accepted, not in force yet: ${named(rest).join(', ')}` }]),

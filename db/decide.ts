@@ -2,9 +2,11 @@ import { failureCodes } from '../contract/failure.js';
 import type { Grant } from '../contract/line.js';
 import { taskWorkflowId } from '../contract/ids.js';
 import type { ResidencyOrder } from '../contract/residency.js';
-import type { Policy, Snapshot } from '../scheduling/policy.js';
+import type { AskingPolicy } from '../scheduling/learned-order.js';
+import type { DecidedBy, Decision, Policy, Snapshot } from '../scheduling/policy.js';
 import { defaultMaxWaitsMs, type MaxWaits } from '../scheduling/waiting-order.js';
 import { answered, type Sql } from './connect.js';
+import { noteDecidedBy, readForAgent } from './decisions.js';
 import { type GrantRow, grantOf } from './line.js';
 import { refuseWaiting, type Transaction } from './residency.js';
 import { storedJson } from './stored-json.js';
@@ -37,8 +39,11 @@ export interface Lost {
 
 /** Reads all that a decision may look at, and keeps the decision lock until the transaction ends. @returns null while somebody else has the lock */
 export async function readSnapshot(tx: Transaction | Sql, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Promise<Snapshot | null> {
-  const [read] = await tx<{ snapshot: Snapshot | null }[]>`select decide_read(${maxWaitsMs as number[]}::double precision[]) as snapshot`;
-  return read?.snapshot ?? null;
+  const [read] = await tx<{ snapshot: Snapshot | null; revisable: string[] }[]>`
+    select decide_read(${maxWaitsMs as number[]}::double precision[]) as snapshot, array(
+      select o.id::text from residency_orders o where o.state = 'open' and o.requested_by is null and o.load_key is not null
+        and not exists (select 1 from residency c where c.host = o.host and c.order_id = o.id and c.state = 'loading')) as revisable`;
+  return read?.snapshot ? { ...read.snapshot, revisable: read.revisable } : null;
 }
 
 /**
@@ -47,7 +52,7 @@ export async function readSnapshot(tx: Transaction | Sql, maxWaitsMs: MaxWaits =
  * @param maxWaitsMs those of the policy: they say which rows it has to see
  * @returns `busy` when somebody else decides right now
  */
-export async function decideOnce(sql: Sql, policy: Policy, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Promise<Decided | 'busy'> {
+export async function decideOnce(sql: Sql, policy: Policy | AskingPolicy, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Promise<Decided | 'busy'> {
   const [look] = await answered(sql<{ any: boolean }[]>`select decide_any() as any`);
   if (!look?.any) return nothing;
   const decided = await answered(
@@ -55,7 +60,7 @@ export async function decideOnce(sql: Sql, policy: Policy, maxWaitsMs: MaxWaits 
       const snapshot = await readSnapshot(tx, maxWaitsMs);
       if (!snapshot) return 'busy';
       const startedMs = performance.now();
-      const { grants, orders, refusals } = policy(snapshot);
+      const { grants, orders, refusals, by } = await chosen(tx, policy, snapshot, maxWaitsMs);
       const policyMs = Math.round(performance.now() - startedMs);
       if (grants.length === 0 && orders.length === 0 && refusals.length === 0) return { granted: [], ordered: [], refused: 0 };
       const [written] = await tx<{ decided: { granted: GrantedRow[]; ordered: ResidencyOrder[] } }[]>`
@@ -64,10 +69,23 @@ export async function decideOnce(sql: Sql, policy: Policy, maxWaitsMs: MaxWaits 
       for (const { key, reason } of refusals) {
         refused += await refuseWaiting(tx, key, { code: failureCodes.modelOutOfMemory, message: reason, retryable: false }, policyMs);
       }
+      if (by !== undefined) await noteDecidedBy(tx, by);
       return { granted: written?.decided.granted ?? [], ordered: written?.decided.ordered ?? [], refused };
     }),
   );
   return decided === 'busy' ? 'busy' : { granted: decided.granted.map(signalOf), ordered: decided.ordered, refused: decided.refused };
+}
+
+/** What the policy chooses; only one that asks an agent has to see more than the heads. */
+async function chosen(
+  tx: Transaction,
+  policy: Policy | AskingPolicy,
+  snapshot: Snapshot,
+  maxWaitsMs: MaxWaits,
+): Promise<Decision & { readonly by?: DecidedBy }> {
+  if (typeof policy === 'function') return policy(snapshot);
+  const seen = await readForAgent(tx, snapshot, maxWaitsMs);
+  return policy.decide(seen.snapshot, seen.freedomOf);
 }
 
 /** Looks after grants that nobody claims: at 2 s and 6 s they are to be told again (returned), at 15 s they go back to the line for a while. */

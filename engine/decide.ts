@@ -4,6 +4,7 @@ import { type Decided, decideOnce, expireGrants, type GrantedSignal, loseHosts }
 import type { Sql } from '../db/connect.js';
 import type { Meter } from '../contract/metrics.js';
 import { noMeter } from '../metrics.js';
+import type { AskingPolicy } from '../scheduling/learned-order.js';
 import type { Policy } from '../scheduling/policy.js';
 import { isNotFound } from '../temporal/grpc-status.js';
 import { signalOnce } from '../temporal/signal-once.js';
@@ -16,7 +17,7 @@ const busyPauseMs = 5;
 export interface DeciderDeps {
   readonly sql: Sql;
   readonly client: Client;
-  readonly policy: Policy;
+  readonly policy: Policy | AskingPolicy;
   /** called when residency orders wait to be delivered */
   readonly onOrders: () => void;
   readonly meter?: Meter;

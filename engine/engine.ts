@@ -8,8 +8,10 @@ import { generalQueue } from '../contract/queues.js';
 import type { Sql } from '../db/connect.js';
 import { registerEngine, releaseEngine, renewEngine } from '../db/leases.js';
 import { type Loop, startLoop } from '../loop.js';
+import type { PriorityAgent } from '../scheduling/learned-order.js';
 import { priorityAffinity } from '../scheduling/priority-affinity.js';
 import { createActivityWorker, createWorkflowWorker } from '../temporal/worker.js';
+import { askAgent } from './ask-agent.js';
 import { createDeadlockWatch } from './deadlocks.js';
 import { createDecider } from './decide.js';
 import { createForecaster, forecastEveryMs } from './forecast.js';
@@ -62,6 +64,10 @@ export interface EngineDeps {
   readonly workspaces: Workspaces;
   /** what it tells of its machine, and the configured pools; left out: nothing */
   readonly resources?: MachineResources;
+  /** what is configured to order the line; default `priority_affinity` */
+  readonly algorithm?: 'reinforcement_learning' | 'priority_affinity';
+  /** what `reinforcement_learning` asks; left out: there is none, and `priority_affinity` decides */
+  readonly agent?: PriorityAgent;
   readonly meter?: Meter;
   /** what a running step gets to end when the engine stops; default 10 s */
   readonly graceMs?: number;
@@ -71,6 +77,8 @@ export interface EngineDeps {
 export function createEngine(deps: EngineDeps): Engine {
   const { id, slots, info = {}, sql, client, running, log } = deps;
   const graceMs = deps.graceMs ?? 10_000;
+  const agent = deps.algorithm === 'reinforcement_learning' ? deps.agent : undefined;
+  const policy = agent === undefined ? priorityAffinity() : askAgent({ agent, policy: priorityAffinity(), log });
   const loops: Loop[] = [];
   const listening: { stop(): Promise<void> }[] = [];
   let workflows: Worker | undefined;
@@ -121,7 +129,7 @@ export function createEngine(deps: EngineDeps): Engine {
       const decide = startLoop({
         name: 'decide',
         everyMs: decideEveryMs,
-        run: createDecider({ sql, client, policy: priorityAffinity(), onOrders: outbox.wake, ...(deps.meter === undefined ? {} : { meter: deps.meter }), log }),
+        run: createDecider({ sql, client, policy, onOrders: outbox.wake, ...(deps.meter === undefined ? {} : { meter: deps.meter }), log }),
         log,
       });
       const reconcile = startLoop({ name: 'reconcile', everyMs: reconcileEveryMs, run: createReconciler({ ...deps, onOutbox: outbox.wake }), log });
@@ -140,7 +148,9 @@ export function createEngine(deps: EngineDeps): Engine {
         await deps.listen('outbox', () => outbox.wake()),
         await deps.listen('cancel', (payload) => running.told(payload)),
       );
-      log.info({ engine: id, slots }, 'engine started');
+      log.info({ engine: id, slots, algorithm: agent === undefined ? 'priority_affinity' : 'reinforcement_learning' }, 'engine started');
+      if (deps.algorithm === 'reinforcement_learning' && agent === undefined)
+        log.info({ engine: id }, 'reinforcement_learning is configured and there is no trained agent: priority_affinity orders the line');
     },
 
     async drain(signal) {

@@ -25,6 +25,7 @@ export async function runEngine(): Promise<void> {
     const engine = createEngine({
       id,
       slots: config.engine.slots,
+      algorithm: config.engine.algorithm,
       sql,
       info: { sandbox: parts.fence },
       listen: hub.listen,

@@ -82,6 +82,8 @@ export interface Snapshot {
   readonly residency: readonly ResidentRow[];
   /** orders not finished yet, at most one per host */
   readonly openOrders: readonly ResidencyOrder[];
+  /** ids of those that the engine gave and whose load has not begun: something urgent may have them changed; left out: none */
+  readonly revisable?: readonly string[];
   readonly continuations: readonly Continuation[];
   /** keys that may not be ordered yet on a host, since their last load failed */
   readonly backingOff: readonly { readonly host: string; readonly key: ResidencyKey }[];
@@ -108,6 +110,8 @@ export interface OrderDecision {
   readonly hostEpoch: number;
   readonly unload: readonly ResidencyKey[];
   readonly load: { readonly key: ResidencyKey; readonly model: ModelNeed } | null;
+  /** id of the open order that it takes the place of; it unloads at least what that one would */
+  readonly revises?: string;
   readonly reason: string;
   /** the score terms of what is unloaded */
   readonly terms: readonly AffinityTerms[];
@@ -135,6 +139,15 @@ export interface Decision {
   readonly orders: readonly OrderDecision[];
   readonly refusals: readonly RefuseDecision[];
   readonly heldBack: readonly HeldBack[];
+}
+
+/** Who ordered the line for a decision, where that is not simply the policy that is configured. */
+export interface DecidedBy {
+  readonly algorithm: 'reinforcement_learning' | 'priority_affinity';
+  /** of the learned agent; null: it had no part */
+  readonly version: string | null;
+  /** why the learned agent had no part, in a sentence; null: it had */
+  readonly instead: string | null;
 }
 
 /** A scheduling policy: a pure function of what is there. */

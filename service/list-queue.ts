@@ -27,6 +27,8 @@ import { orderQueue, type Placed } from './queue-order.js';
 import { reasonOf } from './queue-reason.js';
 
 export interface QueueRequest {
+  /** ids */
+  readonly tasks: readonly string[];
   /** names or aliases; values of one filter are alternatives, an empty one lets everything pass */
   readonly models: readonly string[];
   readonly users: readonly string[];
@@ -112,7 +114,7 @@ export function listQueueUseCase({ sql }: ServiceDeps, { aliases, allowedRegistr
     const mine = (row: { readonly userId: string }) => owner === null || row.userId === owner;
     const wanted = filterOf({ ...request, models: request.models.map(modelOf) }, mine);
     const shown = wanted === null ? order : order.filter(({ row }) => wanted(row));
-    const scope = JSON.stringify([caller.userId, caller.role, request.models, request.users, request.pools, request.details]);
+    const scope = JSON.stringify([caller.userId, caller.role, request.tasks, request.models, request.users, request.pools, request.details]);
     const start = request.cursor === null ? 0 : startOf(shown, request.cursor, scope);
     const page = shown.slice(start, start + request.limit);
     const tasks = await readQueuedTasks(sql, [...new Set(page.map(({ row }) => row.taskId))]);
@@ -144,14 +146,16 @@ interface Shown extends Placed {
 const modelOfKey = (key: ResidencyKey | null): string | null => (key === null ? null : (needOfKey(key)?.name ?? key));
 
 function filterOf(
-  { models, users, pools, details }: Omit<QueueRequest, 'limit' | 'cursor'>,
+  { tasks, models, users, pools, details }: Omit<QueueRequest, 'limit' | 'cursor'>,
   mine: (row: QueueRow) => boolean,
 ): ((row: QueueRow) => boolean) | null {
-  if ([models, users, pools, details].every((values) => values.length === 0)) return null;
+  if ([tasks, models, users, pools, details].every((values) => values.length === 0)) return null;
   const fits = <T>(values: readonly T[], value: T | null) => values.length === 0 || (value !== null && values.includes(value));
-  const hidden = users.length > 0 || details.length > 0; // what others' entries do not show does not choose among them either
+  const hidden = tasks.length > 0 || users.length > 0 || details.length > 0; // what others' entries do not show does not choose among them either
   return (row) =>
-    fits(pools, row.pool) && fits(models, modelOfKey(row.key)) && (!hidden || (mine(row) && fits(users, row.userId) && fits(details, row.detail)));
+    fits(pools, row.pool) &&
+    fits(models, modelOfKey(row.key)) &&
+    (!hidden || (mine(row) && fits(tasks, row.taskId) && fits(users, row.userId) && fits(details, row.detail)));
 }
 
 function stillWaits({ step }: Pick<QueueRow, 'step'>, task: QueuedTask): boolean {

@@ -18,6 +18,7 @@ import { type EventUseCases, eventUseCases } from './events.js';
 import { estimatesReader } from './forecasts.js';
 import { getTaskUseCase } from './get-task.js';
 import { type HealthUseCases, healthUseCases } from './health.js';
+import { listDecisionsUseCase } from './list-decisions.js';
 import { listExecutionsUseCase } from './list-executions.js';
 import { listModelsUseCase } from './list-models.js';
 import { listResourcesUseCase } from './list-resources.js';
@@ -59,6 +60,7 @@ export interface Services
   readonly listTasks: ReturnType<typeof listTasksUseCase>;
   readonly cancelTask: ReturnType<typeof cancelTaskUseCase>;
   readonly setPriority: ReturnType<typeof setPriorityUseCase>;
+  readonly listDecisions: ReturnType<typeof listDecisionsUseCase>;
   readonly listQueue: ReturnType<typeof listQueueUseCase>;
   readonly moveTask: ReturnType<typeof moveTaskUseCase>;
   readonly holdTask: ReturnType<typeof holdTaskUseCase>;
@@ -119,6 +121,7 @@ export function createServices(deps: ServicesDeps): Services {
     listTasks: listTasksUseCase(deps, estimates),
     cancelTask: cancelTaskUseCase(deps),
     setPriority: setPriorityUseCase(deps),
+    listDecisions: listDecisionsUseCase(deps, deps.deployment),
     listQueue: listQueueUseCase(deps, deps.deployment),
     moveTask: moveTaskUseCase(deps),
     holdTask: holdTaskUseCase(deps),

@@ -17,6 +17,7 @@ import { getTask } from './get-task.js';
 import { deleteQueuePause } from './delete-queue-pause.js';
 import { healthz } from './healthz.js';
 import { listCheckpoints } from './list-checkpoints.js';
+import { listDecisions } from './list-decisions.js';
 import { listLocks } from './list-locks.js';
 import { listModels } from './list-models.js';
 import { listResources } from './list-resources.js';
@@ -68,6 +69,7 @@ export const routes: readonly ApiRoute[] = [
   deleteLock,
   listResources,
   getQueue,
+  listDecisions,
   postQueueReorder,
   listQueuePauses,
   postQueuePause,

@@ -20,12 +20,14 @@ import { addStatus } from './status.js';
 import { addSubmit } from './submit.js';
 import { addTemplates } from './templates.js';
 import { addTop } from './top.js';
+import { addWhy } from './why.js';
 
 /** Every command, in the order of the help. */
 export const commands: readonly AddCommand[] = [
   addSubmit,
   addList,
   addShow,
+  addWhy,
   addLogs,
   addCancel,
   addRetry,

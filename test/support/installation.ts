@@ -23,6 +23,7 @@ import { watchRoom } from '../../host/read-memory.js';
 import { createListenHub } from '../../mains/listen-hub.js';
 import { startMetrics } from '../../mains/metrics.js';
 import { openStepParts } from '../../mains/parts.js';
+import type { PriorityAgent } from '../../scheduling/learned-order.js';
 import { createServices, type Services } from '../../service/services.js';
 import { type Catalogue, loadCatalogue } from '../../templates/catalogue.js';
 import { connectClient, connectNative } from '../../temporal/client.js';
@@ -43,6 +44,8 @@ export interface InstallationOptions {
   /** where the product, but not the test, finds its servers: proxies that harm what passes, or servers of the test's own */
   readonly through?: { readonly database?: (url: string) => string; readonly temporal?: string; readonly ollama?: string };
   readonly ollamaTimeouts?: Partial<OllamaTimeouts>;
+  /** a learned agent, which none of the product is */
+  readonly agent?: PriorityAgent;
   /** default: what TEST_LOG says, else silent */
   readonly log?: Logger;
 }
@@ -177,6 +180,8 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     const started = createEngine({
       id,
       slots: config.engine.slots,
+      algorithm: config.engine.algorithm,
+      ...(options.agent === undefined ? {} : { agent: options.agent }),
       sql,
       listen: hub.listen,
       client,

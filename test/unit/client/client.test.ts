@@ -72,6 +72,7 @@ test('every operation of the API has its method', async () => {
     ({ tasks }) => tasks.release('ID'),
     ({ queue }) => queue.get({ model: ['m'] }),
     ({ queue }) => queue.reorder({ task_id: 'ID', before: 'ID' }),
+    ({ queue }) => queue.decisions({ task_id: 'ID' }),
     ({ queue }) => queue.pauses(),
     ({ queue }) => queue.pause(),
     ({ queue }) => queue.resume({ host: 'local' }),

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ConfigFault, loadConfig, noticesOf, shownValue } from '../../../config.js';
+import { ConfigFault, effectiveConfiguration, loadConfig, noticesOf, shownValue } from '../../../config.js';
 import { withTable } from '../../../config/describe.js';
 import { declaredKeys } from '../../../config/schema.js';
 
@@ -256,6 +256,12 @@ test('what is set and not in force is told, by key and without its value [CFG-08
   expect(safety).toEqual(['accepted, not in force yet: retention.logs, security.jwt.secret, security.rate_limit.burst, security.encryption.key']);
   expect(await notices('orchestration: { scheduling: { algorithm: reinforcement_learning } }')).toEqual([expect.stringContaining('priority_affinity')]);
   expect(await notices('orchestration: { scheduling: { algorithm: priority_affinity } }')).toEqual([]);
+});
+
+test('a learned agent that is configured and not there is shown as not in force, the algorithm that decides instead as in force [SCHED-18]', async () => {
+  const shown = async (yaml: string) => effectiveConfiguration(await load(yaml)).settings.find(({ key }) => key === 'orchestration.scheduling.algorithm');
+  expect(await shown('')).toMatchObject({ shown: 'reinforcement_learning', inForce: false });
+  expect(await shown('orchestration: { scheduling: { algorithm: priority_affinity } }')).toMatchObject({ shown: 'priority_affinity', inForce: true });
 });
 
 test('redis is accepted, and a start says what takes the place of each key [CFG-07]', async () => {

@@ -1,0 +1,66 @@
+import { parseModelName } from '../contract/model-name.js';
+import { needOfKey, type ResidencyKey } from '../contract/queues.js';
+import type { DecisionKind, DecisionListView, DecisionView } from '../contract/schemas/decision.js';
+import { type DecisionRow, listDecisions } from '../db/decisions.js';
+import { readTaskStatus } from '../db/tasks.js';
+import { type Caller, ownerOf } from './caller.js';
+import type { Deployment } from './compile-request.js';
+import type { ServiceDeps } from './deps.js';
+import { cursorOf, positionOf } from './page-cursor.js';
+import { taskIdOf, taskNotFound } from './task-id.js';
+
+export interface DecisionsRequest {
+  readonly taskId: string | null;
+  /** names or aliases; values of one filter are alternatives, an empty one lets everything pass */
+  readonly models: readonly string[];
+  readonly hosts: readonly string[];
+  readonly kinds: readonly DecisionKind[];
+  readonly limit: number;
+  readonly cursor: string | null;
+}
+
+/**
+ * One page of what the scheduler decided, newest first. A user sees the grants of their own tasks, and what was decided for hosts and models; whose step that
+ * was for only where it is theirs.
+ * @throws {ProblemError} task_not_found, invalid_request for a cursor that is not one of this list
+ */
+export function listDecisionsUseCase({ sql }: ServiceDeps, { aliases, allowedRegistries }: Pick<Deployment, 'aliases' | 'allowedRegistries'>) {
+  const modelOf = (text: string): string => {
+    const parsed = aliases?.get(text) ?? parseModelName(text, allowedRegistries);
+    return 'problem' in parsed ? text : parsed.name;
+  };
+  return async (caller: Caller, { limit, cursor, ...request }: DecisionsRequest): Promise<DecisionListView> => {
+    const owner = ownerOf(caller);
+    const scope = JSON.stringify(['decisions', caller.userId, caller.role, request]);
+    const after = cursor === null ? null : positionOf(cursor, scope);
+    const taskId = request.taskId === null ? null : taskIdOf(request.taskId);
+    if (taskId !== null && (await readTaskStatus(sql, taskId, owner)) === null) throw taskNotFound();
+    const filter = { ...request, taskId, owner, models: request.models.map(modelOf) };
+    const { rows, end } = await listDecisions(sql, filter, { after, limit });
+    return { items: rows.map(view), next_cursor: end === null ? null : cursorOf(end, scope) };
+  };
+}
+
+const nameOf = (key: ResidencyKey): string => needOfKey(key)?.name ?? key;
+
+function view(row: DecisionRow): DecisionView {
+  return {
+    id: row.id,
+    at: row.createdAt.toISOString(),
+    kind: row.kind,
+    reason: row.reason.replaceAll(/~ctx\d+/g, ''), // keys are for machines
+    task_id: row.taskId,
+    step: row.step,
+    model: row.key === null ? row.pull : nameOf(row.key),
+    unload: (row.unload ?? []).map(nameOf),
+    host: row.host,
+    priority: row.level,
+    exact: row.exact,
+    waited_ms: row.waitedMs,
+    terms: (row.terms ?? []).map(({ key, ...terms }) => ({ model: nameOf(key), ...terms })),
+    algorithm: row.kind === 'deadlock' || row.requested ? null : (row.algorithm ?? 'priority_affinity'),
+    model_version: row.modelVersion,
+    fallback: row.instead,
+    execution_time_ms: row.tookMs,
+  };
+}
