@@ -1,9 +1,14 @@
+import { setImmediate } from 'node:timers/promises';
 import type { ForecastEntry, StoredForecast } from '../contract/forecast.js';
 import type { Pool } from '../contract/plan.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { LineState } from '../scheduling/line-state.js';
 import { answered, type Sql, type TransactionSql } from './connect.js';
+import { entriesOfText, textOfEntries } from './forecast-text.js';
 import { storedJson } from './stored-json.js';
+
+/** Entries in one text. */
+const chunkEntries = 500;
 
 /**
  * The last forecast; null when none was made yet. Reads.
@@ -11,19 +16,31 @@ import { storedJson } from './stored-json.js';
  */
 export async function readForecast(sql: Sql | TransactionSql, options: { readonly known?: StoredForecast | null } = {}): Promise<StoredForecast | null> {
   const known = options.known ?? null;
-  const [row] = await answered(sql<{ version: string; madeAt: Date; entries: ForecastEntry[] | null }[]>`
-    select version, made_at as "madeAt", case when version is distinct from ${known?.version ?? null}::bigint then entries end as entries from forecasts`);
-  if (row === undefined) return null;
-  if (row.entries === null) return known;
-  return { version: Number(row.version), madeAt: row.madeAt, entries: row.entries };
+  const chunks = await answered(sql<{ version: string; madeAt: Date; chunks: number; text: string | null }[]>`
+    select f.version, f.made_at as "madeAt", f.chunks, e.entries as text
+    from forecasts f left join forecast_entries e on f.version is distinct from ${known?.version ?? null}::bigint order by e.chunk`);
+  const [first] = chunks;
+  if (first === undefined) return null;
+  const version = Number(first.version);
+  if (version === known?.version) return known;
+  const texts = chunks.flatMap(({ text }) => text ?? []);
+  if (texts.length < first.chunks) return null; // entries do not outlive a crash of the database
+  const entries: ForecastEntry[] = [];
+  for (const text of texts) {
+    entries.push(...entriesOfText(text));
+    await setImmediate(); // a long one keeps nobody waiting
+  }
+  return { version, madeAt: first.madeAt, entries };
 }
 
 /** Replaces the forecast. May be repeated; a repeat only counts the version up. @returns its version */
 export async function writeForecast(sql: Sql | TransactionSql, madeAt: Date, entries: readonly ForecastEntry[]): Promise<number> {
-  const [row] = await answered(sql<{ version: string }[]>`
-    insert into forecasts (version, made_at, entries) values (1, ${madeAt}, ${storedJson(sql, entries)})
-    on conflict (id) do update set version = forecasts.version + 1, made_at = excluded.made_at, entries = excluded.entries
-    returning version`);
+  const texts: string[] = [];
+  for (let at = 0; at < entries.length; at += chunkEntries) {
+    texts.push(textOfEntries(entries.slice(at, at + chunkEntries)));
+    await setImmediate();
+  }
+  const [row] = await answered(sql<{ version: string }[]>`select forecast_write(${madeAt}, ${texts}::text[]) as version`);
   return Number(row?.version);
 }
 
@@ -49,6 +66,27 @@ export interface ForecastRow {
   readonly dueInMs: number | null;
 }
 
+/** A row as it is sent. */
+type SentRow = [
+  id: string,
+  attempt: number,
+  step: string,
+  pool: Pool,
+  key: ResidencyKey | null,
+  state: ForecastRow['state'],
+  level: number,
+  exact: number,
+  place: number,
+  waitedMs: number,
+  continues: boolean,
+  held: boolean,
+  locks: readonly string[] | null,
+  lack: string | null,
+  host: string | null,
+  ranMs: number,
+  dueInMs: number | null,
+];
+
 /** The whole line, and what decisions about it look at. */
 export interface ForecastInput extends Omit<LineState, 'tasks'> {
   readonly rows: readonly ForecastRow[];
@@ -68,14 +106,27 @@ export interface PlanOutline {
 
 /** Rows of the line that a forecast looks at. */
 const rowsMax = 20_000;
+/** Rows in one text. */
+const chunkRows = 500;
+/** Promises written at once. */
+const promisesMax = 500;
 /** Plans read at once. */
-const plansMax = 2_000;
+const plansMax = 500;
 
 /** Reads the line. Takes no lock. */
 export async function readForecastInput(sql: Sql | TransactionSql): Promise<ForecastInput> {
-  const [row] = await answered(sql<{ input: ForecastInput }[]>`select forecast_read(${rowsMax}) as input`);
-  if (row === undefined) throw new Error('PostgreSQL returned no row');
-  return row.input;
+  const [state] = await answered(sql<{ state: Omit<ForecastInput, 'rows'> }[]>`select forecast_state() as state`);
+  if (state === undefined) throw new Error('PostgreSQL returned no row');
+  const rows: ForecastRow[] = [];
+  for (const { text } of await answered(sql<{ text: string }[]>`select forecast_rows(${rowsMax}, ${chunkRows}) as text`)) {
+    rows.push(...(JSON.parse(text) as SentRow[]).map(rowOf));
+    await setImmediate(); // a long line keeps nobody waiting
+  }
+  return { ...state.state, rows };
+}
+
+function rowOf([id, attempt, step, pool, key, state, level, exact, place, waitedMs, continues, held, locks, lack, host, ranMs, dueInMs]: SentRow): ForecastRow {
+  return { id, attempt, step, pool, key, state, level, exact, place, waitedMs, continues, held, locks: locks ?? [], lack, host, ranMs, dueInMs };
 }
 
 /** Reads plans; those of unknown tasks are left out. */
@@ -114,14 +165,15 @@ export async function whileForecasting<T>(sql: Sql, everyMs: number, job: (tx: T
 
 /** Notes what was first predicted of steps, to be judged when they end. May be repeated; the first one stays. */
 export async function promise(sql: Sql | TransactionSql, madeAt: Date, promises: readonly Promised[]): Promise<void> {
-  if (promises.length === 0) return;
-  await answered(sql`
-    insert into forecast_promises (task_id, attempt, step, made_at, start_ms, start_sd_ms, finish_ms, finish_sd_ms)
-    select p."taskId", p.attempt, p.step, ${madeAt}, p."startMs", p."startSdMs", p."finishMs", p."finishSdMs"
-    from jsonb_to_recordset(${storedJson(sql, promises)}) p ("taskId" uuid, attempt integer, step text, "startMs" double precision, "startSdMs" double precision,
-      "finishMs" double precision, "finishSdMs" double precision)
-    where exists (select 1 from tasks t where t.id = p."taskId")
-    on conflict do nothing`);
+  for (let at = 0; at < promises.length; at += promisesMax) {
+    await answered(sql`
+      insert into forecast_promises (task_id, attempt, step, made_at, start_ms, start_sd_ms, finish_ms, finish_sd_ms)
+      select p."taskId", p.attempt, p.step, ${madeAt}, p."startMs", p."startSdMs", p."finishMs", p."finishSdMs"
+      from jsonb_to_recordset(${storedJson(sql, promises.slice(at, at + promisesMax))}) p ("taskId" uuid, attempt integer, step text, "startMs" double precision,
+        "startSdMs" double precision, "finishMs" double precision, "finishSdMs" double precision)
+      where exists (select 1 from tasks t where t.id = p."taskId")
+      on conflict do nothing`);
+  }
 }
 
 export interface Promised {

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { needOfKey } from '../contract/queues.js';
 import type { Sql, TransactionSql } from '../db/connect.js';
@@ -15,8 +16,9 @@ import {
   writeForecast,
 } from '../db/forecasts.js';
 import { durationOf, learnDuration, type StepKind } from '../scheduling/durations.js';
-import { forecastLine, noticeMs, type StretchOf } from '../scheduling/forecast.js';
+import { forecastInSlices, noticeMs, type StretchOf } from '../scheduling/forecast.js';
 import type { LineState, StepState, TaskState } from '../scheduling/line-state.js';
+import type { Slices } from '../scheduling/slices.js';
 import { unstretched } from '../scheduling/spread.js';
 import { judge, newStretch, stretchId } from '../scheduling/stretches.js';
 import { defaultMaxWaitsMs, type MaxWaits } from '../scheduling/waiting-order.js';
@@ -27,6 +29,10 @@ export const forecastEveryMs = 2_000;
 const agedMs = 10_000;
 /** A forecast takes at most this share of the engine's time. */
 const timeShare = 0.1;
+/** Tasks in a slice of work. */
+const sliceTasks = 250;
+/** The engine does nothing else for this long, in milliseconds. */
+const sliceMs = 5;
 /** From the end of a step to the start of the next one in its slot, as measured. */
 const handoverMs = 40;
 
@@ -84,13 +90,15 @@ export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs 
     learned ??= await readLearned(tx);
     const known = learned;
     const durations = new Map<string, StepState['duration']>();
-    const state = lineStateOf(input, outlines, done, (kind) => {
-      const id = `${kind.template} ${kind.step} ${kind.type} ${kind.model}`;
-      const duration = durations.get(id) ?? durationOf(kind, (group) => known.durations.get(group));
-      durations.set(id, duration);
-      return duration;
-    });
-    const { entries, predictions } = forecastLine(state, { maxWaitsMs, handoverMs, stretch: stretchesOf(known) });
+    const state = await inSlices(
+      lineStateOf(input, outlines, done, (kind) => {
+        const id = `${kind.template} ${kind.step} ${kind.type} ${kind.model}`;
+        const duration = durations.get(id) ?? durationOf(kind, (group) => known.durations.get(group));
+        durations.set(id, duration);
+        return duration;
+      }),
+    );
+    const { entries, predictions } = await inSlices(forecastInSlices(state, { maxWaitsMs, handoverMs, stretch: stretchesOf(known) }));
     size = entries.length;
     if (size > 0 || (await readForecast(tx))?.entries.length !== 0) await writeForecast(tx, madeAt, entries);
     const attempts = new Map(input.rows.map(({ id, attempt }) => [id, attempt]));
@@ -139,6 +147,18 @@ export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs 
   };
 }
 
+/** Does slices of work for a moment, then lets everything else of the engine go on: a long line holds up no step. */
+async function inSlices<T>(slices: Slices<T>): Promise<T> {
+  for (;;) {
+    const startedMs = performance.now();
+    do {
+      const { done, value } = slices.next();
+      if (done === true) return value;
+    } while (performance.now() - startedMs < sliceMs);
+    await setImmediate();
+  }
+}
+
 /** Takes steps that have ended into what is known of durations, and of how well predictions hold. */
 function take(steps: Parameters<Parameters<typeof learnFinished>[1]>[0], known: Learned): void {
   for (const step of steps) {
@@ -163,12 +183,12 @@ function stretchesOf({ stretches }: Learned): StretchOf {
  * The line as the forecast takes it, from what was read.
  * @param done steps that have ended, by task
  */
-export function lineStateOf(
+function* lineStateOf(
   input: ForecastInput,
   outlines: ReadonlyMap<string, PlanOutline>,
   done: ReadonlyMap<string, ReadonlySet<string>>,
   duration: (kind: StepKind) => StepState['duration'],
-): LineState {
+): Slices<LineState> {
   const rows = new Map<string, ForecastRow[]>();
   for (const row of input.rows) {
     const group = rows.get(row.id);
@@ -212,6 +232,7 @@ export function lineStateOf(
   };
 
   for (const [id, live] of rows) {
+    if (tasks.length % sliceTasks === sliceTasks - 1) yield;
     const [first] = live;
     if (first !== undefined)
       addTask(

@@ -136,8 +136,9 @@ function fitsBeside(wanted: Contender, kept: readonly Resident[], room: Room): b
 
 /** Two contexts of one model are never in memory together. */
 function excludes(one: ResidencyKey, other: ResidencyKey): boolean {
+  if (one.charCodeAt(0) !== other.charCodeAt(0)) return false;
   const name = needOfKey(one)?.name;
-  return name !== undefined && name === needOfKey(other)?.name;
+  return name !== undefined && other.startsWith(name) && name === needOfKey(other)?.name;
 }
 
 /** A resident against the wanted key. */

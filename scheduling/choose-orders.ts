@@ -1,7 +1,8 @@
 import type { Head } from '../contract/line.js';
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import { type Change, chooseChange, fitsEver, type Resident, type Room } from './choose-change.js';
-import type { HeldBack, HostState, KeyCost, OrderDecision, RefuseDecision, ResidentRow, Snapshot } from './policy.js';
+import type { ResidencyOrder } from '../contract/residency.js';
+import type { Backlog, HeldBack, HostState, KeyCost, OrderDecision, RefuseDecision, ResidentRow, Snapshot, Soon } from './policy.js';
 import type { Standing } from './waiting-order.js';
 
 /** How long a finished step keeps its model for the next step of its plan, which has not entered the line yet. */
@@ -20,32 +21,55 @@ export interface RankedHead {
   readonly standing: Standing;
 }
 
-/** A snapshot with what is looked up for every key, so that a decision takes time linear in what it sees. */
-interface Facts {
-  readonly snapshot: Snapshot;
-  readonly byKey: ReadonlyMap<ResidencyKey, RankedHead[]>;
+/** What a decision about orders looks at, one key or host at a time. */
+export interface Facts {
+  /** heads of each key in their order; the keys in the order of their first heads */
+  readonly byKey: ReadonlyMap<ResidencyKey, readonly RankedHead[]>;
   /** place of each key's first head among all of them, from 0 */
   readonly turns: ReadonlyMap<ResidencyKey, number>;
   /** hosts that are not paused */
   readonly live: readonly HostState[];
-  /** hosts whose residency is being changed */
-  readonly changing: ReadonlySet<string>;
-  /** by host and key, of which no name is put together: this is looked up for each of them */
-  readonly costs: ReadonlyMap<string, ReadonlyMap<ResidencyKey, KeyCost>>;
-  /** by {@link at} */
-  readonly backingOff: ReadonlySet<string>;
-  /** live hosts that hold a key or are about to, by key */
-  readonly holders: ReadonlyMap<ResidencyKey, ReadonlySet<string>>;
-  /** what a host holds, made when it is first asked for */
+  /** orders not finished yet, at most one per host */
+  readonly openOrders: readonly Pick<ResidencyOrder, 'host' | 'load'>[];
+  /** those of them that urgent work may have changed */
+  readonly revisable: readonly ResidencyOrder[];
+  /** live hosts that hold a key or are about to */
+  readonly holders: (key: ResidencyKey) => ReadonlySet<string> | undefined;
+  readonly costOf: (host: string, key: ResidencyKey) => KeyCost | undefined;
+  /** of all hosts; 0: not known */
+  readonly longestLoadMs: (key: ResidencyKey) => number;
+  readonly isBackingOff: (host: string, key: ResidencyKey) => boolean;
+  /** what a host holds */
   readonly residents: (host: HostState) => readonly Resident[];
+  /** whether any host holds a key, and is not draining it */
+  readonly isKept: (key: ResidencyKey) => boolean;
+  /** what waits for a key; undefined: not known, or no host can take a copy of it */
+  readonly backlog: (key: ResidencyKey) => Backlog | undefined;
+  /** slots of a key on all hosts together */
+  readonly slotsOf: (key: ResidencyKey) => number;
+  /** the sooner first */
+  readonly soon: readonly Soon[];
+}
+
+export interface Orders {
+  readonly orders: OrderDecision[];
+  readonly refusals: RefuseDecision[];
+  readonly heldBack: HeldBack[];
+  readonly ending: ReadonlyMap<string, RankedHead>;
+}
+
+/** {@link chooseOrdersBy} of what a snapshot shows. */
+export function chooseOrders(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead[]>): Orders {
+  return chooseOrdersBy(factsOf(snapshot, byKey));
 }
 
 /**
  * What is to be loaded and unloaded, and of what is not loaded why. `ending`: loaded models, by {@link at}, whose time is over, each with the step that it
  * has to make room for; they take no more than plans that go on with them and steps that go before that one.
  */
-export function chooseOrders(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead[]>) {
-  const facts = factsOf(snapshot, byKey);
+export function chooseOrdersBy(facts: Facts): Orders {
+  const { byKey } = facts;
+  const changing = new Set(facts.openOrders.map(({ host }) => host));
   const orders: OrderDecision[] = [];
   const refusals: RefuseDecision[] = [];
   const heldBack: HeldBack[] = [];
@@ -56,7 +80,7 @@ export function chooseOrders(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey
   for (const [key, heads] of byKey) {
     const first = heads[0];
     if (!first) continue;
-    const holders = facts.holders.get(key);
+    const holders = facts.holders(key);
     const copy = holders !== undefined;
     if (copy && !isWorthACopy(facts, key, holders.size)) continue;
     const hosts = facts.live.filter(({ host }) => !holders?.has(host));
@@ -64,14 +88,14 @@ export function chooseOrders(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey
       if (!copy) heldBack.push({ key, host: null, why: 'no_host', other: null, leftMs: null });
       continue;
     }
-    const possible = hosts.filter((host) => host.budgetBytes === null || fitsEver(costOf(facts, host, key)?.bytes ?? null, roomOf(host)));
+    const possible = hosts.filter((host) => host.budgetBytes === null || fitsEver(facts.costOf(host.host, key)?.bytes ?? null, roomOf(host)));
     if (possible.length === 0) {
       if (!copy) refusals.push({ key, reason: `${key} does not fit into the memory of ${hosts.length === 1 ? 'the host' : 'any host'}` });
       continue;
     }
     const best = cheapest(
       facts,
-      possible.filter(({ host }) => !facts.changing.has(host) && !spoken.has(host) && !isBackingOff(facts, host, key)),
+      possible.filter(({ host }) => !changing.has(host) && !spoken.has(host) && !facts.isBackingOff(host, key)),
       key,
       first.head.level,
     );
@@ -82,7 +106,7 @@ export function chooseOrders(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey
       continue;
     }
     if (best === null) {
-      if (!copy) heldBack.push(whyNone(facts, key, hosts, spoken));
+      if (!copy) heldBack.push(whyNone(facts, key, hosts, changing, spoken));
       continue;
     }
     const { host, change } = best;
@@ -99,7 +123,7 @@ export function chooseOrders(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey
       heldBack.push({ key, host: host.host, why: 'no_room', other: null, leftMs: null });
     }
   }
-  orders.push(...preloads(facts, new Set([...facts.changing, ...spoken.keys()])));
+  orders.push(...preloads(facts, new Set([...changing, ...spoken.keys()])));
   return { orders, refusals, heldBack, ending };
 }
 
@@ -112,14 +136,13 @@ function isUrgent({ head }: RankedHead): boolean {
  * knows how far that is. An order for other urgent work stays, and so does one whose load has begun.
  */
 function revisedOrder(facts: Facts, hosts: readonly HostState[], key: ResidencyKey, first: RankedHead): OrderDecision | null {
-  const { snapshot, byKey, turns } = facts;
-  for (const { id, host: name, hostEpoch, load, unload } of snapshot.openOrders) {
+  for (const { id, host: name, hostEpoch, load, unload } of facts.revisable) {
     const host = hosts.find((each) => each.host === name && each.hostEpoch === hostEpoch);
-    if (host === undefined || load === null || !snapshot.revisable?.includes(id) || isBackingOff(facts, name, key)) continue;
-    const waitsForIt = byKey.get(load.key)?.[0];
+    if (host === undefined || load === null || facts.isBackingOff(name, key)) continue;
+    const waitsForIt = facts.byKey.get(load.key)?.[0];
     if (waitsForIt !== undefined && isUrgent(waitsForIt)) continue;
     const staying = facts.residents(host).filter((resident) => !unload.includes(resident.key));
-    const wanted = { key, level: first.head.level, turn: turns.get(key) ?? turns.size, bytes: costOf(facts, host, key)?.bytes ?? null };
+    const wanted = { key, level: first.head.level, turn: facts.turns.get(key) ?? facts.turns.size, bytes: facts.costOf(name, key)?.bytes ?? null };
     const change = chooseChange(wanted, staying, roomOf(host));
     if (change.kind !== 'load') continue;
     const order = orderOf(host, key, [...unload, ...change.victims], change.terms, `urgent work needs ${key}, and the load of ${load.key} had not begun`);
@@ -133,6 +156,7 @@ export function at(host: string, key: ResidencyKey | null): string {
   return `${host} ${key ?? ''}`;
 }
 
+/** What is looked up for every key is prepared, so that a decision takes time linear in what it sees. */
 function factsOf(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead[]>): Facts {
   const live = snapshot.hosts.filter((host) => !host.paused);
   const liveNames = new Set(live.map(({ host }) => host));
@@ -140,27 +164,41 @@ function factsOf(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead
   const hold = (key: ResidencyKey, host: string) => holders.set(key, (holders.get(key) ?? new Set()).add(host));
   for (const { key, host, state } of snapshot.residency) if (state !== 'draining' && liveNames.has(host)) hold(key, host);
   for (const { host, load } of snapshot.openOrders) if (load) hold(load.key, host);
+  const turns = new Map([...byKey.keys()].map((key, turn) => [key, turn]));
+  const costs = costsOf(snapshot);
+  const backingOff = new Set(snapshot.backingOff.map(({ host, key }) => at(host, key)));
   const made = new Map<string, readonly Resident[]>();
-  const facts: Facts = {
-    snapshot,
+  return {
     byKey,
-    turns: new Map([...byKey.keys()].map((key, turn) => [key, turn])),
+    turns,
     live,
-    changing: new Set(snapshot.openOrders.map(({ host }) => host)),
-    costs: costsOf(snapshot),
-    backingOff: new Set(snapshot.backingOff.map(({ host, key }) => at(host, key))),
-    holders,
+    openOrders: snapshot.openOrders,
+    revisable: snapshot.revisable === undefined ? [] : snapshot.openOrders.filter(({ id }) => snapshot.revisable?.includes(id)),
+    holders: (key) => holders.get(key),
+    costOf: (host, key) => costs.get(host)?.get(key),
+    longestLoadMs: (key) => {
+      let longestMs = 0;
+      for (const ofHost of costs.values()) if (ofHost.has(key)) longestMs = Math.max(longestMs, expectedLoadMs(ofHost.get(key)));
+      return longestMs;
+    },
+    isBackingOff: (host, key) => backingOff.size > 0 && backingOff.has(at(host, key)),
     residents: (host) => {
       const known =
         made.get(host.host) ??
-        snapshot.residency.filter((row) => row.host === host.host && row.hostEpoch === host.hostEpoch).map((row) => residentOf(facts, row));
+        snapshot.residency
+          .filter((row) => row.host === host.host && row.hostEpoch === host.hostEpoch)
+          .map((row) => residentOf(snapshot, byKey, turns, costs.get(row.host)?.get(row.key), row));
       made.set(host.host, known);
       return known;
     },
+    isKept: (key) => snapshot.residency.some((row) => row.key === key && row.state !== 'draining'),
+    backlog: (key) => snapshot.backlog.find((each) => each.key === key),
+    slotsOf: (key) => snapshot.slots.filter((set) => set.key === key).reduce((sum, set) => sum + set.capacity, 0),
+    soon: [...snapshot.soon].sort((a, b) => a.inMs - b.inMs),
   };
-  return facts;
 }
 
+/** By host and key, of which no name is put together: this is looked up for each of them. */
 function costsOf(snapshot: Snapshot): Map<string, Map<ResidencyKey, KeyCost>> {
   const costs = new Map<string, Map<ResidencyKey, KeyCost>>();
   for (const each of snapshot.costs) {
@@ -169,10 +207,6 @@ function costsOf(snapshot: Snapshot): Map<string, Map<ResidencyKey, KeyCost>> {
     else costs.set(each.host, new Map([[each.key, each]]));
   }
   return costs;
-}
-
-function isBackingOff({ backingOff }: Facts, host: string, key: ResidencyKey): boolean {
-  return backingOff.size > 0 && backingOff.has(at(host, key));
 }
 
 /** The host on which the change costs least, the first by name of equal ones. */
@@ -188,11 +222,10 @@ function cheapest(facts: Facts, hosts: readonly HostState[], key: ResidencyKey, 
 
 /** What will soon be needed is loaded beside what is there, where nothing has to go for it. */
 function* preloads(facts: Facts, taken: Set<string>): Iterable<OrderDecision> {
-  const { snapshot, byKey } = facts;
-  for (const { key } of [...snapshot.soon].sort((a, b) => a.inMs - b.inMs)) {
-    if (byKey.has(key) || snapshot.residency.some((row) => row.key === key && row.state !== 'draining')) continue;
+  for (const { key } of facts.soon) {
+    if (facts.byKey.has(key) || facts.isKept(key)) continue;
     for (const host of facts.live) {
-      if (taken.has(host.host) || isBackingOff(facts, host.host, key)) continue;
+      if (taken.has(host.host) || facts.isBackingOff(host.host, key)) continue;
       const change = changeOn(facts, host, key, 1);
       if (change.kind !== 'load' || change.victims.length > 0) continue;
       taken.add(host.host);
@@ -204,15 +237,20 @@ function* preloads(facts: Facts, taken: Set<string>): Iterable<OrderDecision> {
 
 function changeOn(facts: Facts, host: HostState, key: ResidencyKey, level: number): Change {
   const turn = facts.turns.get(key) ?? facts.turns.size;
-  return chooseChange({ key, level, turn, bytes: costOf(facts, host, key)?.bytes ?? null }, facts.residents(host), roomOf(host));
+  return chooseChange({ key, level, turn, bytes: facts.costOf(host.host, key)?.bytes ?? null }, facts.residents(host), roomOf(host));
 }
 
 function roomOf({ modelsMax, roomBytes, budgetBytes }: HostState): Room {
   return { modelsMax, bytes: roomBytes, bytesEver: budgetBytes };
 }
 
-function residentOf({ snapshot, byKey, turns, costs }: Facts, { host, key, servedMs, sinceMs }: ResidentRow): Resident {
-  const known = costs.get(host)?.get(key);
+function residentOf(
+  snapshot: Snapshot,
+  byKey: Facts['byKey'],
+  turns: Facts['turns'],
+  known: KeyCost | undefined,
+  { host, key, servedMs, sinceMs }: ResidentRow,
+): Resident {
   const bytes = known?.bytes ?? null;
   const going = snapshot.continuations.find((plan) => plan.host === host && plan.key === key && plan.agoMs < continuationMaxMs);
   const soon = snapshot.soon.filter((need) => need.key === key).map((need) => need.inMs);
@@ -233,13 +271,11 @@ function residentOf({ snapshot, byKey, turns, costs }: Facts, { host, key, serve
 
 /** Whether what waits for a key is worth loading it on one host more. */
 function isWorthACopy(facts: Facts, key: ResidencyKey, copies: number): boolean {
-  const { snapshot } = facts;
-  if (snapshot.hosts.length <= copies) return false;
-  const backlog = snapshot.backlog.find((each) => each.key === key);
+  if (facts.live.length <= copies) return false;
+  const backlog = facts.backlog(key);
   if (!backlog) return false;
-  const loads = [...facts.costs.values()].flatMap((ofHost) => ofHost.get(key) ?? []).map((each) => expectedLoadMs(each));
-  const slots = snapshot.slots.filter((set) => set.key === key).reduce((sum, set) => sum + set.capacity, 0);
-  return (backlog.waiting * (backlog.serviceMs ?? unknownServiceMs)) / Math.max(1, slots) > copyWorthLoads * Math.max(unknownLoadMs, ...loads);
+  const serviceMs = backlog.waiting * (backlog.serviceMs ?? unknownServiceMs);
+  return serviceMs / Math.max(1, facts.slotsOf(key)) > copyWorthLoads * Math.max(unknownLoadMs, facts.longestLoadMs(key));
 }
 
 /** What a load is expected to take; undefined: nothing is known of the key there. */
@@ -259,12 +295,18 @@ function cost(change: Change): number {
   }
 }
 
-function whyNone(facts: Facts, key: ResidencyKey, hosts: readonly HostState[], spoken: ReadonlyMap<string, ResidencyKey>): HeldBack {
-  const free = hosts.find(({ host }) => !facts.changing.has(host) && !spoken.has(host));
+function whyNone(
+  facts: Facts,
+  key: ResidencyKey,
+  hosts: readonly HostState[],
+  changing: ReadonlySet<string>,
+  spoken: ReadonlyMap<string, ResidencyKey>,
+): HeldBack {
+  const free = hosts.find(({ host }) => !changing.has(host) && !spoken.has(host));
   if (free) return { key, host: free.host, why: 'backing_off', other: null, leftMs: null };
   const next = hosts.find(({ host }) => spoken.has(host));
   if (next) return { key, host: next.host, why: 'behind', other: spoken.get(next.host) ?? null, leftMs: null };
-  const order = facts.snapshot.openOrders.find((open) => hosts.some(({ host }) => host === open.host));
+  const order = facts.openOrders.find((open) => hosts.some(({ host }) => host === open.host));
   return { key, host: order?.host ?? null, why: 'changing', other: order?.load?.key ?? null, leftMs: null };
 }
 
@@ -273,8 +315,4 @@ function orderOf(host: HostState, key: ResidencyKey, victims: readonly Residency
   if (!model) throw new Error(`this is no residency key: ${key}`);
   const instead = victims.length > 0 ? `, instead of ${victims.join(', ')}` : '';
   return { host: host.host, hostEpoch: host.hostEpoch, unload: victims, load: { key, model }, reason: `${why}${instead}`, terms };
-}
-
-function costOf(facts: Facts, { host }: HostState, key: ResidencyKey): KeyCost | undefined {
-  return facts.costs.get(host)?.get(key);
 }

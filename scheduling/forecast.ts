@@ -1,10 +1,11 @@
 import type { ForecastEntry, ForecastReason } from '../contract/forecast.js';
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
-import { simulateLine } from './simulate-line.js';
+import { simulateInSlices } from './simulate-line.js';
 import type { Start } from './simulated-line.js';
 import type { LineState, TaskState } from './line-state.js';
 import type { HeldBack } from './policy.js';
 import { type Interval, intervalOf, type Spread, type Stretch, unstretched } from './spread.js';
+import { allAtOnce, type Slices } from './slices.js';
 import type { StretchKind } from './stretches.js';
 import type { MaxWaits } from './waiting-order.js';
 
@@ -33,6 +34,9 @@ export interface Forecast {
   readonly predictions: readonly Prediction[];
 }
 
+/** Tasks in a slice of work. */
+const sliceTasks = 250;
+
 /** When a step can start is not noticed sooner, or known better, than within this; in milliseconds. */
 export const noticeMs = 150;
 
@@ -41,13 +45,19 @@ export const noticeMs = 150;
  * variances that add up along the order. What has not been submitted yet is not in it.
  */
 export function forecastLine(state: LineState, settings: ForecastSettings): Forecast {
-  const { startOf, heldBack } = simulateLine(state, settings);
+  return allAtOnce(forecastInSlices(state, settings));
+}
+
+/** As {@link forecastLine}. */
+export function* forecastInSlices(state: LineState, settings: ForecastSettings): Slices<Forecast> {
+  const { startOf, heldBack } = yield* simulateInSlices(state, settings);
   const stretch = settings.stretch ?? (() => unstretched);
   const why = reasonsOf(state, heldBack);
   const running: ForecastEntry[] = [];
   const waiting: { readonly order: number; readonly entry: Writable<ForecastEntry>; readonly prediction: Prediction }[] = [];
   const never: ForecastEntry[] = [];
   for (const [taskIndex, task] of state.tasks.entries()) {
+    if (taskIndex % sliceTasks === sliceTasks - 1) yield;
     const done = within(endOf(task.steps.map((_, index) => startOf(taskIndex, index))), 'finish', task.level, stretch);
     for (const [stepIndex, step] of task.steps.entries()) {
       if (step.now.state === 'later') continue;

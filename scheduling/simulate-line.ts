@@ -3,10 +3,10 @@ import { askForOrders, isAsSeen, type Look, lookAt } from './look-at-line.js';
 import { MinHeap } from './min-heap.js';
 import type { HeldBack } from './policy.js';
 import { at, expectedLoadMs, type RankedHead } from './choose-orders.js';
-import { noSpread, type SimHost, type SimResident, type SimStep, type SimTask, SimulatedLine, type Slots, type Start } from './simulated-line.js';
+import { isFree, noSpread, type SimHost, type SimResident, type SimStep, type SimTask, SimulatedLine, type Slots, type Start } from './simulated-line.js';
+import { allAtOnce, type Slices } from './slices.js';
 import { remainderOf, type Spread } from './spread.js';
 import type { MaxWaits } from './waiting-order.js';
-import { rankOf } from './waiting-queue.js';
 
 export interface SimulationSettings {
   /** those of the policy */
@@ -22,6 +22,9 @@ export interface Simulated {
   readonly heldBack: readonly HeldBack[];
 }
 
+/** Moments, and steps to begin with, in a slice of work. */
+const sliceEvents = 50;
+const sliceSteps = 500;
 /** Relative spread of a load's time. */
 const loadDeviation = 0.25;
 
@@ -30,8 +33,15 @@ const loadDeviation = 0.25;
  * the functions of the policy, whenever anything is different that they look at.
  */
 export function simulateLine(state: LineState, settings: SimulationSettings): Simulated {
-  const simulation = new Simulation(new SimulatedLine(state, settings.maxWaitsMs), settings);
-  simulation.run();
+  return allAtOnce(simulateInSlices(state, settings));
+}
+
+/** As {@link simulateLine}. */
+export function* simulateInSlices(state: LineState, settings: SimulationSettings): Slices<Simulated> {
+  const line = new SimulatedLine(state, settings.maxWaitsMs);
+  yield* line.addTasks();
+  const simulation = new Simulation(line, settings);
+  yield* simulation.run();
   return { startOf: (task, step) => simulation.line.tasks[task]?.steps[step]?.start, heldBack: simulation.heldBack };
 }
 
@@ -56,17 +66,19 @@ class Simulation {
     this.settings = settings;
   }
 
-  run(): void {
+  *run(): Slices<void> {
     const { line } = this;
     const eventsMax = 20 * line.steps.length + 1_000;
     this.#addRunning();
     this.#linkTasks();
-    this.#begin();
+    yield;
+    yield* this.#begin();
     for (let count = 0; this.#events.size > 0 && count < eventsMax; count++) {
       line.nowMs = this.#events.topRank;
       this.#variance = 0;
       while (this.#events.topRank === line.nowMs) this.#happen(this.#events.pop());
       this.#decide();
+      if (count % sliceEvents === sliceEvents - 1) yield;
     }
   }
 
@@ -125,15 +137,17 @@ class Simulation {
     }
   }
 
-  #begin(): void {
+  *#begin(): Slices<void> {
     const { line } = this;
     const count = line.steps.length;
-    for (const step of [...line.steps].sort((a, b) => a.enteredMs - b.enteredMs)) {
+    const steps = [...line.steps].sort((a, b) => a.enteredMs - b.enteredMs);
+    for (const [index, step] of steps.entries()) {
+      if (index % sliceSteps === sliceSteps - 1) yield;
       const { now } = step.state;
       if (now.state === 'waiting' && now.heldBy === null) {
         if (now.dueInMs !== null && now.dueInMs > 0) this.#events.push(now.dueInMs, count + step.index);
-        else if (step.task.blockers === 0) line.enter(step, noSpread);
-      } else if (step.task.blockers === 0 && isReady(step)) line.enter(step, noSpread);
+        else if (step.task.blockers === 0) this.#enter(step, noSpread);
+      } else if (step.task.blockers === 0 && isReady(step)) this.#enter(step, noSpread);
     }
     for (const { forMs } of line.state.backingOff) this.#events.push(forMs, 2 * count + line.hosts.length);
     for (const host of line.hosts) this.#goOn(host);
@@ -173,13 +187,19 @@ class Simulation {
       for (const dependent of task.dependents) this.#unblock(dependent);
       return;
     }
-    this.#look = null; // a later step comes, or is awaited sooner
+    this.#noteSoon();
     const next = task.steps.filter((each) => each.phase === 'later' && isReady(each));
     for (const each of next) {
       each.continues = each.key >= 0 && each.key === step.key && next.length === 1;
       each.enteredMs = line.nowMs;
-      line.enter(each, finish);
+      this.#enter(each, finish);
     }
+  }
+
+  #enter(step: SimStep, arrival: Spread): void {
+    const { line } = this;
+    line.enter(step, arrival);
+    if (line.hosts.length > 1 && line.hosts.some((host) => line.hasSlack(host))) this.#look = null; // it may be worth one copy of its model more
   }
 
   #unblock(task: SimTask): void {
@@ -192,16 +212,16 @@ class Simulation {
       if (step.phase !== 'later') continue;
       if (now.state === 'waiting' && now.heldBy === null && (now.dueInMs ?? 0) <= line.nowMs) {
         if (now.dueInMs === null) step.enteredMs = line.nowMs; // as line_release in db/migrations
-        line.enter(step, at);
+        this.#enter(step, at);
       } else if (isReady(step)) {
         step.enteredMs = line.nowMs;
-        line.enter(step, at);
+        this.#enter(step, at);
       }
     }
   }
 
   #due(step: SimStep): void {
-    if (step.phase === 'later' && step.task.blockers === 0) this.line.enter(step, this.#now());
+    if (step.phase === 'later' && step.task.blockers === 0) this.#enter(step, this.#now());
   }
 
   /** Begins the load of a change when nothing runs any more on what is unloaded for it. */
@@ -211,10 +231,11 @@ class Simulation {
     if (order === null || order.loadedAt !== null) return;
     for (const key of order.unload) if ((host.residents.get(key)?.running ?? 0) > 0) return;
     for (const key of order.unload) host.residents.delete(key);
-    const loadMs = order.load === null ? 0 : Math.max(0, expectedLoadMs(line.costOf(host, order.load)) - order.forMs);
+    const loadMs = order.load === null ? 0 : Math.max(0, expectedLoadMs(line.costOf(host.state.host, line.keys[order.load] as string)) - order.forMs);
     const meanMs = line.nowMs + loadMs;
     host.order = { ...order, loadedAt: { meanMs, variance: this.#variance + (loadMs * loadDeviation) ** 2 } };
     line.noteHeld();
+    this.#look = null;
     this.#events.push(meanMs, 2 * line.steps.length + host.index);
   }
 
@@ -245,7 +266,7 @@ class Simulation {
   #giveOrders(): boolean {
     const { line } = this;
     let free = 0;
-    for (const { order, state } of line.hosts) if (order === null && !state.paused) free += 1;
+    for (const host of line.hosts) if (isFree(host)) free += 1;
     if (free === 0) {
       this.#ending = new Map();
       return false;
@@ -277,17 +298,13 @@ class Simulation {
   #giveGrants(): boolean {
     const { line } = this;
     const before = this.#starts;
-    while (line.generalSlots.free.length > 0 && line.general.size > 0) this.#start(line.steps[line.general.first] as SimStep, line.generalSlots, null);
-    for (const key of line.held.length > 1 ? [...line.heldInOrder()] : line.held) {
-      const queue = line.queueOf(key);
-      if (queue.size === 0) continue;
-      while (queue.size > 0) {
-        const open = line.openFor(key);
-        if (open.length === 0) break;
-        const first = line.steps[queue.first] as SimStep;
-        const usual = bestOf(first.continues ? open : open.filter((each) => this.#isBefore(first, each)));
+    for (let first = line.firstOf(-1); first !== undefined && line.generalSlots.free.length > 0; first = line.firstOf(-1))
+      this.#start(first, line.generalSlots, null);
+    for (const key of line.heldInOrder()) {
+      for (let first = line.firstOf(key); first !== undefined; first = line.firstOf(key)) {
+        const usual = this.#bestOf(key, first.continues ? null : first);
         const step = usual === undefined ? line.firstContinuing(key) : first;
-        const resident = usual ?? bestOf(open);
+        const resident = usual ?? (step === undefined ? undefined : this.#bestOf(key, null));
         if (step === undefined || resident === undefined) break;
         this.#start(step, resident, resident);
       }
@@ -295,10 +312,29 @@ class Simulation {
     return this.#starts > before;
   }
 
+  /**
+   * Where a key serves and has a free slot: the emptier one, of equals the one whose host is first by name.
+   * @param step where it has to make room for another model that is before this step, it takes it no more; null: it goes on with the plan
+   */
+  #bestOf(key: number, step: SimStep | null): SimResident | undefined {
+    let best: SimResident | undefined;
+    for (const each of this.line.residents[key] as SimResident[]) {
+      const { serving, free, host } = each;
+      if (!serving || free.length === 0 || host.state.paused || (host.order?.unload.has(key) ?? false)) continue;
+      if (step !== null && !this.#isBefore(step, each)) continue;
+      if (best === undefined) best = each;
+      else {
+        const more = free.length / each.capacity - best.free.length / best.capacity;
+        if (more > 0 || (more === 0 && host.state.host < best.host.state.host)) best = each;
+      }
+    }
+    return best;
+  }
+
   #isBefore(step: SimStep, { host, key }: SimResident): boolean {
     const { line } = this;
     const ending = this.#ending.size === 0 ? undefined : this.#ending.get(at(host.state.host, line.keys[key] ?? null));
-    return ending === undefined || line.queueOf(key).rankAt(step.index, line.nowMs) < rankOf(ending.standing, ending.head);
+    return ending?.head.key == null || line.rankOf(step) < line.firstRank(line.keyOf(ending.head.key));
   }
 
   #start(step: SimStep, slots: Slots, resident: SimResident | null): void {
@@ -322,9 +358,14 @@ class Simulation {
     };
     if (step.task.left > 1) {
       line.goingOn.add(step);
-      this.#look = null;
+      this.#noteSoon();
     }
     this.#events.push(endMs, step.index);
+  }
+
+  /** What is going to be needed is another, which may be loaded where there is room beside what is loaded. */
+  #noteSoon(): void {
+    if (this.line.hosts.some((host) => isFree(host) && host.residents.size < host.state.modelsMax)) this.#look = null;
   }
 
   #now(): Spread {
@@ -340,17 +381,4 @@ function isReady(step: SimStep): boolean {
 
 function compareTasks({ state: a }: SimTask, { state: b }: SimTask): number {
   return b.level - a.level || b.exact - a.exact || a.place - b.place;
-}
-
-/** The emptier one; of equals the one whose host is first by name. */
-function bestOf(open: readonly SimResident[]): SimResident | undefined {
-  let best: SimResident | undefined;
-  for (const each of open) {
-    if (best === undefined) best = each;
-    else {
-      const more = each.free.length / each.capacity - best.free.length / best.capacity;
-      if (more > 0 || (more === 0 && each.host.state.host < best.host.state.host)) best = each;
-    }
-  }
-  return best;
 }

@@ -1,10 +1,10 @@
 import type { ResidencyKey } from '../contract/queues.js';
 import type { LineState, StepState, TaskState } from './line-state.js';
-import { MinHeap } from './min-heap.js';
 import type { HostState, KeyCost } from './policy.js';
 import { expectedLoadMs } from './choose-orders.js';
-import { type Spread, spreadOf } from './spread.js';
-import { WaitingQueue } from './waiting-queue.js';
+import type { Slices } from './slices.js';
+import { type LogNormal, type Spread, spreadOf } from './spread.js';
+import { WaitingQueues } from './waiting-queue.js';
 import type { MaxWaits } from './waiting-order.js';
 
 /** When a step starts and ends, from now. */
@@ -57,6 +57,7 @@ export interface SimResident extends Slots {
   readonly host: SimHost;
   readonly serving: boolean;
   readonly loadMs: number;
+  readonly bytes: number | null;
   /** since when it is loaded */
   readonly loadedMs: number;
   /** of steps that have ended */
@@ -72,6 +73,9 @@ export interface SimHost {
   order: { readonly unload: ReadonlySet<number>; readonly load: number | null; readonly forMs: number; readonly loadedAt: Spread | null } | null;
 }
 
+/** Tasks in a slice of work. */
+const sliceTasks = 500;
+
 export const noSpread: Spread = { meanMs: 0, variance: 0 };
 
 /** The line in virtual time: its tasks, queues, hosts and slots. It says what there is; simulate-line.ts lets things happen. */
@@ -79,41 +83,57 @@ export class SimulatedLine {
   readonly tasks: SimTask[] = [];
   readonly steps: SimStep[] = [];
   readonly keys: ResidencyKey[] = [];
-  readonly queues: WaitingQueue[] = [];
-  readonly general: WaitingQueue;
-  /** rank of each key's first step, as its queue has it */
-  readonly #ranks: number[] = [];
   readonly generalSlots: Slots;
   readonly hosts: SimHost[];
+  /** hosts that are not paused */
+  readonly live: readonly HostState[];
   /** running steps of tasks that have more steps */
   readonly goingOn = new Set<SimStep>();
   /** by key: waiting steps whose plan goes on with it */
-  readonly continuing: number[] = [];
+  readonly continuing: Set<SimStep>[] = [];
   /** by key: expected durations of the steps that have waited for it */
   readonly durations: { sum: number; count: number }[] = [];
   /** keys that a host holds or is about to load, in no order */
   held: number[] = [];
+  /** by key: where it is in memory */
+  readonly residents: SimResident[][] = [];
   nowMs = 0;
 
-  readonly #keyIndex = new Map<ResidencyKey, number>();
-  readonly #costs = new Map<string, KeyCost>();
-  readonly #raises = new MinHeap();
-  /** by key + 1 */
-  readonly #raiseAtMs: number[] = [];
-  readonly maxWaitsMs: MaxWaits;
-
   readonly state: LineState;
+  readonly maxWaitsMs: MaxWaits;
+  /** the first queue is that of the general pool, then that of each key */
+  readonly #queues: WaitingQueues;
+  /** by key */
+  readonly #isHeld: boolean[] = [];
+  readonly #keyIndex = new Map<ResidencyKey, number>();
+  readonly #costs = new Map<string, Map<ResidencyKey, KeyCost>>();
+  readonly #longestLoadsMs = new Map<ResidencyKey, number>();
+  readonly #spreads = new Map<LogNormal, Spread>();
 
   constructor(state: LineState, maxWaitsMs: MaxWaits) {
     this.state = state;
     this.maxWaitsMs = maxWaitsMs;
-    this.general = new WaitingQueue(this.steps, maxWaitsMs);
+    this.#queues = new WaitingQueues(this.steps, maxWaitsMs);
+    this.#queues.open();
     this.generalSlots = slotsOf(state.generalSlots);
+    this.live = state.hosts.filter(({ paused }) => !paused);
     this.hosts = state.hosts.map((host, index) => ({ index, state: host, residents: new Map(), order: null }));
-    for (const cost of state.costs) this.#costs.set(`${cost.host} ${cost.key}`, cost);
-    for (const task of state.tasks) this.#addTask(task);
+    for (const cost of state.costs) {
+      const ofHost = this.#costs.get(cost.host);
+      if (ofHost === undefined) this.#costs.set(cost.host, new Map([[cost.key, cost]]));
+      else ofHost.set(cost.key, cost);
+      this.#longestLoadsMs.set(cost.key, Math.max(this.longestLoadMs(cost.key), expectedLoadMs(cost)));
+    }
     for (const host of this.hosts) this.#addResidency(host);
     this.noteHeld();
+  }
+
+  /** Takes the tasks of the state in; to be done first. */
+  *addTasks(): Slices<void> {
+    for (const [index, task] of this.state.tasks.entries()) {
+      this.#addTask(task);
+      if (index % sliceTasks === sliceTasks - 1) yield;
+    }
   }
 
   keyOf(key: ResidencyKey): number {
@@ -122,19 +142,40 @@ export class SimulatedLine {
     const index = this.keys.length;
     this.keys.push(key);
     this.#keyIndex.set(key, index);
-    this.queues.push(new WaitingQueue(this.steps, this.maxWaitsMs));
-    this.continuing.push(0);
-    this.#ranks.push(Infinity);
+    this.#queues.open();
+    this.continuing.push(new Set());
     this.durations.push({ sum: 0, count: 0 });
+    this.residents.push([]);
+    this.#isHeld.push(false);
     return index;
   }
 
-  queueOf(key: number): WaitingQueue {
-    return key < 0 ? this.general : (this.queues[key] as WaitingQueue);
+  /** The first step that waits for a key; -1: for a general slot. */
+  firstOf(key: number): SimStep | undefined {
+    return this.steps[this.#queues.firsts[key + 1] as number];
   }
 
-  costOf(host: SimHost, key: number): KeyCost | undefined {
-    return this.#costs.get(`${host.state.host} ${this.keys[key]}`);
+  /** Infinity when none waits */
+  firstRank(key: number): number {
+    return this.#queues.firstRanks[key + 1] as number;
+  }
+
+  rankOf(step: SimStep): number {
+    return this.#queues.rankAt(step.index, this.nowMs);
+  }
+
+  /** How many steps wait for a key. */
+  waitingFor(key: number): number {
+    return this.#queues.sizes[key + 1] as number;
+  }
+
+  costOf(host: string, key: ResidencyKey): KeyCost | undefined {
+    return this.#costs.get(host)?.get(key);
+  }
+
+  /** Of all hosts; 0: not known. */
+  longestLoadMs(key: ResidencyKey): number {
+    return this.#longestLoadsMs.get(key) ?? 0;
   }
 
   residentOn(host: string | null, key: ResidencyKey | null): SimResident | undefined {
@@ -143,12 +184,14 @@ export class SimulatedLine {
   }
 
   newResident(host: SimHost, key: number, { serving, servedMs, sinceMs }: { serving: boolean; servedMs: number; sinceMs: number }): SimResident {
+    const known = this.costOf(host.state.host, this.keys[key] as ResidencyKey);
     return {
       ...slotsOf(host.state.parallel),
       key,
       host,
       serving,
-      loadMs: expectedLoadMs(this.costOf(host, key)),
+      loadMs: expectedLoadMs(known),
+      bytes: known?.bytes ?? null,
       loadedMs: this.nowMs - sinceMs,
       servedMs,
       runs: new Set(),
@@ -157,23 +200,32 @@ export class SimulatedLine {
 
   /** To be called whenever a host's residents or its change are different. */
   noteHeld(): void {
-    const held = new Set<number>();
-    for (const host of this.hosts) {
-      for (const key of host.residents.keys()) held.add(key);
-      if (host.order?.load != null) held.add(host.order.load);
+    for (const key of this.held) {
+      this.#isHeld[key] = false;
+      this.residents[key] = [];
     }
-    this.held = [...held];
+    this.held = [];
+    for (const host of this.hosts) {
+      for (const [key, resident] of host.residents) {
+        this.#noteHeld(key);
+        (this.residents[key] as SimResident[]).push(resident);
+      }
+      if (host.order?.load != null) this.#noteHeld(host.order.load);
+    }
+  }
+
+  #noteHeld(key: number): void {
+    if (this.#isHeld[key] === true) return;
+    this.#isHeld[key] = true;
+    this.held.push(key);
   }
 
   enter(step: SimStep, arrival: Spread): void {
     step.phase = 'waiting';
     step.arrival = arrival;
-    const queue = this.queueOf(step.key);
-    queue.add(step.index, this.nowMs);
-    this.#noteRank(step.key);
-    this.#noteRaise(step.key, queue.nextRaiseMs);
+    this.#queues.add(step.key + 1, step.index, this.nowMs);
     if (step.key < 0) return;
-    if (step.continues) this.continuing[step.key] = (this.continuing[step.key] as number) + 1;
+    if (step.continues) this.continuing[step.key]?.add(step);
     const known = this.durations[step.key] as { sum: number; count: number };
     known.sum += step.duration.meanMs;
     known.count += 1;
@@ -181,99 +233,68 @@ export class SimulatedLine {
 
   /** Raises what has waited long enough by now. */
   raise(): void {
-    while (this.#raises.topRank <= this.nowMs) {
-      const atMs = this.#raises.topRank;
-      const key = this.#raises.pop();
-      if (this.#raiseAtMs[key + 1] !== atMs) continue; // an earlier one was noted since
-      this.#raiseAtMs[key + 1] = Infinity;
-      const queue = this.queueOf(key);
-      queue.advance(this.nowMs);
-      this.#noteRank(key);
-      this.#noteRaise(key, queue.nextRaiseMs);
-    }
+    this.#queues.advance(this.nowMs);
   }
 
   /** Takes a step out of its queue. */
   take(step: SimStep): void {
-    this.queueOf(step.key).take(step.index);
-    this.#noteRank(step.key);
-    if (step.continues && step.key >= 0) this.continuing[step.key] = (this.continuing[step.key] as number) - 1;
-  }
-
-  #noteRank(key: number): void {
-    if (key >= 0) this.#ranks[key] = (this.queues[key] as WaitingQueue).firstRank;
-  }
-
-  #noteRaise(key: number, atMs: number): void {
-    if (atMs >= (this.#raiseAtMs[key + 1] ?? Infinity)) return;
-    this.#raiseAtMs[key + 1] = atMs;
-    this.#raises.push(atMs, key);
+    this.#queues.take(step.index);
+    if (step.continues && step.key >= 0) this.continuing[step.key]?.delete(step);
   }
 
   /** Level of a key's first step, as asked for; 0: none waits. */
   levelOf(key: number): number {
-    return this.steps[this.queueOf(key).first]?.level ?? 0;
+    return this.firstOf(key)?.level ?? 0;
   }
 
   /** Held keys, in the order of their first steps. */
   heldInOrder(): readonly number[] {
-    if (this.held.length > 1) this.held.sort((a, b) => compareRanks(this.queueOf(a).firstRank, this.queueOf(b).firstRank));
-    return this.held;
+    return this.held.length > 1 ? this.held.sort((a, b) => this.compareKeys(a, b)) : this.held;
   }
 
-  /** The first keys in the line, of those that no host holds or is about to load. */
+  /** The order of the first steps of two keys. */
+  compareKeys(a: number, b: number): number {
+    const [one, other] = [this.firstRank(a), this.firstRank(b)];
+    return one === other ? 0 : one - other; // Infinity minus Infinity is no order
+  }
+
+  /** The first keys in the line, as many as are asked for, of those that no host holds or is about to load. */
   missingKeys(count: number, refused: ReadonlySet<number>): number[] {
-    const { queues, held } = this;
-    const ranks = this.#ranks;
-    if (count === 1) {
-      let best = -1;
-      let bestRank = Infinity;
-      for (let key = 0; key < ranks.length; key++) {
-        const rank = ranks[key] as number;
-        if (rank < bestRank && !held.includes(key) && !refused.has(key)) {
-          best = key;
-          bestRank = rank;
-        }
-      }
-      return best < 0 ? [] : [best];
+    const ranks = this.#queues.firstRanks;
+    const found: number[] = [];
+    for (let key = 0; key < this.keys.length; key++) {
+      const rank = ranks[key + 1] as number;
+      if (rank === Infinity || (found.length === count && rank >= this.firstRank(found[count - 1] as number))) continue;
+      if (this.#isHeld[key] === true || refused.has(key)) continue;
+      let at = found.length < count ? found.length : count - 1;
+      for (; at > 0 && this.firstRank(found[at - 1] as number) > rank; at--) found[at] = found[at - 1] as number;
+      found[at] = key;
     }
-    return queues
-      .map((queue, key) => ({ key, rank: queue.firstRank }))
-      .filter(({ key, rank }) => rank < Infinity && !held.includes(key) && !refused.has(key))
-      .sort((a, b) => a.rank - b.rank)
-      .slice(0, count)
-      .map(({ key }) => key);
+    return found;
   }
 
   firstContinuing(key: number): SimStep | undefined {
-    if (this.continuing[key] === 0) return undefined;
-    const queue = this.queueOf(key);
     let best: SimStep | undefined;
     let bestRank = Infinity;
-    for (const index of queue.waiting()) {
-      const step = this.steps[index] as SimStep;
-      if (!step.continues) continue;
-      const rank = queue.rankAt(index, this.nowMs);
+    for (const step of this.continuing[key] as Set<SimStep>) {
+      const rank = this.rankOf(step);
       if (rank < bestRank) [best, bestRank] = [step, rank];
     }
     return best;
+  }
+
+  /** Whether something may be loaded on a host without a loss for anybody. */
+  hasSlack(host: SimHost): boolean {
+    if (!isFree(host)) return false;
+    if (host.residents.size < host.state.modelsMax) return true;
+    for (const key of host.residents.keys()) if (this.waitingFor(key) === 0) return true;
+    return false;
   }
 
   servedMs(resident: SimResident): number {
     let running = 0;
     for (const step of resident.runs) running += this.nowMs - step.startedMs;
     return resident.servedMs + running / resident.host.state.parallel;
-  }
-
-  /** Where a key serves and has a free slot. */
-  openFor(key: number): SimResident[] {
-    const open: SimResident[] = [];
-    for (const host of this.hosts) {
-      const resident = host.residents.get(key);
-      if (resident === undefined || !resident.serving || resident.free.length === 0 || host.state.paused || (host.order?.unload.has(key) ?? false)) continue;
-      open.push(resident);
-    }
-    return open;
   }
 
   #addTask(state: TaskState): void {
@@ -285,7 +306,7 @@ export class SimulatedLine {
         index: this.steps.length,
         task,
         state: step,
-        duration: spreadOf(step.duration),
+        duration: this.#spreadOf(step.duration),
         key: step.key === null ? -1 : this.keyOf(step.key),
         level: state.level,
         exact: state.exact,
@@ -303,6 +324,13 @@ export class SimulatedLine {
     }
   }
 
+  /** Like steps have their duration in common. */
+  #spreadOf(duration: LogNormal): Spread {
+    const known = this.#spreads.get(duration) ?? spreadOf(duration);
+    this.#spreads.set(duration, known);
+    return known;
+  }
+
   #addResidency(host: SimHost): void {
     const { state } = host;
     for (const row of this.state.residency) {
@@ -317,11 +345,11 @@ export class SimulatedLine {
   }
 }
 
-function slotsOf(capacity: number): Slots {
-  return { capacity, free: Array.from({ length: Math.max(0, capacity) }, () => noSpread), running: 0 };
+/** Whether a host may change what it holds. */
+export function isFree({ order, state }: SimHost): boolean {
+  return order === null && !state.paused;
 }
 
-/** Infinity minus Infinity is no order. */
-export function compareRanks(a: number, b: number): number {
-  return a === b ? 0 : a - b;
+function slotsOf(capacity: number): Slots {
+  return { capacity, free: Array.from({ length: Math.max(0, capacity) }, () => noSpread), running: 0 };
 }

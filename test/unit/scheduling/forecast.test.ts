@@ -50,7 +50,7 @@ const anyState = fc
       }),
       {
         minLength: 1,
-        maxLength: 2,
+        maxLength: 3,
       },
     ),
     loads: fc.array(fc.integer({ min: 50, max: 8_000 }), { minLength: names.length, maxLength: names.length }),

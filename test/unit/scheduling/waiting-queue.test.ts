@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { compareStanding, defaultMaxWaitsMs, standingOf } from '../../../scheduling/waiting-order.js';
-import { rankOf, WaitingQueue } from '../../../scheduling/waiting-queue.js';
+import { rankOf, WaitingQueues } from '../../../scheduling/waiting-queue.js';
 
 const anyStep = fc.record({
   level: fc.integer({ min: 1, max: 10 }),
@@ -26,32 +26,36 @@ test('a rank says what compareStanding says', () => {
   );
 });
 
-test('a queue has the first step that a sort has at every moment, while steps come, go and grow old [SCHED-21]', () => {
+test('each queue has the first step that a sort has at every moment, while steps come, go and grow old [SCHED-21]', () => {
   fc.assert(
     fc.property(
       fc.array(anyStep, { minLength: 1, maxLength: 30 }),
       fc.array(fc.record({ onMs: fc.nat(2_000_000), take: fc.boolean() }), { maxLength: 60 }),
       (drawn, moves) => {
         const steps = stepsOf(drawn);
-        const queue = new WaitingQueue(steps, defaultMaxWaitsMs);
-        const present = new Set<number>();
+        const queues = new WaitingQueues(steps, defaultMaxWaitsMs);
+        const present = [new Set<number>(), new Set<number>()];
+        for (const [queue] of present.entries()) expect(queues.open()).toBe(queue);
         let nowMs = 0;
         for (const [index, { onMs, take }] of moves.entries()) {
           if (index < steps.length) {
-            queue.add(index, nowMs);
-            present.add(index);
+            queues.add(index % 2, index, nowMs);
+            present[index % 2]?.add(index);
           }
           nowMs += onMs;
-          queue.advance(nowMs);
-          const order = [...present].sort((x, y) => {
-            const [a, b] = [steps[x], steps[y]].map((step) => ({ ...step!, waitedMs: nowMs - step!.enteredMs })) as [never, never];
-            return compareStanding(standingOf(a, defaultMaxWaitsMs), a, standingOf(b, defaultMaxWaitsMs), b);
-          });
-          expect(queue.first).toBe(order[0] ?? -1);
-          expect(queue.size).toBe(present.size);
-          if (!take || order[0] === undefined) continue;
-          queue.take(order[0]);
-          present.delete(order[0]);
+          queues.advance(nowMs);
+          for (const [queue, waiting] of present.entries()) {
+            const order = [...waiting].sort((x, y) => {
+              const [a, b] = [steps[x], steps[y]].map((step) => ({ ...step!, waitedMs: nowMs - step!.enteredMs })) as [never, never];
+              return compareStanding(standingOf(a, defaultMaxWaitsMs), a, standingOf(b, defaultMaxWaitsMs), b);
+            });
+            expect(queues.firsts[queue]).toBe(order[0] ?? -1);
+            expect(queues.firstRanks[queue]).toBe(order[0] === undefined ? Infinity : queues.rankAt(order[0], nowMs));
+            expect(queues.sizes[queue]).toBe(waiting.size);
+            if (!take || order[0] === undefined) continue;
+            queues.take(order[0]);
+            waiting.delete(order[0]);
+          }
         }
       },
     ),
