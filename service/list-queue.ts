@@ -265,15 +265,15 @@ function timesOf(forecast: StoredForecast | null) {
   };
 }
 
-// A cursor names the last entries of its page, since places change while somebody turns pages: the next page begins behind the last of them that still waits.
-// Where none does, it begins as far before its old place as the queue has become shorter.
+// A cursor knows the last entries of its page, since places change while somebody turns pages: the next page begins behind the last of them that still waits.
+// Where none does, it begins as far before its old place as the queue has become shorter. It does not hold their ids and steps, which may be others’.
 
 const namedMax = 3;
-const CursorContent = z.tuple([z.int().min(0), z.int().min(0), z.array(z.tuple([z.string(), z.string().nullable()])).max(namedMax)]);
+const CursorContent = z.tuple([z.int().min(0), z.int().min(0), z.array(z.string().max(50)).max(namedMax)]);
 const checksumChars = 16;
 
 function cursorOf(page: readonly Shown[], next: number, total: number, scope: string): string {
-  const named = page.slice(-namedMax).map(({ row }) => [row.taskId, row.step]);
+  const named = page.slice(-namedMax).map(({ row }) => markOf(row));
   const text = JSON.stringify([next, total, named]);
   return Buffer.from(checksum(text, scope) + text).toString('base64url');
 }
@@ -283,13 +283,26 @@ function startOf(shown: readonly Shown[], cursor: string, scope: string): number
   const decoded = Buffer.from(cursor, 'base64url').toString();
   const text = decoded.slice(checksumChars);
   if (checksum(text, scope) !== decoded.slice(0, checksumChars)) throw foreignCursor();
-  const [next, total, named] = CursorContent.parse(JSON.parse(text));
-  for (const [taskId, step] of named.toReversed()) {
-    const at = shown.findIndex(({ row }) => row.taskId === taskId && row.step === step);
+  const [next, total, named] = contentOf(text);
+  for (const mark of named.toReversed()) {
+    const at = shown.findIndex(({ row }) => row.taskId.endsWith(mark.slice(0, markIdChars)) && markOf(row) === mark);
     if (at >= 0) return at + 1;
   }
   return Math.max(0, next - Math.max(0, total - shown.length));
 }
+
+/** Anybody can work out the checksum. @throws {ProblemError} invalid_request */
+function contentOf(text: string): z.output<typeof CursorContent> {
+  try {
+    return CursorContent.parse(JSON.parse(text));
+  } catch {
+    throw foreignCursor();
+  }
+}
+
+// The end of the id, so that only the few rows that have it are looked at closely.
+const markIdChars = 8;
+const markOf = ({ taskId, step }: QueueRow) => taskId.slice(-markIdChars) + checksum(step ?? '', taskId);
 
 function foreignCursor(): ProblemError {
   const fault = {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ForecastEntry } from '../../../contract/forecast.js';
 import type { QueueEntryView, QueueView } from '../../../contract/schemas/queue.js';
@@ -220,10 +221,28 @@ describe('pages', () => {
     expect([ids(third), third.next_cursor]).toEqual([all.slice(6), null]);
   });
 
+  test('a cursor tells nothing of others’ tasks, and pages on as well [SCHED-22, SEC-03]', async () => {
+    const foreign = [await waiting(api.keys.bob), await waiting(api.keys.bob)];
+    const mine = await waiting(api.keys.ann);
+    const first = await get(api.keys.ann, '?limit=2');
+    const text = Buffer.from(first.next_cursor ?? '', 'base64url').toString('latin1');
+    for (const secret of [...foreign, 'ollama_generate']) expect(text).not.toContain(secret);
+    expect(ids(await get(api.keys.ann, `?limit=2&cursor=${first.next_cursor}`))).toEqual([mine]);
+  });
+
   test('a cursor of another list, another caller or another text is refused [bad-11]', async () => {
     for (let n = 0; n < 2; n += 1) await waiting(api.keys.ann);
     const { next_cursor: cursor } = await get(api.keys.ann, '?limit=1');
+    const forged = (text: string) =>
+      Buffer.from(
+        createHash('sha256')
+          .update(`${JSON.stringify(['ann', 'user', [], [], [], []])}\0${text}`)
+          .digest('base64url')
+          .slice(0, 16) + text,
+      ).toString('base64url');
+    expect((await get(api.keys.ann, `?limit=1&cursor=${forged('[1,2,[]]')}`)).items).toHaveLength(1);
     for (const [key, query] of [
+      ...['[', '[1]', '[-1,2,[]]', '[1,2,[7]]', '{}', ''].map((text) => [api.keys.ann, `cursor=${forged(text)}`] as const),
       [api.keys.ann, `cursor=${cursor}&pool=model`],
       [api.keys.bob, `cursor=${cursor}`],
       [api.keys.ann, 'cursor=x'],
