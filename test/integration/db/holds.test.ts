@@ -14,7 +14,7 @@ import {
   tellShares,
 } from '../../../db/holds.js';
 import { checkInvariants } from '../../../db/invariants.js';
-import { cancelTask, retryTask } from '../../../db/moves.js';
+import { cancelTask, holdTask, retryTask } from '../../../db/moves.js';
 import { closeOutside } from '../../../db/reconcile.js';
 import { readTask } from '../../../db/tasks.js';
 import { defaultMaxWaitsMs } from '../../../scheduling/waiting-order.js';
@@ -233,6 +233,25 @@ describe('a large task among small ones', () => {
     const free = await world.task({ exact: 10 });
     await world.enter(free);
     expect(await decided()).toEqual([free.taskId]);
+  });
+
+  test('keeps nothing while it waits for what a held task has, which is given back when a person says so [SCHED-22, SCHED-23]', async () => {
+    const plan = planOf(planStep('one'), planStep('two', { needs: ['one'] }));
+    const holder = await world.task({ requires: { gpu_count: 1, locks: ['deploy'] }, plan });
+    await world.line.finish(await world.claimed(holder, 'one'), {}, {});
+    await holdTask(db.sql, holder.taskId, null, { held: true, by: 'ada' });
+    const [large, locked, later] = [
+      await world.task({ requires: { gpu_count: 2, cpu_cores: 8 } }),
+      await world.task({ requires: { locks: ['deploy', 'other'], cpu_cores: 8 } }),
+      await world.task({ requires: { gpu_count: 1, cpu_cores: 1, locks: ['other'] } }),
+    ];
+    for (const task of [large, locked, later]) await world.enter(task);
+    expect(await decided()).toEqual([later.taskId]);
+    expect([await detail(large), await detail(locked)]).toEqual(['waiting_resource', 'waiting_lock']);
+    // as before, once it goes on
+    await holdTask(db.sql, holder.taskId, null, { held: false, by: 'ada' });
+    await world.enter(await world.task({ requires: { cpu_cores: 1 } }));
+    expect(await decided()).toEqual([]);
   });
 });
 

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { restoreTask } from '../../../db/checkpoints.js';
 import { decideOnce } from '../../../db/decide.js';
 import { checkInvariants } from '../../../db/invariants.js';
 import { holdTask, moveTask, setPriority } from '../../../db/moves.js';
 import { compareWaiting, defaultMaxWaitsMs } from '../../../scheduling/waiting-order.js';
 import { planOf, planStep } from '../../support/plans.js';
-import { createTestDatabase, type TestDatabase } from '../../support/servers.js';
+import { createTestDatabase, eventually, type TestDatabase } from '../../support/servers.js';
 import { createWorld, engine, identity, policy } from './line-world.js';
 
 let db: TestDatabase;
@@ -232,6 +233,69 @@ describe('a move', () => {
     await world.enter(after10);
     expect(await after(after10, top, { owner: 'ann' })).toEqual({ outcome: 'overtakes' });
     expect(await after(after10, top)).toMatchObject({ outcome: 'changed' });
+  });
+
+  test('gives a user no place among the most urgent that arrival would not give, in however many steps [SCHED-22, SEC-03]', async () => {
+    const task = (user: string, exact: number) => world.task({ user, exact });
+    const [decoy, first, second, late, later] = [
+      await task('ann', 50),
+      await task('bob', 100),
+      await task('bob', 100),
+      await task('ann', 50),
+      await task('ann', 50),
+    ];
+    for (const each of [decoy, first, second, late, later]) await world.enter(each);
+    const ids = (...tasks: readonly Moved[]) => tasks.map(({ taskId }) => taskId);
+    // first the place, while nobody minds, and then the priority: as far forward as without the move
+    expect(await before(late, decoy, { owner: 'ann' })).toMatchObject({ outcome: 'changed' });
+    await setPriority(db.sql, late.taskId, 'ann', 100);
+    expect(await order()).toEqual(ids(first, second, late, decoy, later));
+    // or a place before its own old task, whose priority is given to both
+    expect(await before(later, decoy, { owner: 'ann' })).toMatchObject({ outcome: 'changed' });
+    await setPriority(db.sql, decoy.taskId, 'ann', 100);
+    expect(await after(later, decoy, { owner: 'ann' })).toEqual({ outcome: 'overtakes' });
+    await setPriority(db.sql, later.taskId, 'ann', 100);
+    expect(await order()).toEqual(ids(decoy, first, second, late, later));
+  });
+
+  test('to a place that an administrator gave is one that the highest priority keeps', async () => {
+    const [first, second, chosen] = await waiting(100, 100, 50);
+    await db.sql`update tasks set user_id = 'bob' where id = any(${[first?.taskId ?? '', second?.taskId ?? '']}::uuid[])`;
+    await before(chosen as Moved, first as Moved);
+    await setPriority(db.sql, chosen?.taskId ?? '', 'ada', 30);
+    await setPriority(db.sql, chosen?.taskId ?? '', 'ada', 100);
+    expect((await order())[0]).toBe(chosen?.taskId);
+  });
+
+  test('back to the place of a checkpoint where another task stands by now leaves both a place of their own [SCHED-22, DUR-03]', async () => {
+    const [one, two, here, there, next] = await waiting(50, 50, 50, 50, 50);
+    for (const task of [one, two, here, there, next]) if (task === undefined) throw new Error('no task');
+    await after(here as Moved, one as Moved);
+    const [kept] = await db.sql<{ pos: string }[]>`select pos::text from tasks where id = ${here?.taskId ?? ''}`;
+    await after(here as Moved, two as Moved);
+    await after(there as Moved, one as Moved);
+    await restoreTask(db.sql, { task_id: here?.taskId ?? '', exact: 50, pos: kept?.pos ?? '' });
+    const places = await db.sql<{ pos: string }[]>`select distinct pos::text from line where state = 'waiting'`;
+    expect(places).toHaveLength(5);
+    await before(next as Moved, there as Moved);
+    const now = await order();
+    expect(now.indexOf(there?.taskId ?? '') - now.indexOf(next?.taskId ?? '')).toBe(1);
+  });
+
+  test('and a restored checkpoint lock in the same order, so that neither stops the other [SCHED-22, DUR-03]', async () => {
+    const [task] = await waiting(50);
+    const id = task?.taskId ?? '';
+    let restored: Promise<unknown> | undefined;
+    await db.sql.begin(async (tx) => {
+      await tx`select queue_lock()`;
+      restored = restoreTask(db.sql, { task_id: id, exact: 70, pos: '0.5' });
+      await eventually(async () => {
+        const [waits] = await db.sql`select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
+        return waits !== undefined;
+      });
+      await tx`select 1 from tasks where id = ${id} for no key update nowait`;
+    });
+    expect(await restored).toBe('moved');
   });
 });
 
