@@ -44,17 +44,18 @@ async function watch({ terminal }: Session, everyMs: number, draw: (signal: Abor
   process.once('SIGINT', end);
   process.once('SIGTERM', end);
   if (stdin.isTTY) stdin.setRawMode(true).on('data', onKey).resume();
-  terminal.write('\x1b[?1049h\x1b[?25l');
+  // What does not fit is cut by the terminal: a line that went on in the next row would push the first ones out of the window.
+  terminal.write('\x1b[?1049h\x1b[?25l\x1b[?7l');
   try {
     while (!ending.signal.aborted) {
       const lines = (await draw(ending.signal)).slice(0, windowSize().rows - 1);
-      terminal.write(`\x1b[H${lines.map((line) => `${line}\x1b[K\n`).join('')}\x1b[J`);
+      terminal.write(`\x1b[H${lines.map((line) => `\x1b[2K${line}\n`).join('')}\x1b[J`);
       await pause(everyMs, ending.signal);
     }
   } catch (error) {
     if (!ending.signal.aborted) throw error;
   } finally {
-    terminal.write('\x1b[?25h\x1b[?1049l');
+    terminal.write('\x1b[?7h\x1b[?25h\x1b[?1049l');
     if (stdin.isTTY) stdin.setRawMode(false).off('data', onKey).pause();
     process.off('SIGINT', end).off('SIGTERM', end);
   }
