@@ -23,6 +23,12 @@ const transient: ReadonlySet<string> = new Set([
   'lock_wishes',
   'given_ways',
   'resource_shares',
+  // made anew within seconds; what was promised before would be judged by starts that nobody foresaw
+  'forecasts',
+  'forecast_entries',
+  'forecast_promises',
+  'forecast_cursor',
+  'residency_service',
 ]);
 
 /** A table that holds state, as the catalogue of PostgreSQL tells it. */
@@ -157,6 +163,8 @@ async function afterImport(tx: TransactionSql, tables: readonly StateTable[]): P
   if (tables.some(({ name, columns }) => name === 'task_events' && columns.includes('txid'))) {
     // Numbers of transactions of another cluster mean nothing here.
     await tx`update task_events set txid = 0`;
+    // What was learned of these steps is imported too.
+    await tx`update forecast_cursor set txid = greatest(txid, 1)`;
   }
   await tx`
     insert into outbox (kind, workflow_id, task_id, payload)
