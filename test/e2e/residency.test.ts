@@ -149,6 +149,38 @@ describe('one model at a time', () => {
     expect(order).toEqual([10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
   }, 120_000);
 
+  test('a model that is asked for without end keeps another waiting for no longer than its quantum [fault-33]', async () => {
+    const to = await start({ MODEL_MAX_LOADED: '1' });
+    const busy = await submitAll(
+      to,
+      Array.from({ length: 10 }, () => one),
+    );
+    const [rare = ''] = await submitAll(to, [two]);
+    const waiting = async () => (await to.sql`select 1 from line where state = 'waiting' and key = ${keyOf(one)}`).length;
+    while ((await to.task(rare)).status === 'queued') {
+      const lacking = Math.max(0, 10 - (await waiting()));
+      busy.push(
+        ...(await submitAll(
+          to,
+          Array.from({ length: lacking }, () => one),
+        )),
+      );
+    }
+    expect(await waiting()).toBeGreaterThan(0);
+    await allDone(to, [rare, ...busy]);
+    // Of those that came after it only as many went first as the quantum of their model allowed, and the one that ran when it was used up.
+    const [passed] = await to.sql<{ tasks: number; service: number; longest: number }[]>`
+      select count(*)::integer as tasks, coalesce(sum(l.ms), 0)::float8 as service, coalesce(max(l.ms), 0)::float8 as longest
+      from (select task_id, pos, key, started_at, extract(epoch from ended_at - started_at) * 1000 as ms from line where state = 'done') l
+      join line r on r.task_id = ${rare} and r.state = 'done' where l.key = ${keyOf(one)} and l.pos > r.pos and l.started_at < r.started_at`;
+    const [gone] = await to.sql<{ quantum: number }[]>`
+      select (t ->> 'quantum_ms')::float8 as quantum from orchestration_decisions, jsonb_array_elements(input_data -> 'terms') t
+      where decision_type = 'residency' and t ->> 'key' = ${keyOf(one)} order by created_at limit 1`;
+    expect(gone).toBeDefined();
+    expect(passed?.service).toBeLessThanOrEqual((gone?.quantum ?? 0) + (passed?.longest ?? 0));
+    expect(busy.length).toBeGreaterThan(passed?.tasks ?? 0);
+  }, 180_000);
+
   test('a task with a higher priority goes ahead of all that has not started, and interrupts nothing [SCHED-09]', async () => {
     const to = await start({ MODEL_MAX_LOADED: '1' });
     const running = await to.submit('long', { model: endless });

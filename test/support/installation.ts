@@ -41,6 +41,8 @@ export interface InstallationOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** with a host, so that model steps run */
   readonly models?: boolean;
+  /** false: the test runs an engine as a process of its own */
+  readonly engine?: false;
   /** where the product, but not the test, finds its servers: proxies that harm what passes, or servers of the test's own */
   readonly through?: { readonly database?: (url: string) => string; readonly temporal?: string; readonly ollama?: string };
   readonly ollamaTimeouts?: Partial<OllamaTimeouts>;
@@ -66,6 +68,7 @@ export interface Installation {
   readonly services: Services;
   /** administrator's key */
   readonly key: string;
+  /** @throws where it was asked to have none */
   readonly engine: Engine;
   readonly host: Host | null;
   /** Writes local templates, YAML by file name without its ending, and reads them all anew, as a restart would. */
@@ -167,7 +170,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   });
   const { key } = await services.createKey({ name: 'test', userId: 'admin', role: 'admin', expiresAt: null });
   const stops: (() => Promise<void>)[] = [];
-  const engine = await addEngine();
+  const engine = options.engine === false ? null : await addEngine();
   const host = options.models ? await addHost() : null;
 
   async function addEngine({ steps = options.steps ?? [] }: { readonly steps?: readonly StepDefinition[] } = {}): Promise<Engine> {
@@ -262,7 +265,10 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     config,
     services,
     key,
-    engine,
+    get engine() {
+      if (engine === null) throw new Error('this installation runs no engine');
+      return engine;
+    },
     host,
     async changeTemplates(changed) {
       catalogue = await readTemplates(changed);

@@ -1,0 +1,221 @@
+import { createTinyModel, tinyShape } from '../../../activities/backends/server/tiny-model.js';
+import { residencyKey } from '../../../contract/queues.js';
+import { type Installation, startInstallation } from '../installation.js';
+import { leftBehind } from '../left-behind.js';
+import { type MainProcess, startMain } from '../main-process.js';
+import { startOwnOllama } from '../own-ollama.js';
+import { eventually, postgresAddress, temporalAddress } from '../servers.js';
+import { createEffects, type Effects, type EffectsProxy, type Moment } from './effects.js';
+import { startOllamaEffects } from './ollama-effects.js';
+import { startSqlEffects } from './sql-effects.js';
+import { startTemporalEffects } from './temporal-effects.js';
+
+/** What is done at a moment: a process is killed and started again, Ollama is, or all connections of a process to PostgreSQL break. */
+export type Blow = 'engine killed' | 'host killed' | 'ollama killed' | 'engine cut from PostgreSQL' | 'host cut from PostgreSQL';
+
+export interface Outcome {
+  /** whether the moment came */
+  readonly struck: boolean;
+  /** effects of the process whose moment it was */
+  readonly seen: readonly string[];
+  /** a sentence for each promise that was broken; empty when all is well */
+  readonly breaches: readonly string[];
+}
+
+/** An installation whose engine and host are processes of their own, and reach the servers through proxies that count what they change. */
+export interface StruckInstallation {
+  /** Runs one set of tasks from their submission to rest, with a blow at the moment. One at a time; null: nobody is struck. */
+  run(blow: Blow, moment: Moment | null): Promise<Outcome>;
+  stop(): Promise<void>;
+}
+
+const models = { b: 'struck-b:latest', a: 'struck-a:latest' };
+/** Each goes before the next, whatever is loaded: 10 and 9 wait for no model's quantum, and 5 and 4 use the one that is loaded then. */
+const tasks = [
+  { name: 'first', template: 'ask', model: models.b, priority: 10 },
+  { name: 'second', template: 'ask', model: models.a, priority: 9 },
+  { name: 'third', template: 'ask', model: models.b, priority: 5 },
+  { name: 'fourth', template: 'ask', model: models.b, priority: 4 },
+  { name: 'plain', template: 'plain', model: null, priority: 5 },
+];
+const templates = {
+  ask: [
+    'name: ask',
+    'description: Ask a model',
+    'parameters:',
+    '  - { name: model, type: string, required: true }',
+    'steps:',
+    '  - type: ollama_generate',
+    '    model: "{{model}}"',
+    '    prompt: hello',
+    '    options: { num_ctx: 512, num_predict: 4 }',
+    '    retry: { max_attempts: 5, initial_interval_seconds: 0.2, max_interval_seconds: 0.5 }',
+  ].join('\n'),
+  plain: ['name: plain', 'description: No model', 'steps:', '  - { type: format_output, format: text, data: done }'].join('\n'),
+};
+/** A killed process is missed by Temporal after 20 s, and by the line after 15 s; twice both, on a loaded machine. */
+const patienceMs = 120_000;
+
+export async function startStruckInstallation(hostId: string): Promise<StruckInstallation> {
+  const effects = { engine: createEffects(), host: createEffects() };
+  const ollama = await startOwnOllama();
+  for (const [index, name] of Object.values(models).entries()) await createTinyModel(ollama.url, name, { ...tinyShape, seed: index + 1 });
+  const server = await startOllamaEffects(ollama.url, effects.host);
+  const proxies = { engine: await proxiesOf(effects.engine), host: await proxiesOf(effects.host) };
+  const orchestra: Installation = await startInstallation({ templates, engine: false });
+  const { sql } = orchestra;
+  const start = (name: 'engine' | 'host'): MainProcess => {
+    const database = new URL(orchestra.database.url);
+    database.port = String(proxies[name].sql.port);
+    return startMain(name, orchestra.config.home, {
+      DATABASE_URL: database.href,
+      TEMPORAL_ADDRESS: `127.0.0.1:${proxies[name].temporal.port}`,
+      TEMPORAL_NAMESPACE: orchestra.config.temporal.namespace,
+      OLLAMA_HOST: `http://127.0.0.1:${server.port}`,
+      HOST_ID: hostId,
+      MODEL_MAX_LOADED: '1',
+      MAX_WORKERS: '1',
+      METRICS_PORT: '0',
+    });
+  };
+  const mains = { engine: start('engine'), host: start('host') };
+  await Promise.all([mains.engine.ready(), mains.host.ready()]);
+  await eventually(async () => (await sql`select 1 from hosts where ready`).length === 1, { timeoutMs: 60_000 });
+
+  async function killed(name: 'engine' | 'host'): Promise<void> {
+    const gone = mains[name].kill();
+    proxies[name].sql.cut();
+    proxies[name].temporal.cut();
+    if (name === 'host') server.cut();
+    await gone;
+    // As if the rest of its lease had passed.
+    if (name === 'engine') await sql`update engines set lease_until = clock_timestamp()`;
+    else await sql`update hosts set lease_until = clock_timestamp()`;
+    mains[name] = start(name);
+    await mains[name].ready();
+  }
+
+  async function ollamaKilled(): Promise<void> {
+    const gone = ollama.kill();
+    server.cut();
+    server.forget();
+    await gone;
+    await ollama.start();
+  }
+
+  /** Strikes at once; what it returns is over when the part is there again. */
+  function strike(blow: Blow): Promise<void> {
+    switch (blow) {
+      case 'engine killed':
+        return killed('engine');
+      case 'host killed':
+        return killed('host');
+      case 'ollama killed':
+        return ollamaKilled();
+      case 'engine cut from PostgreSQL':
+        proxies.engine.sql.cut();
+        return Promise.resolve();
+      case 'host cut from PostgreSQL':
+        proxies.host.sql.cut();
+        return Promise.resolve();
+    }
+  }
+
+  async function run(blow: Blow, moment: Moment | null): Promise<Outcome> {
+    const watched: Effects = blow.startsWith('engine') ? effects.engine : effects.host;
+    const before = { resident: server.resident(), loads: server.loads.length };
+    let restored: Promise<unknown> = Promise.resolve();
+    await sql`insert into queue_pauses (scope) values ('queue')`;
+    watched.watch(moment, () => {
+      restored = strike(blow).catch((error: unknown) => error);
+    });
+    const ids = new Map<string, string>();
+    for (const { name, template, model, priority } of tasks.toReversed())
+      ids.set((await orchestra.submit(template, model === null ? {} : { model }, { priority })).id, name);
+    const all = [...ids.keys()];
+    await eventually(async () => (await sql`select 1 from line where state = 'waiting' and task_id = any(${all})`).length === all.length, {
+      timeoutMs: patienceMs,
+    });
+    await sql`delete from queue_pauses`;
+    await sql`select pg_notify('line', '')`;
+
+    const breaches: string[] = [];
+    for (const [id, name] of ids) {
+      const { status, error } = await orchestra.finished(id, patienceMs);
+      if (status !== 'completed') breaches.push(`${name} is ${status}: ${JSON.stringify(error)}`);
+    }
+    const failed = await restored;
+    if (failed !== undefined) throw failed;
+    const { struck, seen } = watched;
+    watched.watch(null, () => {});
+    breaches.push(...(await unrest()), ...(await startedInOrder(ids)), ...(await countLoads(all, before, blow, struck)));
+    return { struck, seen, breaches };
+  }
+
+  /** @returns what is still held or broken after a while in which it may end */
+  async function unrest(): Promise<string[]> {
+    let left: string[] = [];
+    await eventually(
+      async () => {
+        left = await leftBehind(sql, orchestra.config.files.workspacesRoot);
+        for (const { id } of await sql`select id from residency_orders where state = 'open'`) left.push(`the order ${id} is open`);
+        return left.length === 0;
+      },
+      { timeoutMs: 40_000 },
+    ).catch(() => undefined);
+    return left;
+  }
+
+  async function startedInOrder(ids: ReadonlyMap<string, string>): Promise<string[]> {
+    const events = await sql<{ task: string; kind: string; cause: string | null }[]>`
+      select task_id as task, kind, data ->> 'cause' as cause from task_events where task_id = any(${[...ids.keys()]}) and kind in ('step_started', 'grant_lost') order by id`;
+    const wanted = tasks.filter(({ model }) => model !== null).map(({ name }) => name);
+    const started = new Set<string>();
+    const putOff = new Set<string>();
+    const breaches: string[] = [];
+    for (const { task, kind, cause } of events) {
+      const name = ids.get(task) ?? '';
+      if (kind === 'grant_lost') {
+        // Nobody had answered for 15 s, so the line goes on without it for a while.
+        if (cause === 'unanswered') putOff.add(name);
+      } else if (!started.has(name) && wanted.includes(name)) {
+        const passed = wanted.slice(0, wanted.indexOf(name)).filter((each) => !started.has(each) && !putOff.has(each));
+        if (passed.length > 0) breaches.push(`${name} started before ${passed.join(', ')}`);
+        started.add(name);
+      }
+    }
+    return breaches;
+  }
+
+  /**
+   * A load is due for each change of model from one try to the next. One more is due to a host or an Ollama that is killed: what it held or was loading may be
+   * gone, and while a try that went with it is missed, the line goes on with another model.
+   */
+  async function countLoads(all: readonly string[], before: { resident: string | null; loads: number }, blow: Blow, struck: boolean): Promise<string[]> {
+    const tries = await sql<{ key: string }[]>`
+      select data ->> 'key' as key from task_events where task_id = any(${all}) and kind = 'step_started' and data ->> 'key' is not null order by id`;
+    let holds = before.resident === null ? null : residencyKey({ name: before.resident, numCtx: 512 });
+    let due = struck && blow.endsWith('killed') && blow !== 'engine killed' ? 1 : 0;
+    for (const { key } of tries) {
+      if (key !== holds) due += 1;
+      holds = key;
+    }
+    const loads = server.loads.slice(before.loads);
+    return loads.length > due ? [`${loads.length} loads (${loads.join(', ')}) for ${tries.map(({ key }) => key).join(', ')} after ${before.resident}`] : [];
+  }
+
+  return {
+    run,
+    async stop() {
+      await Promise.all([mains.engine.stop(), mains.host.stop()]);
+      await orchestra.stop();
+      for (const { sql: database, temporal } of Object.values(proxies)) await Promise.all([database.close(), temporal.close()]);
+      await server.close();
+      await ollama.stop();
+    },
+  };
+}
+
+async function proxiesOf(effects: Effects): Promise<{ readonly sql: EffectsProxy; readonly temporal: EffectsProxy }> {
+  return { sql: await startSqlEffects(postgresAddress(), effects), temporal: await startTemporalEffects(temporalAddress(), effects) };
+}
