@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import { readReadiness } from '../../mains/process-file.js';
@@ -16,26 +16,35 @@ export interface MainProcess {
 
 export function startMain(name: 'engine' | 'host', home: string, env: Readonly<Record<string, string>>): MainProcess {
   const cli = path.join(import.meta.dirname, '../../cli/main.ts');
-  const surroundings = { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', LOG_LEVEL: 'warn', SHUTDOWN_GRACE_SECONDS: '1' };
-  const output = process.env['TEST_LOG'] === undefined ? 'ignore' : 'inherit';
-  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', cli, name], {
+  const surroundings = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: process.env['HOME'] ?? '',
+    LOG_LEVEL: process.env['TEST_LOG'] === undefined ? 'WARNING' : 'INFO',
+    SHUTDOWN_GRACE_SECONDS: '1',
+  };
+  const child = spawn(process.execPath, ['--import', 'tsx', cli, name], {
     env: { ...surroundings, ...env, ORCHESTRA_HOME: home },
-    stdio: ['ignore', output, output],
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      said = `${said}${chunk.toString()}`.slice(-4_000);
+      if (process.env['TEST_LOG'] !== undefined) process.stderr.write(chunk);
+    });
+  }
   const ended = once(child, 'exit');
   const end = async (signal: NodeJS.Signals) => {
-    child.kill(signal);
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     await ended;
   };
   return {
     async ready() {
-      await eventually(
-        async () => {
-          if (child.exitCode !== null) throw new Error(`orchestra ${name} ended with ${child.exitCode}`);
-          return (await readReadiness(home, name))?.pid === child.pid;
-        },
-        { timeoutMs: 120_000 },
-      );
+      const gone = ended.then(([code]) => {
+        throw new Error(`orchestra ${name} ended with ${code}: ${said}`);
+      });
+      gone.catch(() => {}); // whoever kills it later knows
+      await Promise.race([gone, eventually(async () => (await readReadiness(home, name))?.pid === child.pid, { timeoutMs: 120_000 })]);
     },
     kill: () => end('SIGKILL'),
     stop: () => end('SIGTERM'),
