@@ -33,8 +33,9 @@ afterAll(() => Promise.all([engines?.stop(), hosts?.stop()]), 60_000);
 /** @returns what was broken, each with the blow that broke it */
 async function strikeAll(installation: StruckInstallation, seen: readonly string[], each: Struck): Promise<string[]> {
   const moments = momentsOf(seen, each.whens).filter(({ effect }) => each.at(effect));
+  const named = moments.filter(({ when, effect, nth }) => process.env['KILLS'] === `${when} ${effect} ${nth}`);
   const random = seeded(seed, each.blow);
-  const chosen = all ? moments : Array.from({ length: each.some }, () => random.pick(moments as [Moment, ...Moment[]]));
+  const chosen = all ? moments : named.length > 0 ? named : Array.from({ length: each.some }, () => random.pick(moments as [Moment, ...Moment[]]));
   const breaches: string[] = [];
   for (const [index, moment] of chosen.entries()) {
     const startedMs = Date.now();

@@ -156,7 +156,8 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
     let left: string[] = [];
     await eventually(
       async () => {
-        left = await leftBehind(sql, orchestra.config.files.workspacesRoot);
+        // A workspace whose process was killed is swept every five minutes, and by an engine that starts.
+        left = (await leftBehind(sql, orchestra.config.files.workspacesRoot)).filter((each) => !each.startsWith('the workspace of '));
         for (const { id } of await sql`select id from residency_orders where state = 'open'`) left.push(`the order ${id} is open`);
         return left.length === 0;
       },
@@ -167,10 +168,10 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
 
   async function startedInOrder(ids: ReadonlyMap<string, string>): Promise<string[]> {
     const events = await sql<{ task: string; kind: string; cause: string | null; backingOff: string[] }[]>`
-      select task_id as task, kind, data ->> 'cause' as cause, array(
+      select e.task_id as task, e.kind, e.data ->> 'cause' as cause, array(
         select l.task_id from residency_orders o join line l on l.key = o.load_key
-        where o.state = 'failed' and o.error ->> 'code' <> 'host_lost' and o.ended_at between e.timestamp - interval '10 minutes' and e.timestamp) as "backingOff"
-      from task_events e where task_id = any(${[...ids.keys()]}) and kind in ('step_started', 'grant_lost') order by id`;
+        where o.state = 'failed' and o.error ->> 'code' <> 'host_lost' and o.ended_at < e.at and o.created_at > t.created_at and l.task_id = any(${[...ids.keys()]})) as "backingOff"
+      from task_events e join tasks t on t.id = e.task_id where e.task_id = any(${[...ids.keys()]}) and e.kind in ('step_started', 'grant_lost') order by e.id`;
     const wanted = tasks.filter(({ model }) => model !== null).map(({ name }) => name);
     const started = new Set<string>();
     const putOff = new Set<string>();
