@@ -15,8 +15,12 @@ export interface Workspaces {
   create(of: TaskAttempt): Promise<string>;
   /** Removes the directory and, when it was the last, the task's. Links in it are removed, never followed. One that is gone is no error. */
   remove(of: TaskAttempt): Promise<void>;
-  /** Removes the directories of all attempts but these. @returns how many it removed @throws AggregateError at the end, when some could not be */
-  sweep(live: readonly TaskAttempt[]): Promise<number>;
+  /**
+   * Removes the directories of all attempts but those that live. They are asked for when the directories are known, so that one which is made meanwhile stays.
+   * @returns how many it removed
+   * @throws AggregateError at the end, when some could not be
+   */
+  sweep(readLive: () => Promise<readonly TaskAttempt[]>): Promise<number>;
 }
 
 const taskName = /^[0-9a-f-]{36}$/;
@@ -49,12 +53,17 @@ export function createWorkspaces(root: string): Workspaces {
         }
       }
     },
-    async sweep(live) {
+    async sweep(readLive) {
+      const found = await Promise.all(
+        (await namesIn(root, taskName)).map(async (taskId) => ({ taskId, attempts: await namesIn(join(root, taskId), attemptName) })),
+      );
+      if (found.length === 0) return 0;
+      const live = await readLive();
       const kept = new Set(live.map(({ taskId, attempt }) => `${taskId}/${attempt}`));
       const failures: unknown[] = [];
       let removed = 0;
-      for (const taskId of await namesIn(root, taskName)) {
-        for (const attempt of await namesIn(join(root, taskId), attemptName)) {
+      for (const { taskId, attempts } of found) {
+        for (const attempt of attempts) {
           if (kept.has(`${taskId}/${attempt}`)) continue;
           try {
             await remove({ taskId, attempt: Number(attempt) });

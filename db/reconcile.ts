@@ -35,6 +35,11 @@ export async function openTasks(sql: Sql, filter: OpenTaskFilter): Promise<Recon
   return read(sql, conditions, filter.limit);
 }
 
+/** The present attempts of all tasks that are not final. */
+export async function openAttempts(sql: Sql): Promise<Pick<ReconcileTask, 'taskId' | 'attempt'>[]> {
+  return answered(sql<Pick<ReconcileTask, 'taskId' | 'attempt'>[]>`select id as "taskId", attempt from tasks where status in ('queued', 'running')`);
+}
+
 /** Those of the tasks that are final. */
 export async function finalTasks(sql: Sql, ids: readonly string[]): Promise<ReconcileTask[]> {
   return read(sql, sql`t.status in ('completed', 'failed', 'cancelled') and t.id = any(${ids as string[]}::uuid[])`, ids.length);

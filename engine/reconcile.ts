@@ -4,7 +4,7 @@ import type { Workspaces } from '../activities/workspace.js';
 import { failureCodes } from '../contract/failure.js';
 import { residencyWorkflowId, taskOfWorkflowId } from '../contract/ids.js';
 import type { Sql } from '../db/connect.js';
-import { closeOutside, finalTasks, openTasks, type ReconcileTask, reopenTask, requeueStart } from '../db/reconcile.js';
+import { closeOutside, finalTasks, openAttempts, openTasks, type ReconcileTask, reopenTask, requeueStart } from '../db/reconcile.js';
 import { abandonOrder, openOrders } from '../db/residency.js';
 import { isNotFound } from '../temporal/grpc-status.js';
 import { runTaskType } from '../workflows/run-task.messages.js';
@@ -37,7 +37,8 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
   let askedAtMs = Date.now() - fullEveryMs;
   return async () => {
     if (performance.now() - fullAtMs >= fullEveryMs) {
-      await workspaces.sweep(await lookAtAll());
+      await lookAtAll();
+      await workspaces.sweep(() => openAttempts(sql));
       fullAtMs = performance.now();
     }
     const since = new Date(askedAtMs - overlapMs).toISOString();
@@ -61,14 +62,13 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
     return ids;
   }
 
-  async function lookAtAll(): Promise<ReconcileTask[]> {
+  async function lookAtAll(): Promise<void> {
     const running = new Set(await taskIds("ExecutionStatus = 'Running'"));
-    const all: ReconcileTask[] = [];
     for (let after: string | undefined; ; ) {
       const page: ReconcileTask[] = await openTasks(sql, { unchangedMs: 0, limit: pageSize, ...(after === undefined ? {} : { after }) });
-      for (const task of page) if (running.has(task.taskId) || !(await lookAtOpen(task))) all.push(task);
+      for (const task of page) if (!running.has(task.taskId)) await lookAtOpen(task);
       after = page.at(-1)?.taskId;
-      if (page.length < pageSize) return all;
+      if (page.length < pageSize) return;
     }
   }
 

@@ -25,7 +25,8 @@ async function snapshot(): Promise<Snapshot> {
 }
 
 const idle: Decision = { grants: [], orders: [], refusals: [], heldBack: [] };
-const ageGrants = (seconds: number) => db.sql`update line set granted_at = granted_at - ${seconds} * interval '1 second' where state = 'granted'`;
+/** As if they had been told twice and so much time had passed. */
+const ageGrants = (seconds: number) => db.sql`update line set granted_at = granted_at - ${seconds} * interval '1 second', signals = 2 where state = 'granted'`;
 
 describe('a decision', () => {
   test('waiting steps are granted in the order of exact priority, then arrival', async () => {
@@ -397,6 +398,17 @@ describe('expire', () => {
     expect(await world.line.claim(grant, engine)).toBeNull();
     expect(await db.sql`select * from holds`).toHaveLength(0);
     expect(await world.events(task.taskId)).toEqual(['grant_lost']);
+  });
+
+  test('a grant that nobody was told of again, since no engine was there, is told anew and keeps its place', async () => {
+    await world.engine(1);
+    const task = await world.task();
+    const grant = await world.granted(task);
+    await db.sql`update line set granted_at = clock_timestamp() - interval '1 minute' where state = 'granted'`;
+    expect(await expireGrants(db.sql)).toEqual([{ workflowId: `task-${task.taskId}`, grant }]);
+    expect(await expireGrants(db.sql)).toEqual([]);
+    expect(await world.row(grant.row)).toMatchObject({ state: 'granted', grant_id: grant.grantId, misses: 0, signals: 0 });
+    expect(await world.line.claim(grant, engine)).not.toBeNull();
   });
 
   test('one sick workflow never blocks the line: each miss doubles its pause, up to ten minutes', async () => {

@@ -154,7 +154,7 @@ describe('what a task needs', () => {
   test('is not taken by a grant that nobody answers [CONC-08]', async () => {
     const task = await world.task({ requires });
     await world.enter(task);
-    await db.sql`update line set granted_at = granted_at - interval '20 seconds'`;
+    await db.sql`update line set granted_at = granted_at - interval '20 seconds', signals = 2`;
     await db.sql`select line_expire()`;
     expect([await held(), await allocated()]).toEqual([[], { cpu: 0, licences: 0 }]);
   });

@@ -146,7 +146,7 @@ async function make(
     }
     case 'expire':
       if (pick % 2)
-        await db.sql`update line set granted_at = granted_at - interval '16 seconds' where id in (select id from line where state = 'granted' limit 1 for update skip locked)`;
+        await db.sql`update line set granted_at = granted_at - interval '16 seconds', signals = 2 where id in (select id from line where state = 'granted' limit 1 for update skip locked)`;
       await expireGrants(db.sql);
       await db.sql`update line set not_before = '-infinity' where id in (select id from line where state = 'waiting' and misses > 0 and not_before < 'infinity' for update skip locked)`;
       return;

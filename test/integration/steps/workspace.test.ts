@@ -55,18 +55,23 @@ test('what cannot be measured, since its path is too long, is told [bad-30]', as
   await removeTree(path);
 });
 
-test('a sweep leaves the live attempts and takes the rest [CONC-11]', async () => {
+test('a sweep leaves the live attempts and those that begin meanwhile, and takes the rest [CONC-11]', async () => {
   const workspaces = createWorkspaces(root);
   for (const attempt of [1, 2]) await workspaces.create({ taskId, attempt });
   await workspaces.create({ taskId: other, attempt: 1 });
   await writeFile(join(root, 'not-ours'), '');
-  expect(await workspaces.sweep([{ taskId, attempt: 2 }])).toBe(2);
-  expect((await readdir(root)).sort()).toEqual([taskId, 'not-ours']);
+  const late = '00000000-0000-4000-8000-00000000000c';
+  const live = async () => {
+    await workspaces.create({ taskId: late, attempt: 1 });
+    return [{ taskId, attempt: 2 }];
+  };
+  expect(await workspaces.sweep(live)).toBe(2);
+  expect((await readdir(root)).sort()).toEqual([taskId, late, 'not-ours'].sort());
   expect(await readdir(join(root, taskId))).toEqual(['2']);
 });
 
 test('a sweep of a root that is not there finds nothing', async () => {
-  expect(await createWorkspaces(root).sweep([])).toBe(0);
+  expect(await createWorkspaces(root).sweep(async () => [])).toBe(0);
 });
 
 test.each([
