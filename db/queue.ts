@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { JsonObject } from '../contract/json.js';
 import type { Pool } from '../contract/plan.js';
 import type { ResidencyKey } from '../contract/queues.js';
@@ -129,15 +130,33 @@ export interface QueueRow {
   readonly placedAtMs: number | null;
   readonly userId: string;
   readonly detail: StatusDetail;
+  /** its place as PostgreSQL has it: a number of up to 60 digits behind the point */
+  readonly pos: string;
 }
 
+/** The rows of one look, and what it is a look at. */
+export interface QueueRows {
+  readonly version: number;
+  /** when the order was changed last; of the clock of the database, as it writes it */
+  readonly changedAt: string;
+  readonly newest: Newest;
+  /** the clock of the database */
+  readonly nowMs: number;
+  readonly rows: QueueRow[];
+}
+
+/** Rows in one text. */
+const chunkRows = 500;
+
 /**
- * Everything that waits, in the order of arrival, and the version of the queue that it is of. It is one text of JSON, since thousands of rows would each be
+ * Everything that waits, in the order of arrival, and the version of the queue that it is of. It is sent as texts of JSON, since thousands of rows would each be
  * taken apart on their own. Reads.
- * @returns `nowMs`: the clock of the database
+ * @param options.placedAfter only what people have placed, held or released since; as `changedAt`
  */
-export async function readQueueRows(sql: Sql): Promise<{ version: number; newest: Newest; nowMs: number; rows: QueueRow[] }> {
-  const [found] = await answered(sql<{ version: string; newest: Newest; nowMs: number; rows: string }[]>`
+export async function readQueueRows(sql: Sql, options: { readonly placedAfter?: string } = {}): Promise<QueueRows> {
+  const { placedAfter } = options;
+  const placed = placedAfter === undefined ? sql`` : sql`and t.placed_at > ${placedAfter}::timestamptz`;
+  const chunks = await answered(sql<{ version: string; changedAt: string; newest: Newest; nowMs: number; rows: string | null }[]>`
     with serving as materialized (select array_agg(key) as keys from residency where state = 'serving'),
     held as materialized (select held_now() as now),
     waits as (
@@ -149,33 +168,35 @@ export async function readQueueRows(sql: Sql): Promise<{ version: number; newest
             select 1 from task_dependencies d join tasks p on p.id = d.parent_task_id where d.child_task_id = t.id and p.status in ('failed', 'cancelled')) then 'blocked' else 'waiting_dependency' end
           when l.locks is not null and not t.id = any((held.now).holders) then case needs_lack(l.locks, l.amounts, held.now) when 'lock' then 'waiting_lock' when 'resource' then 'waiting_resource' when 'never' then 'waiting_resource' end
         end as detail
-      from line l join tasks t on t.id = l.task_id cross join held where l.state = 'waiting'
+      from line l join tasks t on t.id = l.task_id cross join held where l.state = 'waiting' ${placed}
       union all
       select t.id, null, null, null, t.priority_level, t.priority, t.pos, 0, t.created_at, t.placed_at, t.user_id, case when t.held_at is not null then 'held' else 'waiting_slot' end
-      from tasks t where t.status = 'queued' and not exists (select 1 from line l where l.task_id = t.id and l.state in ('waiting', 'granted', 'running'))
-    )
-    select s.version, ${newest(sql)} as newest, extract(epoch from clock_timestamp())::double precision * 1000 as "nowMs", (
-      select coalesce(json_agg(json_build_array(task_id, step, pool, key, level, exact, floor(extract(epoch from entered_at) * 1000), floor(extract(epoch from placed_at) * 1000), user_id,
-        coalesce(detail, case when pool = 'model' and key <> all(coalesce(serving.keys, '{}')) then 'waiting_model' else 'waiting_slot' end)) order by pos, id), '[]')
-      from waits, serving)::text as rows
-    from queue_state s`);
-  if (found === undefined) throw new Error('PostgreSQL returned no row');
-  const rows = (JSON.parse(found.rows) as StoredRow[]).map(([taskId, step, pool, key, level, exact, enteredAtMs, placedAtMs, userId, detail]) => ({
-    taskId,
-    step,
-    pool,
-    key,
-    level,
-    exact,
-    enteredAtMs,
-    placedAtMs,
-    userId,
-    detail,
-  }));
-  return { version: Number(found.version), newest: found.newest, nowMs: found.nowMs, rows };
+      from tasks t where t.status = 'queued' and not exists (select 1 from line l where l.task_id = t.id and l.state in ('waiting', 'granted', 'running')) ${placed}
+    ),
+    texts as (
+      select chunk, json_agg(json_build_array(task_id, step, pool, key, level, exact, floor(extract(epoch from entered_at) * 1000), floor(extract(epoch from placed_at) * 1000), user_id,
+        coalesce(detail, case when pool = 'model' and key <> all(coalesce(serving.keys, '{}')) then 'waiting_model' else 'waiting_slot' end), pos::text) order by place)::text as rows
+      from (select *, row_number() over (order by pos, id) as place, (row_number() over (order by pos, id) - 1) / ${chunkRows}::integer as chunk from waits) w, serving group by chunk
+    ),
+    last as materialized (select ${newest(sql)} as newest)
+    select s.version, s.changed_at::text as "changedAt", last.newest, extract(epoch from clock_timestamp())::double precision * 1000 as "nowMs", texts.rows
+    from queue_state s cross join last left join texts on true order by texts.chunk`);
+  const [first] = chunks;
+  if (first === undefined) throw new Error('PostgreSQL returned no row');
+  const rows: QueueRow[] = [];
+  for (const { rows: text } of chunks) {
+    if (text === null) continue;
+    for (const row of JSON.parse(text) as StoredRow[]) rows.push(rowOf(row));
+    await setImmediate(); // a long queue keeps nobody waiting
+  }
+  return { version: Number(first.version), changedAt: first.changedAt, newest: first.newest, nowMs: first.nowMs, rows };
 }
 
-type StoredRow = [string, string | null, Pool | null, ResidencyKey | null, number, number, number, number | null, string, StatusDetail];
+type StoredRow = [string, string | null, Pool | null, ResidencyKey | null, number, number, number, number | null, string, StatusDetail, string];
+
+function rowOf([taskId, step, pool, key, level, exact, enteredAtMs, placedAtMs, userId, detail, pos]: StoredRow): QueueRow {
+  return { taskId, step, pool, key, level, exact, enteredAtMs, placedAtMs, userId, detail, pos };
+}
 
 /** A task of which something waits. */
 export interface QueuedTask {

@@ -13,19 +13,41 @@ export const noEstimate: TaskEstimate = { startsAt: null, completesAt: null };
 /** The estimates of the last forecast, by task. */
 export type Estimates = (taskId: string) => TaskEstimate;
 
-/**
- * Reads the last forecast. It is kept, so that a look costs one small query until there is a new one.
- * @returns the estimates of the moment, for each call
- */
-export function estimatesReader(sql: Sql): () => Promise<Estimates> {
+/** The last forecast, or null. */
+export type ReadForecast = () => Promise<StoredForecast | null>;
+
+/** Reads the last forecast. It is kept, so that a look costs one small query until there is a new one, which is read once for all who ask meanwhile. */
+export function forecastReader(sql: Sql): ReadForecast {
+  let last: StoredForecast | null = null;
+  let reading: Promise<StoredForecast | null> | undefined;
+  const read = async () => {
+    last = await readForecast(sql, { known: last });
+    return last;
+  };
+  return async () => {
+    // One that is under way may have begun before what the caller knows was written.
+    await reading?.catch(() => {});
+    reading ??= read().finally(() => {
+      reading = undefined;
+    });
+    return reading;
+  };
+}
+
+/** @returns the estimates of the moment, for each call */
+export function estimatesReader(forecastNow: ReadForecast): () => Promise<Estimates> {
   let last: StoredForecast | null = null;
   let byTask = new Map<string, ForecastEntry[]>();
   return async () => {
-    const forecast = await readForecast(sql, { known: last });
+    const forecast = await forecastNow();
     if (forecast !== last) {
       last = forecast;
       byTask = new Map();
-      for (const entry of forecast?.entries ?? []) byTask.set(entry.task_id, [...(byTask.get(entry.task_id) ?? []), entry]);
+      for (const entry of forecast?.entries ?? []) {
+        const steps = byTask.get(entry.task_id);
+        if (steps === undefined) byTask.set(entry.task_id, [entry]);
+        else steps.push(entry);
+      }
     }
     const madeAtMs = forecast?.madeAt.getTime() ?? 0;
     const known = byTask;

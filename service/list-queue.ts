@@ -1,19 +1,18 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import type { StoredForecast } from '../contract/forecast.js';
+import type { ForecastEntry, StoredForecast } from '../contract/forecast.js';
 import { parseModelName } from '../contract/model-name.js';
 import type { Pool } from '../contract/plan.js';
 import { ProblemError } from '../contract/problems.js';
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import type { ModelChangeView, QueueEntryView, QueueView, RunningStepView } from '../contract/schemas/queue.js';
 import type { StatusDetail } from '../contract/status.js';
-import { readForecast } from '../db/forecasts.js';
 import {
   type ModelChangeRow,
-  type Newest,
   type PauseRow,
   type QueuedTask,
   type QueueRow,
+  type QueueRows,
   readQueuedTasks,
   readQueueNow,
   readQueueRows,
@@ -23,7 +22,8 @@ import { type Caller, ownerOf } from './caller.js';
 import type { Deployment } from './compile-request.js';
 import type { ServiceDeps } from './deps.js';
 import { pauseView } from './pauses.js';
-import { orderQueue, type Placed } from './queue-order.js';
+import type { ReadForecast } from './forecasts.js';
+import { entriesOf, orderQueue, type Placed, withPlaced } from './queue-order.js';
 import { reasonOf } from './queue-reason.js';
 
 export interface QueueRequest {
@@ -39,9 +39,7 @@ export interface QueueRequest {
 }
 
 /** The order of everything that waits, as it was a moment ago. */
-interface Snapshot {
-  readonly version: number;
-  readonly newest: Newest;
+interface Snapshot extends QueueRows {
   readonly forecast: StoredForecast | null;
   readonly order: readonly Shown[];
   readonly untilMs: number;
@@ -52,29 +50,37 @@ const keptTimes = 4;
 /** A shorter queue is looked at anew each time. */
 const keptFrom = 1_000;
 /** For how long after that an order is still shown while the next one is made. What has started since is left out, what came since comes with the next one, and what people do to the order is always seen. */
-const graceMs = 2_000;
+const graceMs = 5_000;
 
 /**
  * One page of the queue. Of other people's tasks a caller sees that they are there: place, model and priority.
  * @throws {ProblemError} invalid_request for a cursor that is not one of this list
  */
-export function listQueueUseCase({ sql }: ServiceDeps, { aliases, allowedRegistries }: Pick<Deployment, 'aliases' | 'allowedRegistries'>) {
+export function listQueueUseCase(
+  { sql }: ServiceDeps,
+  { aliases, allowedRegistries }: Pick<Deployment, 'aliases' | 'allowedRegistries'>,
+  forecastNow: ReadForecast,
+) {
   let last: Snapshot | undefined;
   let making: Promise<Snapshot> | undefined;
-  let known: StoredForecast | null = null;
+  let patching: Promise<Snapshot> | undefined;
 
   async function make(): Promise<Snapshot> {
     const startedMs = performance.now();
-    const [forecast, { version, newest, nowMs, rows }] = await Promise.all([readForecast(sql, { known }), readQueueRows(sql)]);
-    known = forecast;
-    const order = orderQueue(
-      rows.map((row, place) => Object.assign(row, { place })),
-      forecast,
-      nowMs,
-    ).map((placed, at) => Object.assign(placed, { position: at + 1 }));
+    const [forecast, found] = await Promise.all([forecastNow(), readQueueRows(sql)]);
+    const order = shownIn(found, forecast);
     const endedMs = performance.now();
-    last = { version, newest, forecast, order, untilMs: order.length < keptFrom ? 0 : endedMs + keptTimes * (endedMs - startedMs) };
+    last = { ...found, forecast, order, untilMs: order.length < keptFrom ? 0 : endedMs + keptTimes * (endedMs - startedMs) };
     return last;
+  }
+
+  /** A long queue as it was, with what people have placed anew since. */
+  async function patchOf(old: Snapshot): Promise<Snapshot> {
+    const found = await readQueueRows(sql, { placedAfter: old.changedAt });
+    const rows = withPlaced(old.rows, found.rows);
+    const patched = { ...old, version: found.version, changedAt: found.changedAt, rows, order: shownIn({ rows, nowMs: found.nowMs }, old.forecast) };
+    if (last === old) last = patched;
+    return patched;
   }
 
   function begin(): Promise<Snapshot> {
@@ -84,18 +90,30 @@ export function listQueueUseCase({ sql }: ServiceDeps, { aliases, allowedRegistr
     return making;
   }
 
+  function patch(old: Snapshot): Promise<Snapshot> {
+    patching ??= patchOf(old).finally(() => {
+      patching = undefined;
+    });
+    return patching;
+  }
+
   /** @param seen what the order has to have at least, so that everybody sees their own change, and in a shorter queue their new task */
   async function orderOf(seen: Pick<Snapshot, 'version' | 'newest'>): Promise<Snapshot> {
     const covers = ({ version, newest, order }: Snapshot) =>
       version >= seen.version && (order.length >= keptFrom || (newest.row >= seen.newest.row && newest.pos >= seen.newest.pos));
-    const age = last === undefined || !covers(last) ? Number.POSITIVE_INFINITY : performance.now() - last.untilMs;
-    if (last !== undefined && age < 0) return last;
     const begun = making;
-    const next = begin();
-    if (last !== undefined && last.untilMs > 0 && age < graceMs) {
-      next.catch(() => {}); // whoever waits for the next one is told
-      return last;
+    if (last !== undefined && last.untilMs > 0) {
+      const ageMs = performance.now() - last.untilMs;
+      if (ageMs >= 0) begin().catch(() => {}); // whoever waits for the next one is told
+      if (ageMs < graceMs) {
+        if (covers(last)) return last;
+        for (let round = 0; round < 2; round += 1) {
+          const patched = await patch(last); // the first one may have begun before this caller came
+          if (covers(patched)) return patched;
+        }
+      }
     }
+    const next = begin();
     const made = await next;
     if (begun === undefined || covers(made)) return made;
     // That one was begun before this caller came; one that is begun now has seen it all.
@@ -110,10 +128,11 @@ export function listQueueUseCase({ sql }: ServiceDeps, { aliases, allowedRegistr
   return async (caller: Caller, request: QueueRequest): Promise<QueueView> => {
     const now = await readQueueNow(sql);
     const { order, forecast } = await orderOf(now);
+    const entryOf = entriesOf(forecast);
     const owner = ownerOf(caller);
     const mine = (row: { readonly userId: string }) => owner === null || row.userId === owner;
     const wanted = filterOf({ ...request, models: request.models.map(modelOf) }, mine);
-    const shown = wanted === null ? order : order.filter(({ row }) => wanted(row));
+    const shown = wanted === null ? order : order.filter(wanted);
     const scope = JSON.stringify([caller.userId, caller.role, request.tasks, request.models, request.users, request.pools, request.details]);
     const start = request.cursor === null ? 0 : startOf(shown, request.cursor, scope);
     const page = shown.slice(start, start + request.limit);
@@ -132,7 +151,7 @@ export function listQueueUseCase({ sql }: ServiceDeps, { aliases, allowedRegistr
       version: now.version,
       made_at: forecast?.madeAt.toISOString() ?? null,
       pauses: now.pauses.map((pause) => pauseView(pause, caller.role === 'admin')),
-      running: now.running.map((step) => runningView(step, mine(step), forecast)),
+      running: now.running.map((step) => runningView(step, mine(step), entryOf(step.taskId, step.step), timesOf(forecast))),
       changes: now.changes.map(changeView),
     };
   };
@@ -141,29 +160,43 @@ export function listQueueUseCase({ sql }: ServiceDeps, { aliases, allowedRegistr
 interface Shown extends Placed {
   /** among everything that waits, from 1 */
   readonly position: number;
+  /** name of what its step needs; null: none */
+  readonly model: string | null;
+}
+
+function shownIn({ rows, nowMs }: Pick<QueueRows, 'rows' | 'nowMs'>, forecast: StoredForecast | null): Shown[] {
+  const models = new Map<ResidencyKey | null, string | null>();
+  const modelOf = (key: ResidencyKey | null) => {
+    const model = models.get(key) ?? modelOfKey(key);
+    models.set(key, model);
+    return model;
+  };
+  return orderQueue(
+    rows.map((row, place) => ({ ...row, place })),
+    forecast,
+    nowMs,
+  ).map((placed, at) => ({ ...placed, position: at + 1, model: modelOf(placed.row.key) }));
 }
 
 const modelOfKey = (key: ResidencyKey | null): string | null => (key === null ? null : (needOfKey(key)?.name ?? key));
 
 function filterOf(
   { tasks, models, users, pools, details }: Omit<QueueRequest, 'limit' | 'cursor'>,
-  mine: (row: QueueRow) => boolean,
-): ((row: QueueRow) => boolean) | null {
+  mine: (row: Pick<QueueRow, 'userId'>) => boolean,
+): ((shown: Shown) => boolean) | null {
   if ([tasks, models, users, pools, details].every((values) => values.length === 0)) return null;
   const fits = <T>(values: readonly T[], value: T | null) => values.length === 0 || (value !== null && values.includes(value));
   const hidden = tasks.length > 0 || users.length > 0 || details.length > 0; // what others' entries do not show does not choose among them either
-  return (row) =>
-    fits(pools, row.pool) &&
-    fits(models, modelOfKey(row.key)) &&
-    (!hidden || (mine(row) && fits(tasks, row.taskId) && fits(users, row.userId) && fits(details, row.detail)));
+  return ({ row, model }) =>
+    fits(pools, row.pool) && fits(models, model) && (!hidden || (mine(row) && fits(tasks, row.taskId) && fits(users, row.userId) && fits(details, row.detail)));
 }
 
 function stillWaits({ step }: Pick<QueueRow, 'step'>, task: QueuedTask): boolean {
   return step === null ? task.status === 'queued' : task.steps.includes(step);
 }
 
-function ownEntry({ row, entry, position }: Shown, task: QueuedTask, forecast: StoredForecast | null, pauses: readonly PauseRow[]): QueueEntryView {
-  const [model, host] = [modelOfKey(row.key), entry?.host === 'general' ? null : (entry?.host ?? null)];
+function ownEntry({ row, entry, position, model }: Shown, task: QueuedTask, forecast: StoredForecast | null, pauses: readonly PauseRow[]): QueueEntryView {
+  const host = entry?.host === 'general' ? null : (entry?.host ?? null);
   const pause = pauses.find(
     ({ scope }) => scope === 'queue' || (model !== null && scope === `model:${model}`) || (entry?.why === 'paused' && scope === `host:${host}`),
   );
@@ -209,7 +242,7 @@ function pausedWhat({ scope }: PauseRow): string {
   return scope.startsWith('host:') ? `the host ${scope.slice(5)}` : scope.slice(6);
 }
 
-function foreignEntry({ row, position }: Shown): QueueEntryView {
+function foreignEntry({ row, position, model }: Shown): QueueEntryView {
   return {
     task_id: null,
     name: null,
@@ -221,7 +254,7 @@ function foreignEntry({ row, position }: Shown): QueueEntryView {
     exact: null,
     position,
     step: null,
-    model: modelOfKey(row.key),
+    model,
     host: null,
     waiting_since: null,
     estimated_start_time: null,
@@ -232,8 +265,7 @@ function foreignEntry({ row, position }: Shown): QueueEntryView {
   };
 }
 
-function runningView(step: RunningRow, mine: boolean, forecast: StoredForecast | null): RunningStepView {
-  const entry = forecast?.entries.find((each) => each.task_id === step.taskId && each.step === step.step);
+function runningView(step: RunningRow, mine: boolean, entry: ForecastEntry | undefined, times: ReturnType<typeof timesOf>): RunningStepView {
   const { phase, done, total } = step.progress ?? {};
   const number = (value: unknown) => (typeof value === 'number' ? value : null);
   return {
@@ -245,7 +277,7 @@ function runningView(step: RunningRow, mine: boolean, forecast: StoredForecast |
     host: step.host,
     started_at: mine ? (step.startedAt?.toISOString() ?? null) : null,
     progress: mine && typeof phase === 'string' ? { phase, done: number(done), total: number(total) } : null,
-    estimated_completion_time: mine ? timesOf(forecast).at(entry?.done_ms) : null,
+    estimated_completion_time: mine ? times.at(entry?.done_ms) : null,
   };
 }
 
@@ -302,7 +334,7 @@ function contentOf(text: string): z.output<typeof CursorContent> {
 
 // The end of the id, so that only the few rows that have it are looked at closely.
 const markIdChars = 8;
-const markOf = ({ taskId, step }: QueueRow) => taskId.slice(-markIdChars) + checksum(step ?? '', taskId);
+const markOf = ({ taskId, step }: Pick<QueueRow, 'taskId' | 'step'>) => taskId.slice(-markIdChars) + checksum(step ?? '', taskId);
 
 function foreignCursor(): ProblemError {
   const fault = {

@@ -69,6 +69,42 @@ function indexOf(forecast: StoredForecast): ReadonlyMap<string, Found> {
   return known;
 }
 
+/** Looks up what a forecast says of a step. */
+export function entriesOf(forecast: StoredForecast | null): (taskId: string, step: string) => ForecastEntry | undefined {
+  const byStep = forecast === null ? none : indexOf(forecast);
+  return (taskId, step) => byStep.get(nameOf(taskId, step))?.entry;
+}
+
+/**
+ * Rows in the order of arrival, with those of some tasks as they are now.
+ * @param rows in the order of arrival
+ * @param placed in the order of arrival
+ */
+export function withPlaced<Row extends { readonly taskId: string; readonly pos: string }>(rows: readonly Row[], placed: readonly Row[]): Row[] {
+  if (placed.length === 0) return [...rows];
+  const anew = new Set(placed.map(({ taskId }) => taskId));
+  const merged: Row[] = [];
+  let at = 0;
+  for (const row of rows) {
+    if (anew.has(row.taskId)) continue;
+    for (let next = placed[at]; next !== undefined && comparePos(next.pos, row.pos) < 0; next = placed[at]) {
+      merged.push(next);
+      at += 1;
+    }
+    merged.push(row);
+  }
+  return [...merged, ...placed.slice(at)];
+}
+
+/** Compares two numbers that are not negative and may have more digits than a number has here. */
+export function comparePos(a: string, b: string): number {
+  const [one, other] = [a.split('.'), b.split('.')];
+  const whole = Number(one[0]) - Number(other[0]);
+  if (whole !== 0) return whole;
+  const [more, less] = [(one[1] ?? '').replace(/0+$/, ''), (other[1] ?? '').replace(/0+$/, '')];
+  return more === less ? 0 : more < less ? -1 : 1;
+}
+
 const nameOf = (taskId: string, step: string) => `${taskId} ${step}`;
 
 interface InLine {

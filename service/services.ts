@@ -15,7 +15,7 @@ import { type DependencyUseCases, dependencyUseCases } from './change-dependenci
 import type { ServiceDeps } from './deps.js';
 import { createEventFeed, type EventFeedConfig, type ListenEvents } from './event-feed.js';
 import { type EventUseCases, eventUseCases } from './events.js';
-import { estimatesReader } from './forecasts.js';
+import { estimatesReader, forecastReader } from './forecasts.js';
 import { getTaskUseCase } from './get-task.js';
 import { type HealthUseCases, healthUseCases } from './health.js';
 import { listDecisionsUseCase } from './list-decisions.js';
@@ -94,7 +94,8 @@ export interface ServicesDeps extends ServiceDeps {
 /** Builds the use cases; opens nothing and starts nothing. */
 export function createServices(deps: ServicesDeps): Services {
   const starts = createStartsUnderWay();
-  const estimates = estimatesReader(deps.sql);
+  const forecastNow = forecastReader(deps.sql);
+  const estimates = estimatesReader(forecastNow);
   // One thread for patterns of installed templates and one for those that callers bring, so that the latter keep no task from being taken.
   const [installed, brought] = [createPatternThread(), createPatternThread()];
   const compile = (request: CreateTaskRequest) => compileRequest(deps.catalogue(), deps.deployment, installed, request);
@@ -122,7 +123,7 @@ export function createServices(deps: ServicesDeps): Services {
     cancelTask: cancelTaskUseCase(deps),
     setPriority: setPriorityUseCase(deps),
     listDecisions: listDecisionsUseCase(deps, deps.deployment),
-    listQueue: listQueueUseCase(deps, deps.deployment),
+    listQueue: listQueueUseCase(deps, deps.deployment, forecastNow),
     moveTask: moveTaskUseCase(deps),
     holdTask: holdTaskUseCase(deps),
     retryTask: retryTaskUseCase(deps),

@@ -257,7 +257,7 @@ describe('pages', () => {
   });
 });
 
-test('ten thousand that wait are shown page by page, each once [SCHED-22, PERF-03]', async () => {
+test('ten thousand that wait are shown page by page, each once, and what people do to their order is seen at once [SCHED-22, PERF-03]', async () => {
   const { id } = await api.task(api.keys.ann);
   await api.database.sql`
     with made as (
@@ -268,7 +268,11 @@ test('ten thousand that wait are shown page by page, each once [SCHED-22, PERF-0
     select id, 1, 'ollama_generate', 1, 1, 'run', 'model', 'm' || (pos::bigint % 100) || ':latest~ctx4096', priority_level, priority, pos from made`;
   await api.database.sql`analyze tasks, line`;
   const rows = await api.database.sql`select task_id::text as id from line order by random()`;
-  await forecast(...rows.map((each) => entry(each['id'] as string)));
+  await writeForecast(
+    api.database.sql,
+    new Date(),
+    rows.map((each) => entry(each['id'] as string)),
+  );
   const found = new Set<string | null>();
   let cursor: string | null = null;
   do {
@@ -278,4 +282,14 @@ test('ten thousand that wait are shown page by page, each once [SCHED-22, PERF-0
     cursor = page.next_cursor;
   } while (cursor !== null);
   expect(found.size).toBe(10_000);
+
+  const [first, second] = ids(await get(api.keys.ann, '?limit=2')) as [string, string];
+  const [last, before] = rows.toReversed().map((each) => each['id'] as string) as [string, string];
+  expect((await post(api.keys.ann, '/queue/reorder', { task_id: last, before })).status).toBe(200);
+  for (const task of [first, second]) expect((await post(api.keys.ann, `/tasks/${task}/hold`)).status).toBe(200);
+  const held = await get(api.keys.ann, '?status_detail=held');
+  expect([held.total, new Set(ids(held))]).toEqual([2, new Set([first, second])]);
+  expect(held.items.map(({ position }) => position)).toEqual([9_999, 10_000]);
+  await post(api.keys.ann, `/tasks/${second}/release`);
+  expect(await get(api.keys.ann, '?status_detail=held')).toMatchObject({ total: 1, items: [{ task_id: first, position: 10_000 }] });
 });

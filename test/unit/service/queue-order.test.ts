@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { ForecastEntry, StoredForecast } from '../../../contract/forecast.js';
 import { compareWaiting, defaultMaxWaitsMs } from '../../../scheduling/waiting-order.js';
-import { orderQueue, type WaitingRow } from '../../../service/queue-order.js';
+import { comparePos, orderQueue, type WaitingRow, withPlaced } from '../../../service/queue-order.js';
 
 const madeAt = new Date('2030-01-01T00:00:00Z');
 const nowMs = madeAt.getTime() + 1_000;
@@ -90,6 +90,31 @@ test('nothing is lost or doubled, those that were seen keep their order, and tho
         const waiting = unseen.map((each) => ({ ...each, waitedMs: nowMs - each.enteredAtMs }));
         expect(waiting.toSorted((a, b) => compareWaiting(a, b, defaultMaxWaitsMs))).toEqual(waiting);
       }
+    }),
+  );
+});
+
+test('places are compared however many digits they have', () => {
+  const anyPos = fc.tuple(fc.nat(1_000), fc.stringMatching(/^\d{0,60}$/)).map(([whole, digits]) => (digits === '' ? `${whole}` : `${whole}.${digits}`));
+  const scaled = (pos: string) => BigInt((pos.split('.')[0] ?? '') + (pos.split('.')[1] ?? '').padEnd(60, '0'));
+  fc.assert(
+    fc.property(anyPos, anyPos, (a, b) => {
+      const [one, other] = [scaled(a), scaled(b)];
+      expect(Math.sign(comparePos(a, b))).toBe(one < other ? -1 : one > other ? 1 : 0);
+    }),
+  );
+});
+
+test('rows of tasks that were placed anew stand where they are now, and all others as before [SCHED-22]', () => {
+  const anyRow = fc.record({ taskId: fc.constantFrom('a', 'b', 'c', 'd', 'e'), pos: fc.integer({ min: 1, max: 99 }) });
+  fc.assert(
+    fc.property(fc.uniqueArray(anyRow, { selector: ({ taskId }) => taskId }), fc.uniqueArray(anyRow, { selector: ({ taskId }) => taskId }), (old, anew) => {
+      const sorted = (rows: typeof old) => rows.map(({ taskId, pos }) => ({ taskId, pos: `${pos}` })).sort((x, y) => comparePos(x.pos, y.pos));
+      const merged = withPlaced(sorted(old), sorted(anew));
+      expect(merged.map(({ pos }) => pos)).toEqual(
+        sorted([...old.filter((row) => anew.every(({ taskId }) => taskId !== row.taskId)), ...anew]).map(({ pos }) => pos),
+      );
+      expect(new Set(merged.map(({ taskId }) => taskId)).size).toBe(merged.length);
     }),
   );
 });
