@@ -110,6 +110,7 @@ export async function listDecisions(
         union all
         select d.* from line l join orchestration_decisions d on d.decision_type = 'residency' and d.input_data -> 'first' ->> 'row' = l.id::text
         where l.task_id = ${taskId} and 'residency' = any(${kinds as string[]}) ${older}`;
+  const theirs = taskId === null ? sql`` : sql`and mine`;
   const rows = await answered(sql<(DecisionRow & { createdText: string; fits: boolean })[]>`
     with seen as materialized (
       select * from (${source}) d order by created_at desc, id desc limit ${window}
@@ -124,7 +125,7 @@ export async function listDecisions(
       coalesce(i ->> 'level', i -> 'first' ->> 'level')::integer as level, case when mine then coalesce(i ->> 'exact', i -> 'first' ->> 'exact')::integer end as exact,
       case when mine then coalesce(i ->> 'waited_ms', i -> 'first' ->> 'waited_ms')::double precision end as "waitedMs", i -> 'terms' as terms,
       o ->> 'algorithm' as algorithm, o ->> 'instead' as instead, model_version as "modelVersion", i ? 'requested_by' as requested, execution_time_ms as "tookMs",
-      (mine or not own) and (cardinality(${models as string[]}::text[]) = 0 or key_model(key) = any(${models as string[]}) or o ->> 'pull' = any(${models as string[]})
+      (mine or not own) ${theirs} and (cardinality(${models as string[]}::text[]) = 0 or key_model(key) = any(${models as string[]}) or o ->> 'pull' = any(${models as string[]})
           or exists (select 1 from jsonb_array_elements_text(o -> 'unload') u where key_model(u) = any(${models as string[]})))
         and (cardinality(${hosts as string[]}::text[]) = 0 or host = any(${hosts as string[]})) as fits
     from told order by created_at desc, id desc`);

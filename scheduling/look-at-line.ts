@@ -30,7 +30,7 @@ export function askForOrders(line: SimulatedLine, missing: readonly number[]): O
     turns,
     live: line.live,
     openOrders: line.hosts.flatMap(({ state: { host }, order }) => (order === null ? [] : [{ host, load: loadOf(line, order.load) }])),
-    revisable: [], // that is seen when it happens: it takes what urgent work waits for by one load at most
+    revisable: [], // left out, so that urgent work is told up to one load late for the moment until its order is changed
     holders: (key) => holders.get(key),
     costOf: (host, key) => line.costOf(host, key),
     longestLoadMs: (key) => line.longestLoadMs(key),

@@ -11,7 +11,7 @@ const limitDefault = 50;
 const limitMax = 200;
 
 const DecisionsQuery = z.strictObject({
-  task_id: z.string().max(100).optional().meta({ description: 'What concerns this task: its slots, and the loads that were ordered for it' }),
+  task_id: z.string().max(100).optional().meta({ description: 'What concerns this task of yours: its slots, and the loads that were ordered for it' }),
   model: repeatable(z.string().min(1).max(modelNameCharsMax), 'What concerns this model, a name or an alias'),
   host: repeatable(z.string().min(1).max(63), 'What concerns this host; `general`: steps without a model'),
   kind: repeatable(z.enum(decisionKinds), 'What was decided'),
@@ -32,7 +32,7 @@ export const listDecisions = defineRoute(
     description:
       'What the scheduler decided, newest first: which step got which slot, which model was loaded instead of which, and why, with the score of what had to go. Slots of tasks of others are left out.',
     request: { query: DecisionsQuery },
-    responses: { 200: json(DecisionList, 'One page.'), ...problems('invalid_request', 'task_not_found') },
+    responses: { 200: json(DecisionList, 'One page.'), ...problems('invalid_request') },
   }),
   async (c) => {
     const { task_id: taskId, model, host, kind, limit, cursor } = c.req.valid('query');
