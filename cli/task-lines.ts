@@ -1,20 +1,21 @@
 import type { ExecutionView } from '../contract/schemas/execution.js';
 import type { TaskView } from '../contract/schemas/task.js';
-import type { TaskStatus } from '../contract/status.js';
+import type { StatusDetail, TaskStatus } from '../contract/status.js';
 import { moment, relative, span } from './moments.js';
 import { type Color, type Column, layOut, type Terminal } from './terminal.js';
 import { fit, visibleJson, visibleLine, visibleText } from './visible.js';
 
 export const statusColors: Readonly<Record<TaskStatus, Color>> = { queued: 'yellow', running: 'cyan', completed: 'green', failed: 'red', cancelled: 'dim' };
 
-const reasons: Readonly<Record<string, string>> = {
+const reasons: Readonly<Record<StatusDetail, string>> = {
   waiting_dependency: 'waits for other tasks',
   blocked: 'a task it waits for did not complete',
   held: 'is held',
   waiting_model: 'waits for its model',
   waiting_slot: 'waits for a free place',
   waiting_retry: 'waits before the next attempt',
-  waiting_lock: 'another task of its agent runs',
+  waiting_lock: 'waits for a lock that another task has',
+  waiting_resource: 'waits for resources that other tasks hold',
   cancelling: 'is being cancelled',
 };
 
