@@ -108,6 +108,8 @@ export interface PlanOutline {
 const rowsMax = 20_000;
 /** Rows in one text. */
 const chunkRows = 500;
+/** A forecast of a long line takes seconds on a busy machine, and each of its calls is waited for by itself. */
+const forecastingMs = 60_000;
 /** Promises written at once. */
 const promisesMax = 500;
 /** Plans read at once. */
@@ -160,6 +162,7 @@ export async function whileForecasting<T>(sql: Sql, everyMs: number, job: (tx: T
         select pg_try_advisory_xact_lock(7032, 6) and not exists (select 1 from forecasts where made_at > clock_timestamp() - ${everyMs} * interval '1 millisecond') as mine`;
       return row?.mine === true ? await job(tx) : 'busy';
     }),
+    forecastingMs,
   )) as T | 'busy';
 }
 
