@@ -2,6 +2,7 @@ import path from 'node:path';
 import { pino } from 'pino';
 import { installRuntime } from '../temporal/runtime.js';
 import { benchBacklog } from './backlog.js';
+import { benchChurn } from './churn.js';
 import { benchCli } from './cli.js';
 import { benchCore } from './core.js';
 import { benchDecide } from './decide.js';
@@ -18,6 +19,7 @@ import { benchWindow } from './window.js';
 /** The benches by name; each starts what it needs and prints ours, the peer in the same run, and the bar. */
 const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = {
   backlog: benchBacklog,
+  churn: benchChurn,
   cli: benchCli,
   core: benchCore,
   decide: benchDecide,
