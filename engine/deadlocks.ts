@@ -26,7 +26,9 @@ export function createDeadlockWatch({ sql, log }: { readonly sql: Sql; readonly 
   };
 }
 
-function reasonOf({ edges, victim }: Deadlock): string {
-  const waits = edges.map(({ taskId, holder, what }) => `${taskId} waits for ${what} of ${holder}`);
-  return `${waits.join(', ')}; ${victim} has the lowest priority, and gives way`;
+/** A sentence for the owner of the one that gives way, who may not know the ids of the others. */
+function reasonOf({ members, edges, victim }: Deadlock): string {
+  const own = edges.filter(({ taskId }) => taskId === victim).map(({ what }) => what);
+  const others = edges.filter(({ taskId }) => taskId !== victim).map(({ what }) => what);
+  return `${members.length} running tasks wait for each other: this one for ${own.join(' and ')}, others for ${[...new Set(others)].join(' and ')}; it has the lowest priority, and gives way`;
 }

@@ -389,6 +389,19 @@ describe('a deadlock', () => {
     expect(await readWaits(db.sql)).toBeNull();
   });
 
+  test('tells the owners of its members of each other no more than that there are others [CONC-05]', async () => {
+    const { low, high, deadlock } = await crossed();
+    await db.sql`update tasks set user_id = 'another' where id = ${high.taskId}`;
+    await giveWay(db.sql, deadlock, 'why');
+    const told = await db.sql<{ taskId: string; data: object }[]>`select task_id as "taskId", data from task_events where kind = 'deadlock'`;
+    const to = (task: Task) => told.find(({ taskId }) => taskId === task.taskId)?.data;
+    expect(to(low)).toMatchObject({ members: [null, low.taskId], gives_way: low.taskId, reason: 'why' });
+    expect(to(high)).toMatchObject({ members: [high.taskId, null], gives_way: null });
+    expect(JSON.stringify(to(low))).not.toContain(high.taskId);
+    expect(JSON.stringify(to(high))).not.toContain(low.taskId);
+    expect(to(low)).toMatchObject({ waits: expect.arrayContaining([{ task_id: low.taskId, holder: null, what: 'lock b' }]) });
+  });
+
   test('once resolved is not begun anew by the task that gave way, which gets its locks all at once or none [CONC-06]', async () => {
     const done = await world.task({ exact: 40, requires: { locks: ['a'] }, plan: chain(planStep('one'), planStep('two')) });
     const high = await world.task({ exact: 60, requires: { locks: ['b'] } });

@@ -4,11 +4,11 @@ import { connect, disconnect, type Sql } from '../../../db/connect.js';
 import { decideOnce } from '../../../db/decide.js';
 import { readLearned } from '../../../db/durations.js';
 import { readForecast } from '../../../db/forecasts.js';
-import { setPriority } from '../../../db/moves.js';
+import { cancelTask, setPriority } from '../../../db/moves.js';
 import { createForecaster } from '../../../engine/forecast.js';
 import { createTestDatabase, type TestDatabase } from '../../support/servers.js';
 import { chain, planStep } from '../../support/plans.js';
-import { createWorld, engine, key, modelStep, policy } from '../db/line-world.js';
+import { createWorld, engine, identity, key, modelStep, policy } from '../db/line-world.js';
 
 let database: TestDatabase;
 let sql: Sql;
@@ -116,8 +116,13 @@ describe('the forecast loop', () => {
     const claim = await world.claimed(run);
     const next = await world.task({ plan });
     await world.enter(next);
+    const given = await world.task({ plan });
+    await world.enter(given);
     const [one, other] = [forecaster(), forecaster()];
     await one.run();
+    expect((await sql`select 1 from forecast_promises where task_id = ${given.taskId}`).count).toBe(1);
+    await cancelTask(sql, given.taskId, null);
+    await world.line.close(identity(given), { status: 'cancelled', error: null });
     await world.line.finish(claim, { text: 'done' }, {});
     const decided = await decideOnce(sql, policy);
     const grant = decided === 'busy' ? undefined : decided.granted[0]?.grant;
