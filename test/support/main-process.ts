@@ -14,6 +14,11 @@ export interface MainProcess {
   stop(): Promise<void>;
 }
 
+/** A run that is killed takes its processes with it. The workflow worker's thread has no standard input of its own. */
+const endsWithUs = `data:text/javascript,
+  import { isMainThread } from "node:worker_threads";
+  if (isMainThread) process.stdin.on("end", () => process.exit(1)).resume();`;
+
 export function startMain(name: 'engine' | 'host', home: string, env: Readonly<Record<string, string>>): MainProcess {
   const cli = path.join(import.meta.dirname, '../../cli/main.ts');
   const surroundings = {
@@ -22,9 +27,9 @@ export function startMain(name: 'engine' | 'host', home: string, env: Readonly<R
     LOG_LEVEL: process.env['TEST_LOG'] === undefined ? 'WARNING' : 'INFO',
     SHUTDOWN_GRACE_SECONDS: '1',
   };
-  const child = spawn(process.execPath, ['--import', 'tsx', cli, name], {
+  const child = spawn(process.execPath, ['--import', endsWithUs, '--import', 'tsx', cli, name], {
     env: { ...surroundings, ...env, ORCHESTRA_HOME: home },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
   let said = '';
   for (const stream of [child.stdout, child.stderr]) {
