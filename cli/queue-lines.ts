@@ -67,7 +67,9 @@ export function overviewLines(
     title(`${queue.running.length} running, ${queue.total} waiting${queue.made_at === null ? '' : `, forecast ${relative(queue.made_at, nowMs)}`}`),
   ];
   lines.push(...pauseLines(queue.pauses).map((line) => paint('yellow', fit(line, columns))));
-  for (const host of [...new Set([...models.items.map((model) => model.host), ...queue.changes.map((change) => change.host)])].sort())
+  for (const host of [
+    ...new Set([...models.hosts.map(({ id }) => id), ...models.items.map((model) => model.host), ...queue.changes.map((change) => change.host)]),
+  ].sort())
     lines.push(...hostLines(host));
   if (queue.running.length > 0) lines.push('', title('RUNNING'), ...indented(layOut(runningColumns(nowMs), queue.running, columns - 2, paint)));
   if (queue.items.length > 0) {
@@ -80,10 +82,12 @@ export function overviewLines(
     const loaded = models.items.filter((model) => model.host === host && (model.loaded || model.serving));
     const change = queue.changes.find((each) => each.host === host);
     const memory = loaded.reduce((sum, { memory_bytes: bytes }) => sum + (bytes ?? 0), 0);
+    const idle = models.hosts.find(({ id, ready }) => id === host && !ready);
     const next = change === undefined ? nextOf(host, loaded) : changeText(change);
     return [
       '',
       title(`${visibleLine(host)}  ${gb(memory)} in ${loaded.length} ${loaded.length === 1 ? 'model' : 'models'}`),
+      ...(idle === undefined ? [] : [paint('yellow', fit(`  takes no work: ${visibleLine(idle.why ?? '')}`, columns))]),
       ...loaded.map(({ name, memory_bytes: bytes, queue_depth: waiting, serving }) =>
         fit(`  ${serving ? '*' : ' '} ${visibleLine(name)}  ${bytes === null ? '' : gb(bytes)}  ${waiting} waiting`, columns),
       ),

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../contract/json.js';
 import type { ModelNeed, ResidencyKey } from '../contract/queues.js';
 import type { Sql } from './connect.js';
-import { acquireHost, type HostIdentity, type HostRoom, HostTaken, hostHolder, releaseHost, renewHost, setHostReady } from './leases.js';
+import { acquireHost, type HostIdentity, type HostRoom, HostTaken, hostHolder, hostOfSameServer, releaseHost, renewHost, setHostReady } from './leases.js';
 import { endPull, markAllUnloaded, recordPull, type SeenModels, upsertSeen } from './models.js';
 import {
   beginLoad,
@@ -29,11 +29,12 @@ export function createHostRows(sql: Sql, identity: HostIdentity) {
         throw error;
       }
     },
-    holder: () => hostHolder(sql, host),
+    holder: () => hostHolder(sql, identity),
     renew: (epoch: number) => renewHost(sql, host, epoch),
     release: (epoch: number) => releaseHost(sql, host, epoch),
     setReady: (epoch: number, ready: boolean, info: JsonObject, room: HostRoom) => setHostReady(sql, host, epoch, ready, info, room),
 
+    ofSameServer: (epoch: number, marks: readonly string[]) => hostOfSameServer(sql, host, epoch, marks),
     residency: (epoch: number) => readResidency(sql, host, epoch),
     forget: (epoch: number, key: ResidencyKey) => forgetKey(sql, host, epoch, key),
     isOpen: (order: OrderId) => isOrderOpen(sql, order),

@@ -5,7 +5,7 @@ import { storedJson } from './stored-json.js';
 /** How long an engine or a host counts as alive after it was last heard of. */
 export const leaseMs = 10_000;
 
-/** Another process holds the lease of this host. */
+/** Another process holds the lease of this host, or manages its model server under another host id. */
 export class HostTaken extends Error {
   override readonly name = 'HostTaken';
 }
@@ -37,6 +37,8 @@ export interface HostIdentity {
   readonly host: string;
   /** address of the model server */
   readonly address: string;
+  /** which server that is, whatever it is called where; left out: not known, so whether another host manages it is not asked */
+  readonly server?: string;
   /** concurrent inferences of one resident key */
   readonly parallel: number;
 }
@@ -44,24 +46,56 @@ export interface HostIdentity {
 /**
  * Takes the lease of a host with a new epoch; what the old epoch held goes back to the line with the next decision.
  * @returns the new epoch
- * @throws {HostTaken} while somebody else's lease lasts
+ * @throws {HostTaken} while somebody else's lease lasts, or that of another host with the same model server
  */
-export async function acquireHost(sql: Sql, { host, address, parallel }: HostIdentity): Promise<number> {
-  const [taken] = await answered(sql<{ epoch: string }[]>`
-    insert into hosts (id, address, parallel, lease_until) values (${host}, ${address}, ${parallel}, ${until(sql)})
-    on conflict (id) do update set epoch = hosts.epoch + 1, address = excluded.address, parallel = excluded.parallel, lease_until = excluded.lease_until,
-      ready = false, info = '{}', started_at = now()
-    where hosts.lease_until <= clock_timestamp()
-    returning epoch`);
+export async function acquireHost(sql: Sql, { host, address, server, parallel }: HostIdentity): Promise<number> {
+  const [taken] = await answered(
+    sql.begin(async (tx) => {
+      // Two hosts that want one server at the same moment come one after the other.
+      if (server !== undefined) await tx`select pg_advisory_xact_lock(hashtextextended(${`model server ${server}`}, 0))`;
+      return tx<{ epoch: string }[]>`
+        insert into hosts (id, address, server, parallel, lease_until)
+        select ${host}, ${address}, ${server ?? null}::text, ${parallel}::integer, ${until(sql)}
+        where not exists (select 1 from hosts o where o.server = ${server ?? null}::text and o.id <> ${host} and o.lease_until > clock_timestamp())
+        on conflict (id) do update set epoch = hosts.epoch + 1, address = excluded.address, server = excluded.server, parallel = excluded.parallel,
+          lease_until = excluded.lease_until, ready = false, info = '{}', started_at = now()
+        where hosts.lease_until <= clock_timestamp()
+        returning epoch`;
+    }),
+  );
   if (!taken) throw new HostTaken(`another process serves the models of host ${host}`);
   return Number(taken.epoch);
 }
 
-/** The lease that is held now, as a text that changes with each renewal; null when there is none. */
-export async function hostHolder(sql: Sql, host: string): Promise<string | null> {
-  const [held] = await answered(sql<{ holder: string }[]>`
-    select epoch || ' ' || lease_until as holder from hosts where id = ${host} and lease_until > clock_timestamp()`);
-  return held?.holder ?? null;
+/** Who is in the way of a host: a process with its id, or another host with its model server. */
+export interface HostHolder {
+  readonly host: string;
+  readonly address: string;
+  /** its lease, as a text that changes with each renewal */
+  readonly lease: string;
+}
+
+/** Who holds the lease now, of this host or of another one with the same model server; null when nobody does. */
+export async function hostHolder(sql: Sql, { host, server }: Pick<HostIdentity, 'host' | 'server'>): Promise<HostHolder | null> {
+  const [held] = await answered(sql<HostHolder[]>`
+    select id as host, address, epoch || ' ' || lease_until as lease from hosts
+    where (id = ${host} or server = ${server ?? null}::text) and lease_until > clock_timestamp() order by id = ${host} desc, id limit 1`);
+  return held ?? null;
+}
+
+/**
+ * Another host that manages the very server that this host looks at, as what is in its memory shows; null: none does. Of two such hosts the one that began
+ * later is told of the other.
+ * @param marks of the models that the server holds, see `LoadedModel.mark`
+ */
+export async function hostOfSameServer(sql: Sql, host: string, epoch: number, marks: readonly string[]): Promise<Omit<HostHolder, 'lease'> | null> {
+  if (marks.length === 0) return null;
+  const [other] = await answered(sql<Omit<HostHolder, 'lease'>[]>`
+    select o.id as host, o.address from hosts me
+    join hosts o on o.id <> me.id and o.lease_until > clock_timestamp() and (o.started_at, o.id) < (me.started_at, me.id)
+    where me.id = ${host} and me.epoch = ${epoch} and exists (select 1 from models m where m.host = o.id and m.loaded and m.mark = any(${marks as string[]}))
+    order by o.started_at limit 1`);
+  return other ?? null;
 }
 
 /** @returns false when the lease had lapsed or another process has it: what runs under this epoch is void */

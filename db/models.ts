@@ -12,6 +12,7 @@ export interface SeenModels {
     readonly vramBytes: number;
     readonly contextLength: number | null;
     readonly expiresAtMs: number | null;
+    readonly mark?: string;
   }[];
   /** when this host last ran each model, by name */
   readonly usedAtMs: ReadonlyMap<string, number>;
@@ -56,6 +57,7 @@ export async function upsertSeen(sql: Sql, host: string, seen: SeenModels): Prom
       vram_bytes: model.vramBytes,
       context_length: model.contextLength,
       expires_at: model.expiresAtMs === null ? null : new Date(model.expiresAtMs).toISOString(),
+      mark: model.mark ?? null,
     });
   }
   for (const [name, atMs] of seen.usedAtMs) {
@@ -64,15 +66,15 @@ export async function upsertSeen(sql: Sql, host: string, seen: SeenModels): Prom
   }
   await sql.begin(async (tx) => {
     await tx`
-      insert into models (host, name, digest, size_bytes, details, loaded, memory_bytes, vram_bytes, context_length, expires_at, last_used_at)
-      select ${host}, m.name, m.digest, m.size_bytes, m.details, m.loaded, m.memory_bytes, m.vram_bytes, m.context_length, m.expires_at, m.last_used_at
+      insert into models (host, name, digest, size_bytes, details, loaded, memory_bytes, vram_bytes, context_length, expires_at, last_used_at, mark)
+      select ${host}, m.name, m.digest, m.size_bytes, m.details, m.loaded, m.memory_bytes, m.vram_bytes, m.context_length, m.expires_at, m.last_used_at, m.mark
       from jsonb_to_recordset(${sql.json([...models.values()])}) as m(
         name text, digest text, size_bytes bigint, details jsonb, loaded boolean, memory_bytes bigint, vram_bytes bigint,
-        context_length integer, expires_at timestamptz, last_used_at timestamptz)
+        context_length integer, expires_at timestamptz, last_used_at timestamptz, mark text)
       on conflict (host, name) do update set
         digest = excluded.digest, size_bytes = coalesce(excluded.size_bytes, models.size_bytes), details = excluded.details, loaded = excluded.loaded,
         memory_bytes = excluded.memory_bytes, vram_bytes = excluded.vram_bytes, context_length = excluded.context_length,
-        expires_at = excluded.expires_at, last_used_at = greatest(excluded.last_used_at, models.last_used_at), seen_at = now()`;
+        expires_at = excluded.expires_at, last_used_at = greatest(excluded.last_used_at, models.last_used_at), mark = excluded.mark, seen_at = now()`;
     // A model that is being pulled is not in the server's list yet.
     await tx`
       delete from models
@@ -83,7 +85,7 @@ export async function upsertSeen(sql: Sql, host: string, seen: SeenModels): Prom
 /** Nothing is loaded on a host whose server does not answer. May be repeated. */
 export async function markAllUnloaded(sql: Sql, host: string): Promise<void> {
   await sql`
-    update models set loaded = false, memory_bytes = null, vram_bytes = null, context_length = null, expires_at = null
+    update models set loaded = false, memory_bytes = null, vram_bytes = null, context_length = null, expires_at = null, mark = null
     where host = ${host} and loaded`;
 }
 
@@ -124,14 +126,20 @@ export async function listModels(sql: Sql, filter: { readonly host?: string } = 
       select regexp_replace(key, '~ctx[0-9]+$', '') as name, host, state from line
       where pool = 'model' and state in ('waiting', 'granted', 'running')
     )
-    select m.host, m.name, m.digest, m.size_bytes::float8 as size_bytes, m.details, m.loaded, m.memory_bytes::float8 as memory_bytes,
-      m.vram_bytes::float8 as vram_bytes, m.context_length, m.expires_at, m.last_used_at, m.seen_at,
+    select m.host, m.name, m.digest, m.size_bytes::float8 as size_bytes, m.details, m.loaded, case when m.loaded then m.memory_bytes end::float8 as memory_bytes,
+      case when m.loaded then m.vram_bytes end::float8 as vram_bytes, case when m.loaded then m.context_length end as context_length,
+      case when m.loaded then m.expires_at end as expires_at, m.last_used_at, m.seen_at,
       (select r.state from residency r where r.host = m.host and lower(r.model) = lower(m.name) limit 1) as residency,
       (select count(*) from live l where lower(l.name) = lower(m.name) and l.state = 'waiting')::integer as queue_depth,
       (select count(*) from live l where lower(l.name) = lower(m.name) and l.state <> 'waiting' and l.host = m.host)::integer as running,
       coalesce(u.inferences, 0)::float8 as inferences, coalesce(u.inference_time_seconds, 0) as inference_time_seconds,
       coalesce(u.prompt_tokens, 0)::float8 as prompt_tokens, coalesce(u.output_tokens, 0)::float8 as output_tokens
-    from models m left join model_usage u on u.name = m.name
+    from (
+      -- what a host that is gone had in memory is not known
+      select m.host, m.name, m.digest, m.size_bytes, m.details, m.memory_bytes, m.vram_bytes, m.context_length, m.expires_at, m.last_used_at, m.seen_at,
+        m.loaded and not exists (select 1 from hosts h where h.id = m.host and h.lease_until <= clock_timestamp()) as loaded
+      from models m
+    ) m left join model_usage u on u.name = m.name
     where ${filter.host === undefined ? sql`true` : sql`m.host = ${filter.host}`}
     order by m.loaded desc, m.name, m.host`;
   return rows.map((row) => ({

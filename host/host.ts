@@ -20,14 +20,14 @@ import { createWorkerSet } from './worker-set.js';
 export interface Host {
   /**
    * Takes the host's lease and begins; waits up to the length of a lease for one that a dead process left.
-   * @throws HostTaken when a living process is this host already
+   * @throws HostTaken when a living process is this host already, or a living host manages its model server
    */
   start(): Promise<void>;
   /** Takes no new work; resolves when no step runs here, or when `signal` aborts. */
   drain(signal: AbortSignal): Promise<void>;
   /** Gives running steps back to the line, ends every Worker and the lease. */
   stop(): Promise<void>;
-  /** Rejects with HostTaken when another process has become this host; resolves when it was stopped. */
+  /** Rejects with HostTaken when another process has become this host, or another host turns out to manage its model server; resolves when it was stopped. */
   readonly ended: Promise<void>;
 }
 
@@ -153,6 +153,7 @@ export function createHost(deps: HostDeps): Host {
         versionWarning: deps.versionWarning ?? (() => null),
         notOurs: deps.notOurs ?? (async () => null),
         room: deps.room ?? (async () => oneModel),
+        onTaken: (error) => onEnd.reject(error),
         closed: () => (draining ? stoppingReason : null),
         log,
       });

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { HostTaken, leaseMs } from '../db/leases.js';
+import { type HostHolder, HostTaken, leaseMs } from '../db/leases.js';
 
 /** The right of one process to act as a host. A new one has a higher epoch; work of an old epoch is void. */
 export interface HostLease {
@@ -11,10 +11,10 @@ export interface HostLease {
 
 /** The lease as PostgreSQL keeps it. */
 export interface LeaseRows {
-  /** Takes the lease when it is free or past, with a new epoch. Null: somebody holds it. */
+  /** Takes the lease when it is free or past, with a new epoch. Null: somebody holds it, or another host that has the same model server. */
   acquire(): Promise<{ readonly epoch: number } | null>;
-  /** Which lease is held now: its epoch and its end, as texts or numbers to compare; null when there is none. */
-  holder(): Promise<string | null>;
+  /** Whose lease is in the way now; null when there is none. */
+  holder(): Promise<HostHolder | null>;
   /** False: the lease is no longer ours. */
   renew(epoch: number): Promise<boolean>;
   /** Ends the lease at once, so that a successor need not wait. */
@@ -51,7 +51,7 @@ export interface LeaseKeeperDeps {
 
 /**
  * Takes the lease of a host and keeps it; after a lapse (this process slept, PostgreSQL was away) takes a new one.
- * A lease that the last process left behind is waited for, one that somebody renews is not.
+ * A lease that a dead process left behind is waited for, one that somebody renews is not.
  * @throws HostTaken
  */
 export async function keepLease(deps: LeaseKeeperDeps): Promise<LeaseKeeper> {
@@ -142,15 +142,14 @@ export async function keepLease(deps: LeaseKeeperDeps): Promise<LeaseKeeper> {
   }
 
   async function acquireWhenFree(): Promise<{ epoch: number; askedAtMs: number }> {
-    let seen: string | null | undefined;
+    const seen = new Map<string, string>();
     for (;;) {
       const askedAtMs = performance.now();
       const taken = await rows.acquire();
       if (taken) return { epoch: taken.epoch, askedAtMs };
       const holder = await rows.holder();
-      seen ??= holder;
-      if (holder !== null && holder !== seen)
-        throw new HostTaken(`another process serves as host "${host}" already; give this one another host id, or stop the other`);
+      if (holder !== null && (seen.get(holder.host) ?? holder.lease) !== holder.lease) throw takenBy(holder, host);
+      if (holder !== null) seen.set(holder.host, holder.lease);
       await pause(times.watchEveryMs);
       if (stopping.signal.aborted) throw new Error('the host is being stopped');
     }
@@ -159,4 +158,14 @@ export async function keepLease(deps: LeaseKeeperDeps): Promise<LeaseKeeper> {
   async function pause(ms: number): Promise<void> {
     await delay(ms, undefined, { signal: stopping.signal }).catch(() => undefined);
   }
+}
+
+/** Why a host is refused, and what the person who started it may do. */
+export function takenBy(other: Pick<HostHolder, 'host' | 'address'>, host: string): HostTaken {
+  return new HostTaken(
+    other.host === host
+      ? `another process serves as host "${host}" already; give this one another HOST_ID, or stop the other`
+      : `the model server at ${other.address} is managed by host "${other.host}" already, and two hosts would undo each other's loads; ` +
+          `give host "${host}" a server of its own with OLLAMA_HOST, or stop host "${other.host}"`,
+  );
 }

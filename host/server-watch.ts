@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { LoadedModel, ModelBackend } from '../activities/backends/backend.js';
 import { keepAliveMs } from '../activities/residency.js';
-import { type HostRoom, oneModel } from '../db/leases.js';
+import { type HostHolder, type HostRoom, type HostTaken, leaseMs, oneModel } from '../db/leases.js';
 import type { SeenModels } from '../db/models.js';
 import { failureCodes, StepFailure } from '../contract/failure.js';
 import type { JsonObject } from '../contract/json.js';
@@ -10,7 +10,7 @@ import type { ResidencyRow } from '../contract/residency.js';
 import { type Loop, startLoop } from '../loop.js';
 import { sameModel } from '../contract/model-name.js';
 import { judgePoll, type LoadMemory, type PollLimits } from './judge-poll.js';
-import type { HostLease } from './lease-keeper.js';
+import { type HostLease, takenBy } from './lease-keeper.js';
 import type { OneAtATime } from './one-at-a-time.js';
 
 /** Rows that the watch of a model server reads and writes; each write has no effect under another epoch. */
@@ -21,6 +21,8 @@ export interface WatchRows {
   /** Removes a key that is no longer served; NOTIFY residency and line. */
   forget(epoch: number, key: ResidencyKey): Promise<void>;
   seen(models: SeenModels): Promise<void>;
+  /** Another host that manages the same server, by the marks of what it holds; null: none. */
+  ofSameServer(epoch: number, marks: readonly string[]): Promise<Omit<HostHolder, 'lease'> | null>;
   allUnloaded(): Promise<void>;
 }
 
@@ -51,6 +53,8 @@ export interface ServerWatchDeps {
   readonly notOurs: () => Promise<string | null>;
   /** what the server may hold at the same time, beside what others use; `ours`: names of the models that the engine wants there */
   readonly room: (loaded: readonly LoadedModel[], ours: ReadonlySet<string>) => Promise<HostRoom>;
+  /** called when another host turns out to manage the same server, under another address; this one has to end */
+  readonly onTaken: (error: HostTaken) => void;
   /** why this host takes no grants although its server answers; null: it takes them */
   readonly closed: () => string | null;
   readonly log: Logger;
@@ -80,6 +84,8 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
   let room = oneModel;
   /** when a model was loaded last, for whatever reason */
   let lastLoadAtMs = -Infinity;
+  /** since when another host is seen to manage the same server */
+  let sharedSinceMs: number | null = null;
   /** models that the server keeps at the same time, as it showed, and until when that is believed */
   let kept = { max: Infinity, untilMs: -Infinity };
 
@@ -130,6 +136,16 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       const version = await models.version(signal);
       const loaded = await models.loaded(signal);
       polledAtMs = performance.now();
+      const other = await rows.ofSameServer(held.epoch, [...new Set(loaded.flatMap(({ mark }) => mark ?? []))]);
+      if (other !== null) {
+        const taken = takenBy(other, host);
+        await tell(held, false, { why: taken.message });
+        sharedSinceMs ??= performance.now();
+        // One that has died goes on to be seen for as long as its lease lasts.
+        if (performance.now() - sharedSinceMs > leaseMs) deps.onTaken(taken);
+        return false;
+      }
+      sharedSinceMs = null;
       const installed = await models.installed(signal);
       await rows.seen({ installed, loaded, usedAtMs });
       for (const key of memory.keys()) if (!wanted.some((row) => row.key === key)) memory.delete(key);

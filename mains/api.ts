@@ -71,7 +71,7 @@ export async function runApi(): Promise<void> {
       throw error.code === 'EADDRINUSE' ? new StartFault(`Port ${port} is taken: set PORT to another one, or to 0 for any free one.`) : error;
     });
     const scraped = await listenForMetrics(config, services.metrics, log);
-    await markReady(config.home, 'api', server.port);
+    if (config.underUp) await markReady(config.home, 'api', server.port);
     log.info({ host: config.api.host, port: server.port, metrics_port: scraped?.port ?? null }, 'the API serves');
     return {
       async drain() {

@@ -52,7 +52,7 @@ export async function runEngine(): Promise<void> {
       log,
     });
     await engine.start();
-    await markReady(config.home, 'engine', null);
+    if (config.underUp) await markReady(config.home, 'engine', null);
     return {
       ended: engine.ended,
       drain: (signal) => engine.drain(signal),

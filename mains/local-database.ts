@@ -15,6 +15,18 @@ export async function connectLocal(config: Config, options: Parameters<typeof co
   return connect(url, options);
 }
 
+/**
+ * The configuration of a main that is started beside the installation of this machine: what it does not name is where that one has it.
+ * @throws {StartFault} a sentence for the person, when no database is named and none of this home runs
+ */
+export async function besideLocal(config: Config): Promise<Config> {
+  if (config.database.url !== null) return config;
+  const database = { ...config.database, url: await ownDatabase(config) };
+  const file = await readProcessFile(config.home, 'temporal');
+  if (config.temporal.address !== null || file === null || file.port === null || !(await isLive(file))) return { ...config, database };
+  return { ...config, database, temporal: { ...config.temporal, address: `127.0.0.1:${file.port}` } };
+}
+
 /** The address of the embedded PostgreSQL, which runs while the installation does. */
 async function ownDatabase(config: Config): Promise<string> {
   const file = await readProcessFile(config.home, 'postgres');

@@ -59,7 +59,7 @@ export async function isLive(file: Pick<ProcessFile, 'pid' | 'startTime'>): Prom
   return (await processStartTime(file.pid)) === file.startTime;
 }
 
-/** What a main says of itself once it serves; its supervisor waits for it. */
+/** What a main that `orchestra up` has started says of itself once it serves; `up` waits for it. One that was started alone leaves the file to the other. */
 export interface Readiness {
   readonly pid: number;
   readonly port: number | null;

@@ -76,7 +76,7 @@ export async function runMain(name: string, start: (context: MainContext) => Pro
 
   let serving: Serving;
   try {
-    await clearReady(config.home, name);
+    if (config.underUp) await clearReady(config.home, name);
     serving = await start({
       config,
       log,
@@ -115,7 +115,7 @@ export async function runMain(name: string, start: (context: MainContext) => Pro
   try {
     if (why === 'asked') await serving.drain(AbortSignal.timeout(Math.max(1, config.shutdown.graceMs)));
     await serving.stop();
-    await clearReady(config.home, name);
+    if (config.underUp) await clearReady(config.home, name);
   } catch (error) {
     log.error({ err: error }, 'the end was not clean');
     process.exit(exitCodes.fault);

@@ -93,20 +93,27 @@ export function chooseOrdersBy(facts: Facts): Orders {
       if (!copy) refusals.push({ key, reason: `${key} does not fit into the memory of ${hosts.length === 1 ? 'the host' : 'any host'}` });
       continue;
     }
+    const having = possible.filter((host) => hasModel(facts, host, key) && !facts.isBackingOff(host.host, key));
+    if (copy && having.length === 0 && facts.live.some((host) => hasModel(facts, host, key))) continue; // a copy is not worth fetching the model
+    if (having.length === 0 && isSoonBack(facts, key)) {
+      if (!copy) heldBack.push({ key, host: null, why: 'no_host', other: null, leftMs: null });
+      continue;
+    }
+    const eligible = having.length > 0 ? having : possible.filter(({ host }) => !facts.isBackingOff(host, key));
     const best = cheapest(
       facts,
-      possible.filter(({ host }) => !changing.has(host) && !spoken.has(host) && !facts.isBackingOff(host, key)),
+      eligible.filter(({ host }) => !changing.has(host) && !spoken.has(host)),
       key,
       first.head.level,
     );
-    const revised = !copy && isUrgent(first) && best?.change.kind !== 'load' ? revisedOrder(facts, possible, key, first) : null;
+    const revised = !copy && isUrgent(first) && best?.change.kind !== 'load' ? revisedOrder(facts, eligible, key, first) : null;
     if (revised !== null && !spoken.has(revised.host)) {
       spoken.set(revised.host, key);
       orders.push(revised);
       continue;
     }
     if (best === null) {
-      if (!copy) heldBack.push(whyNone(facts, key, hosts, changing, spoken));
+      if (!copy) heldBack.push(whyNone(facts, key, eligible.length > 0 ? eligible : possible, changing, spoken));
       continue;
     }
     const { host, change } = best;
@@ -209,6 +216,16 @@ function costsOf(snapshot: Snapshot): Map<string, Map<ResidencyKey, KeyCost>> {
   return costs;
 }
 
+/** Whether a host has the model on its disk, as far as is known; on another one it would have to be fetched first. */
+function hasModel(facts: Facts, { host }: HostState, key: ResidencyKey): boolean {
+  return facts.costOf(host, key) !== undefined;
+}
+
+/** Whether no host has the model but one that is paused or was there a moment ago: fetching it to another one would take longer than most restarts. */
+function isSoonBack(facts: Facts, key: ResidencyKey): boolean {
+  return facts.longestLoadMs(key) > 0 && !facts.live.some((host) => hasModel(facts, host, key));
+}
+
 /** The host on which the change costs least, the first by name of equal ones. */
 function cheapest(facts: Facts, hosts: readonly HostState[], key: ResidencyKey, level: number): { host: HostState; change: Change } | null {
   let best: { host: HostState; change: Change } | null = null;
@@ -224,7 +241,8 @@ function cheapest(facts: Facts, hosts: readonly HostState[], key: ResidencyKey, 
 function* preloads(facts: Facts, taken: Set<string>): Iterable<OrderDecision> {
   for (const { key } of facts.soon) {
     if (facts.byKey.has(key) || facts.isKept(key)) continue;
-    for (const host of facts.live) {
+    const having = facts.live.filter((host) => hasModel(facts, host, key));
+    for (const host of having.length > 0 || isSoonBack(facts, key) ? having : facts.live) {
       if (taken.has(host.host) || facts.isBackingOff(host.host, key)) continue;
       const change = changeOn(facts, host, key, 1);
       if (change.kind !== 'load' || change.victims.length > 0) continue;

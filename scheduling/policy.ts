@@ -87,6 +87,7 @@ export interface Snapshot {
   readonly continuations: readonly Continuation[];
   /** keys that may not be ordered yet on a host, since their last load failed */
   readonly backingOff: readonly { readonly host: string; readonly key: ResidencyKey }[];
+  /** of keys on hosts that have their models; also of hosts that are not there but were a moment ago */
   readonly costs: readonly KeyCost[];
   readonly backlog: readonly Backlog[];
   readonly soon: readonly Soon[];

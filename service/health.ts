@@ -1,7 +1,8 @@
 import { cpus, freemem, totalmem } from 'node:os';
 import { type HealthCheckName, type HealthCheckView, healthChecks, type HealthView } from '../contract/schemas/health.js';
-import { pingDatabase, readParts } from '../db/health.js';
+import { type HostSeen, pingDatabase, readParts } from '../db/health.js';
 import type { ServiceDeps } from './deps.js';
+import { whyNoWork } from './list-models.js';
 import { within } from './within.js';
 
 /** A part that takes longer than this to answer counts as down. */
@@ -48,13 +49,15 @@ export function healthUseCases({ sql, temporal, log, config }: ServiceDeps): Hea
     async ollama() {
       const { hosts } = await readParts(sql);
       const ready = hosts.filter((host) => host.live && host.ready);
-      const why = hosts.find((host) => host.live)?.why ?? hosts[0]?.why;
+      const [only] = hosts;
+      const why = hosts.length === 1 && only ? whyNoWork(only) : others(hosts);
       if (hosts.length === 0) return { status: 'down', detail: 'No host with a model server is known; steps with a model wait.' };
-      if (ready.length === 0) return { status: 'down', detail: `No model server takes work${why ? `: ${why}` : ''}; steps with a model wait.` };
+      if (ready.length === 0) return { status: 'down', detail: `No model server takes work: ${why}; steps with a model wait.` };
+      const silent = ready.length < hosts.length ? [`${others(hosts)}.`] : [];
       const warnings = [...new Set(ready.flatMap(({ warning }) => (warning === null ? [] : [`${warning}.`])))];
       return {
         status: ready.length === hosts.length && warnings.length === 0 ? 'ok' : 'degraded',
-        detail: [`${ready.length} of ${hosts.length} model servers answer.`, ...warnings].join(' '),
+        detail: [`${ready.length} of ${hosts.length} model servers answer.`, ...silent, ...warnings].join(' '),
       };
     },
     async system_resources() {
@@ -85,6 +88,11 @@ export function healthUseCases({ sql, temporal, log, config }: ServiceDeps): Hea
       return (await check('database_connection')).status === 'ok';
     },
   };
+}
+
+/** Hosts that take no work, each with the reason. */
+function others(hosts: readonly HostSeen[]): string {
+  return hosts.flatMap((host) => (host.live && host.ready ? [] : [`${host.id}: ${whyNoWork(host)}`])).join('; ');
 }
 
 /** Measures the share of processor time in use since the last call; the first call: since the machine started. */

@@ -1,14 +1,15 @@
 import type { AliasedModel } from '../contract/model-alias.js';
 import type { JsonObject } from '../contract/json.js';
 import type { ModelListView } from '../contract/schemas/model.js';
+import { type HostSeen, readParts } from '../db/health.js';
 import { listModels } from '../db/models.js';
 import type { Deployment } from './compile-request.js';
 import type { ServiceDeps } from './deps.js';
 
-/** Every model of every host, loaded ones first, and the short names of the configuration. */
+/** Every model of every host, loaded ones first, the hosts, and the short names of the configuration. */
 export function listModelsUseCase({ sql }: ServiceDeps, { aliases = new Map<string, AliasedModel>() }: Pick<Deployment, 'aliases'>) {
   return async (): Promise<ModelListView> => {
-    const models = await listModels(sql);
+    const [models, { hosts }] = await Promise.all([listModels(sql), readParts(sql)]);
     return {
       items: models.map((model) => ({
         name: model.name,
@@ -32,9 +33,26 @@ export function listModelsUseCase({ sql }: ServiceDeps, { aliases = new Map<stri
           output_tokens: model.usage.outputTokens,
         },
       })),
+      hosts: hosts.map((host) => ({
+        id: host.id,
+        ready: host.live && host.ready,
+        why: host.live && host.ready ? null : whyNoWork(host),
+        address: host.address,
+        version: host.version,
+        parallel: host.parallel,
+        models_max: host.modelsMax,
+        budget_bytes: host.budgetBytes,
+        room_bytes: host.roomBytes,
+      })),
       aliases: [...aliases].map(([alias, { name, digest }]) => ({ alias, name, digest })),
     };
   };
+}
+
+/** Why a host takes no work, in words for a person. */
+export function whyNoWork({ silentSince, why }: Pick<HostSeen, 'silentSince' | 'why'>): string {
+  if (silentSince !== null) return `it has not been heard of since ${silentSince.toISOString()}`;
+  return why ?? 'it has not reached its model server yet';
 }
 
 function pullOf({ pull }: JsonObject): ModelListView['items'][number]['pull'] {

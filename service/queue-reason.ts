@@ -44,7 +44,7 @@ function sentence({ why, model, host, other, leftMs, pause }: Reason): string {
     case 'backing_off':
       return `waits for ${needed}, whose last load failed${where}; it is tried again soon`;
     case 'no_host':
-      return model === null ? 'waits, since no engine is running' : `waits for ${model}, since no host with a model server is ready`;
+      return model === null ? 'waits, since no engine is running' : `waits for ${model}, since no host that has it is ready`;
     case 'paused':
       return pause === null ? 'is paused' : `waits, since ${pause.what} is paused${pause.reason === null ? '' : `: ${pause.reason}`}`;
     case 'held':

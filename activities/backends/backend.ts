@@ -104,6 +104,8 @@ export interface LoadedModel {
   readonly vramBytes: number;
   readonly contextLength: number | null;
   readonly expiresAtMs: number | null;
+  /** a text that no other server has for a model in its memory; left out where the server tells nothing of this kind */
+  readonly mark?: string;
 }
 
 export interface PullProgress {

@@ -254,6 +254,9 @@ function underEachName(running: readonly LoadedModel[], installed: readonly Inst
   });
 }
 
+/** To a millionth of a second or finer: as exact as this no two servers agree by chance. */
+const exactTime = /:\d\d\.(?!0+[^\d])\d{6,}/;
+
 function loadedModelOf(model: RunningModel): LoadedModel {
   const expiresAtMs = Date.parse(String(model.expires_at));
   return {
@@ -263,5 +266,6 @@ function loadedModelOf(model: RunningModel): LoadedModel {
     vramBytes: model.size_vram,
     contextLength: model.context_length ?? null,
     expiresAtMs: Number.isNaN(expiresAtMs) ? null : expiresAtMs,
+    ...(exactTime.test(String(model.expires_at)) ? { mark: String(model.expires_at) } : {}),
   };
 }

@@ -25,6 +25,17 @@ const columns = (nowMs: number): readonly Column<Model>[] => [
   { title: 'ALIASES', value: ({ aliases }) => aliases.join(' '), flexible: true },
 ];
 
+const hostColumns = (models: readonly Model[]): readonly Column<Models['hosts'][number]>[] => [
+  { title: 'HOST', value: ({ id }) => id },
+  { title: 'STATE', value: ({ ready }) => (ready ? 'ready' : 'no work'), color: ({ ready }) => (ready ? 'green' : 'red') },
+  { title: 'LOADED', value: ({ id, models_max: most }) => `${models.filter(({ host, loaded }) => loaded && host === id).length} of ${most}` },
+  { title: 'ROOM', value: ({ room_bytes }) => gb(room_bytes) },
+  { title: 'BUDGET', value: ({ budget_bytes }) => gb(budget_bytes) },
+  { title: 'PARALLEL', value: ({ parallel }) => String(parallel) },
+  { title: 'SERVER', value: ({ address }) => address },
+  { title: 'WHY', value: ({ why }) => why ?? '', flexible: true },
+];
+
 function stateOf({ pull, serving, loaded }: Model): string {
   if (pull !== null) return pull.total_bytes === 0 ? pull.status : `pulling ${Math.floor((100 * pull.completed_bytes) / pull.total_bytes)} %`;
   return serving ? 'serving' : loaded ? 'loaded' : '';
@@ -41,6 +52,18 @@ export const addModels: AddCommand = (program) => {
         if (session.json) return session.printJson(list);
         if (list.items.length === 0) session.terminal.note('No models. `orchestra models pull <name>` fetches one; tasks fetch what they need by themselves.');
         printTable(session.terminal, columns(Date.now()), list.items);
+        for (const host of list.hosts) if (!host.ready) session.terminal.note(`${visibleLine(host.id)} takes no work: ${visibleLine(host.why ?? '')}`);
+      }),
+    );
+  models
+    .command('hosts')
+    .description('list the hosts, with what they may hold in memory')
+    .action(
+      act<[], object>(async (session) => {
+        const { hosts, items } = await (await session.client()).models.list();
+        if (session.json) return session.printJson(hosts);
+        if (hosts.length === 0) session.terminal.note('No host is known; `orchestra host` makes a machine with a model server one.');
+        printTable(session.terminal, hostColumns(items), hosts);
       }),
     );
   for (const [action, what] of [
@@ -60,7 +83,7 @@ function addOrder(parent: Command, action: 'load' | 'unload' | 'pull', what: str
   parent
     .command(`${action} <name>`)
     .description(what)
-    .option('--host <id>', 'on this host; default: the first that is ready')
+    .option('--host <id>', 'on this host; default: one that has the model')
     .option('--no-wait', 'do not wait for the end')
     .action(
       act<[name: string], { host?: string; wait: boolean }>(async (session, options, name) => {

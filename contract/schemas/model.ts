@@ -46,9 +46,38 @@ export const Model = z
     },
   });
 
+const ModelHost = z
+  .object({
+    id: z.string(),
+    ready: z.boolean().meta({ description: 'Whether it takes work' }),
+    why: z.string().nullable().meta({ description: 'Why it takes none; null when it does' }),
+    address: z.string().meta({ description: 'Of its model server, as the host calls it' }),
+    version: z.string().nullable().meta({ description: 'Of its model server' }),
+    parallel: z.int().meta({ description: 'Steps that run on one model at the same time' }),
+    models_max: z.int().meta({ description: 'Models in memory at the same time' }),
+    budget_bytes: z.int().nullable().meta({ description: 'Memory for models without any other program; null: not limited by bytes' }),
+    room_bytes: z.int().nullable().meta({ description: 'What other programs leave of it now' }),
+  })
+  .meta({
+    id: 'ModelHost',
+    description: 'A machine with a model server',
+    example: {
+      id: 'host-1',
+      ready: true,
+      why: null,
+      address: 'http://127.0.0.1:11434',
+      version: '0.24.0',
+      parallel: 1,
+      models_max: 3,
+      budget_bytes: 25_757_220_864,
+      room_bytes: 25_757_220_864,
+    },
+  });
+
 export const ModelList = z
   .object({
     items: z.array(Model),
+    hosts: z.array(ModelHost).meta({ description: 'Those heard of within a day' }),
     aliases: z
       .array(z.object({ alias: z.string(), name: z.string(), digest: z.string().nullable() }))
       .meta({ description: 'Short names of the configuration' }),
@@ -58,7 +87,7 @@ export type ModelListView = z.output<typeof ModelList>;
 
 export const OrderModel = z
   .strictObject({
-    host: z.string().min(1).max(63).optional().meta({ description: 'Default: the first that is ready' }),
+    host: z.string().min(1).max(63).optional().meta({ description: 'Default: of those that are ready one that has the model' }),
     num_ctx: z.int().min(256).max(1_048_576).optional().meta({ description: 'Tokens of context to load it with; default: that of the installation' }),
   })
   .meta({ id: 'OrderModel', description: 'Where and how', example: {} });

@@ -34,6 +34,10 @@ export interface HttpFaultProxy {
   /** Harms the next `times` requests whose path starts with `path`. */
   fault(path: string, fault: HttpFault, times?: number): void;
   heal(): void;
+  /** answers that are stalled */
+  stalled(): number;
+  /** Lets answers that are stalled go on to their end. */
+  goOn(): void;
   close(): Promise<void>;
 }
 
@@ -42,6 +46,7 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
   const seen: SeenRequest[] = [];
   let rule: { readonly path: string; readonly fault: HttpFault; left: number } | undefined;
   let underWay = 0;
+  const stalled = new Set<() => void>();
 
   const server = createServer((request, response) => {
     handle(request, response).catch(() => response.destroy());
@@ -80,7 +85,7 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
       return;
     }
     response.writeHead(answer.statusCode ?? 502, answer.headers);
-    await passLines(answer, response, fault);
+    await passLines(answer, response, fault, (goOn) => void stalled.add(goOn));
   }
 
   server.listen(0, '127.0.0.1');
@@ -95,6 +100,11 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
     heal() {
       rule = undefined;
     },
+    stalled: () => stalled.size,
+    goOn() {
+      for (const goOn of stalled) goOn();
+      stalled.clear();
+    },
     async close() {
       const closed = once(server, 'close');
       server.close();
@@ -108,22 +118,25 @@ async function passLines(
   answer: IncomingMessage,
   response: ServerResponse,
   fault: Exclude<HttpFault, { kind: 'answer' | 'drop-reply' | 'hold' }> | undefined,
+  onStall: (goOn: () => void) => void,
 ): Promise<void> {
   if (fault === undefined) {
     answer.pipe(response);
     return;
   }
   let lines = 0;
+  let passed = false;
   for await (const chunk of answer) {
     for (const line of (chunk as Buffer).toString().split(/(?<=\n)/)) {
-      if (lines >= fault.afterLines) {
+      if (lines >= fault.afterLines && !passed) {
         if (fault.kind === 'line') response.end(`${fault.line}\n`);
         if (fault.kind === 'cut') response.destroy();
         if (fault.kind === 'stall') {
-          await Promise.race([once(response, 'close'), once(answer, 'close')]); // a server that dies meanwhile is no silence
-          response.destroy();
+          const released = new Promise<'released'>((resolve) => onStall(() => resolve('released')));
+          passed = (await Promise.race([once(response, 'close'), once(answer, 'close'), released])) === 'released'; // a server that dies meanwhile is no silence
+          if (!passed) response.destroy();
         }
-        return;
+        if (!passed) return;
       }
       response.write(line);
       if (line.endsWith('\n')) lines += 1;

@@ -324,6 +324,7 @@ describe('queries', () => {
           usage: { inferences: 0, inference_time_seconds: 0, prompt_tokens: 0, output_tokens: 0 },
         },
       ],
+      hosts: [],
       aliases: [],
     });
   });

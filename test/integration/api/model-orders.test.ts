@@ -92,6 +92,43 @@ test('a load unloads no more than it has to: another context of the model, then 
   expect(await unloaded({ modelsMax: 8, roomBytes: null })).toEqual(['small:latest~ctx512']);
 });
 
+test('where no host is named the order goes to one that has the model, and the list tells the hosts [MODEL-15, MODEL-17]', async () => {
+  const { sql } = api.database;
+  const second = await acquireHost(sql, { host: 'h2', address: 'http://127.0.0.1:2', parallel: 2 });
+  await setHostReady(sql, 'h2', second, true, { version: '0.24.0' }, { modelsMax: 2, roomBytes: 900, budgetBytes: 1_000, spillBytes: 0 });
+  const hostOf = async (name: string, action: string) => {
+    const { body } = await order(name, action);
+    await close();
+    return body.host;
+  };
+  await sql`insert into models (host, name, digest, loaded, memory_bytes) values ('h2', 'small:latest', 'd', true, 70), ('h1', 'big:latest', 'd', false, null)`;
+  expect(await hostOf('small', 'load')).toBe('h2');
+  expect(await hostOf('big', 'load')).toBe('h1');
+  expect(await hostOf('absent', 'pull')).toBe('h2');
+  await serve('absent:latest');
+  expect(await hostOf('absent', 'unload')).toBe('h1');
+
+  const list = async () => (await (await api.request(api.keys.viewer, 'GET', '/api/v1/models')).json()) as ModelListView;
+  const ready = {
+    id: 'h2',
+    ready: true,
+    why: null,
+    address: 'http://127.0.0.1:2',
+    version: '0.24.0',
+    parallel: 2,
+    models_max: 2,
+    budget_bytes: 1_000,
+    room_bytes: 900,
+  };
+  expect(await list()).toMatchObject({ hosts: [{ id: 'h1', ready: true, budget_bytes: null }, ready] });
+  expect((await list()).items).toContainEqual(expect.objectContaining({ host: 'h2', loaded: true, memory_bytes: 70 }));
+  await sql`update hosts set lease_until = now() - interval '1 second' where id = 'h2'`;
+  expect((await list()).hosts[1]).toMatchObject({ id: 'h2', ready: false, why: expect.stringMatching(/^it has not been heard of since \d{4}-/) });
+  expect((await list()).items).toContainEqual(expect.objectContaining({ host: 'h2', loaded: false, memory_bytes: null }));
+  await sql`update hosts set lease_until = now() - interval '25 hours' where id = 'h2'`;
+  expect((await list()).hosts).toHaveLength(1);
+});
+
 test('what is as it was asked for needs no order [MODEL-15]', async () => {
   await serve('small:latest');
   expect(await order('fast', 'load')).toMatchObject({ status: 202, body: { order_id: null, state: 'done', model: 'small:latest' } });

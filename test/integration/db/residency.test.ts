@@ -2,7 +2,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { ResidencyOrder } from '../../../contract/residency.js';
 import { decideOnce } from '../../../db/decide.js';
 import { checkInvariants } from '../../../db/invariants.js';
-import { acquireHost, HostTaken, hostHolder, releaseHost, renewEngine, renewHost } from '../../../db/leases.js';
+import { acquireHost, HostTaken, hostHolder, hostOfSameServer, releaseHost, renewEngine, renewHost } from '../../../db/leases.js';
+import { upsertSeen } from '../../../db/models.js';
 import { doneOutbox, laterOutbox, outboxDueMs, putOutbox, takeDue } from '../../../db/outbox.js';
 import {
   abandonOrder,
@@ -174,6 +175,17 @@ describe('an order', () => {
     });
   });
 
+  test('a model that only a host has which was here a moment ago is not fetched to another one meanwhile [MODEL-17]', async () => {
+    await world.host({ id: 'other' });
+    await db.sql`insert into models (host, name, digest, size_bytes) values (${host}, ${need.name}, 'd', 100)`;
+    await world.host();
+    await db.sql`update hosts set lease_until = now() - interval '1 second' where id = ${host}`;
+    await world.enter(await world.task({ plan }));
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [], refused: 0 });
+    await db.sql`update models set seen_at = now() - interval '6 minutes'`;
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [{ host: 'other', load: { key } }] });
+  });
+
   test('a key that the server lost is forgotten under its own epoch only', async () => {
     await world.host({ serving: [key] });
     await forgetKey(db.sql, host, 2, key);
@@ -189,11 +201,11 @@ describe('leases', () => {
   test('a host has one holder; another takes over when the lease is past or given back, with a new epoch', async () => {
     expect(await acquireHost(db.sql, identity)).toBe(1);
     await expect(acquireHost(db.sql, identity)).rejects.toThrow(HostTaken);
-    const holder = await hostHolder(db.sql, host);
+    const holder = await hostHolder(db.sql, identity);
     expect(await renewHost(db.sql, host, 1)).toBe(true);
-    expect(await hostHolder(db.sql, host)).not.toBe(holder);
+    expect(await hostHolder(db.sql, identity)).not.toEqual(holder);
     await db.sql`update hosts set lease_until = now() - interval '1 second'`;
-    expect(await hostHolder(db.sql, host)).toBeNull();
+    expect(await hostHolder(db.sql, identity)).toBeNull();
     expect(await renewHost(db.sql, host, 1)).toBe(false);
     expect(await acquireHost(db.sql, identity)).toBe(2);
     expect(await renewHost(db.sql, host, 1)).toBe(false);
@@ -201,6 +213,40 @@ describe('leases', () => {
     expect(await renewHost(db.sql, host, 2)).toBe(true);
     await releaseHost(db.sql, host, 2);
     expect(await acquireHost(db.sql, identity)).toBe(3);
+  });
+
+  test('a model server has one host; another id gets it when the lease is past, and servers that nobody can tell apart are not compared [MODEL-17]', async () => {
+    const [one, two] = ['one', 'two'].map((id) => ({ ...identity, host: id, address: 'http://127.0.0.1:1', server: 'machine 1' }));
+    if (!one || !two) throw new Error('two hosts');
+    expect(await acquireHost(db.sql, one)).toBe(1);
+    await expect(acquireHost(db.sql, two)).rejects.toThrow(HostTaken);
+    expect(await hostHolder(db.sql, two)).toMatchObject({ host: 'one', address: 'http://127.0.0.1:1' });
+    expect(await acquireHost(db.sql, { ...two, server: 'machine 2' })).toBe(1);
+    await releaseHost(db.sql, 'two', 1);
+    await db.sql`update hosts set lease_until = now() - interval '1 second' where id = 'one'`;
+    expect(await acquireHost(db.sql, two)).toBe(2);
+    await expect(acquireHost(db.sql, one)).rejects.toThrow(HostTaken);
+    for (const id of ['three', 'four']) expect(await acquireHost(db.sql, { ...identity, host: id })).toBe(1);
+  });
+
+  test('of many hosts that want a model server at once, one gets it [MODEL-17]', async () => {
+    const taken = await Promise.allSettled(
+      Array.from({ length: 6 }, (_, index) => acquireHost(db.sql, { ...identity, host: `host-${index}`, server: 'machine 1' })),
+    );
+    expect(taken.filter((result) => result.status === 'fulfilled')).toHaveLength(1);
+  });
+
+  test('of two hosts that see the same thing in the memory of their servers, the later one is told [MODEL-17]', async () => {
+    const model = { name: 'm:latest', digest: 'd', memoryBytes: 1, vramBytes: 0, contextLength: 512, expiresAtMs: 1 };
+    const mark = '2026-01-09T10:55:00.123456789Z';
+    for (const id of ['first', 'second']) await acquireHost(db.sql, { ...identity, host: id });
+    for (const id of ['first', 'second']) await upsertSeen(db.sql, id, { installed: [], loaded: [{ ...model, mark }], usedAtMs: new Map() });
+    expect(await hostOfSameServer(db.sql, 'second', 1, [mark])).toEqual({ host: 'first', address: 'x' });
+    expect(await hostOfSameServer(db.sql, 'first', 1, [mark])).toBeNull();
+    expect(await hostOfSameServer(db.sql, 'second', 1, ['2026-01-09T10:55:00.123456780Z'])).toBeNull();
+    expect(await hostOfSameServer(db.sql, 'second', 1, [])).toBeNull();
+    await db.sql`update hosts set lease_until = now() - interval '1 second' where id = 'first'`;
+    expect(await hostOfSameServer(db.sql, 'second', 1, [mark])).toBeNull();
   });
 
   test('of many that want a host at once, one gets it', async () => {

@@ -34,6 +34,10 @@ const models = {
     { ...model, name: 'llama3.1:8b' },
     { ...model, name: 'idle', loaded: false, serving: false },
   ],
+  hosts: [
+    { id: 'gpu-1', ready: true, why: null },
+    { id: 'gpu-2', ready: false, why: 'the server is away' },
+  ],
   aliases: [],
 } as unknown as Models;
 const queue: QueuePage = {
@@ -78,6 +82,7 @@ test('the overview has hosts with their memory and what is loaded next, what run
     'next: qwen3:14b, in 21 s',
     'tokens 7',
     '12 s',
+    'gpu-2  0.0 GB in 0 models\n  takes no work: the server is away',
   ])
     expect(text).toContain(part);
   expect(text).not.toContain('idle');

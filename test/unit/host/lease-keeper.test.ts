@@ -7,7 +7,7 @@ const times = { leaseMs: 200, renewEveryMs: 20, watchEveryMs: 10 };
 const log = pino({ level: 'silent' });
 
 /** The one row of a host, in memory. */
-function createRow(options: { heldBy?: 'the living' | 'the dead' } = {}) {
+function createRow(options: { heldBy?: 'the living' | 'the dead' | 'another' } = {}) {
   let epoch = options.heldBy ? 1 : 0;
   let free = !options.heldBy;
   let ends = 0;
@@ -25,8 +25,8 @@ function createRow(options: { heldBy?: 'the living' | 'the dead' } = {}) {
       async holder() {
         looks += 1;
         if (options.heldBy === 'the dead' && looks === 3) free = true;
-        if (options.heldBy === 'the living') ends += 1;
-        return `${epoch}/${ends}`;
+        if (options.heldBy === 'the living' || options.heldBy === 'another') ends += 1;
+        return { host: options.heldBy === 'another' ? 'shelf' : 'desk', address: 'http://127.0.0.1:11434', lease: `${epoch}/${ends}` };
       },
       async renew() {
         if (!row.renewable) free = true;
@@ -62,6 +62,11 @@ function keep(rows: LeaseRows) {
 
 test('a second process on a living host is refused [fault-32]', async () => {
   await expect(keep(createRow({ heldBy: 'the living' }).rows).keeper).rejects.toThrow(HostTaken);
+});
+
+test('a host whose model server another living host manages is refused, with what to do [MODEL-17]', async () => {
+  const refused = keep(createRow({ heldBy: 'another' }).rows).keeper;
+  await expect(refused).rejects.toThrow(/http:\/\/127\.0\.0\.1:11434 is managed by host "shelf" already.*OLLAMA_HOST, or stop host "shelf"/);
 });
 
 test('a lease that a dead process left is waited for', async () => {

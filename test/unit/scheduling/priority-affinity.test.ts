@@ -142,6 +142,33 @@ describe('model slots', () => {
     });
   });
 
+  test('a model goes to a host that has it, and is fetched to another only where none does or can [MODEL-17]', () => {
+    const hosts = [host, { ...host, host: 'other' }];
+    const there = [{ host: 'other', key: b, loadMs: null, bytes: 5 }];
+    const free = { ...empty, hosts, heads: [head(1, b)], costs: there };
+    expect(decide(free)).toMatchObject({ orders: [{ host: 'other', load: { key: b } }] });
+    expect(decide({ ...free, costs: [] })).toMatchObject({ orders: [{ host: 'local' }] });
+    const away = { ...free, costs: [{ ...there[0]!, host: 'restarting' }] };
+    expect(decide(away)).toMatchObject({ orders: [], refusals: [], heldBack: [{ key: b, why: 'no_host' }] });
+    expect(decide({ ...away, costs: [...away.costs, ...there] })).toMatchObject({ orders: [{ host: 'other' }] });
+    expect(decide({ ...free, backingOff: [{ host: 'other', key: b }] })).toMatchObject({ orders: [{ host: 'local' }] });
+    const changing = { ...free, openOrders: [{ id: 'o', host: 'other', hostEpoch: 1, unload: [], load: null }] };
+    expect(decide(changing)).toMatchObject({ orders: [], heldBack: [{ key: b, host: 'other', why: 'changing' }] });
+    const copied = {
+      ...empty,
+      hosts,
+      heads: [head(1, a)],
+      backlog: [{ key: a, waiting: 200, serviceMs: 1_000 }],
+      residency: [serving('a:latest')],
+      slots: [slots(a, 1)],
+    };
+    expect(decide({ ...copied, costs: [{ host: 'local', key: a, loadMs: 100, bytes: 5 }] })).toMatchObject({ orders: [] });
+    expect(decide({ ...copied, costs: hosts.map((each) => ({ host: each.host, key: a, loadMs: 100, bytes: 5 })) })).toMatchObject({
+      orders: [{ host: 'other' }],
+    });
+    expect(decide({ ...free, heads: [], soon: [{ key: b, inMs: 4_000 }] })).toMatchObject({ orders: [{ host: 'other', load: { key: b } }] });
+  });
+
   test('a paused host takes no grants and no changes', () => {
     const paused = { ...empty, hosts: [{ ...host, paused: true }], heads: [head(1, a), head(2, b)], residency: [serving('a:latest')], slots: [slots(a, 1)] };
     expect(decide(paused)).toMatchObject({ grants: [], orders: [] });

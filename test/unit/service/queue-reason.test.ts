@@ -32,7 +32,7 @@ test.each<[Partial<Reason>, string]>([
   [{ why: 'no_room' }, '3rd: waits for qwen3:14b, for which there is no memory beside llama3.1:8b on gpu-1'],
   [{ why: 'no_room', other: null, host: null }, '3rd: waits for qwen3:14b, for which there is no memory'],
   [{ why: 'backing_off' }, '3rd: waits for qwen3:14b, whose last load failed on gpu-1; it is tried again soon'],
-  [{ why: 'no_host' }, '3rd: waits for qwen3:14b, since no host with a model server is ready'],
+  [{ why: 'no_host' }, '3rd: waits for qwen3:14b, since no host that has it is ready'],
   [{ why: 'no_host', ...none }, '3rd: waits, since no engine is running'],
   [{ why: 'paused' }, '3rd: is paused'],
   [{ why: 'paused', pause: { what: 'the queue', reason: null } }, '3rd: waits, since the queue is paused'],
