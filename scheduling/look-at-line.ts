@@ -42,7 +42,7 @@ export function askForOrders(line: SimulatedLine, missing: readonly number[]): O
     },
     isKept: (key) => line.residents[line.keyOf(key)]?.some((each) => !isLeaving(each)) ?? false,
     backlog: (key) => (line.hosts.length < 2 ? undefined : backlogOf(line, key)),
-    slotsOf: (key) => line.residents[line.keyOf(key)]?.reduce((sum, { serving, capacity }) => sum + (serving ? capacity : 0), 0) ?? 0,
+    slotsOf: (key) => line.residents[line.keyOf(key)]?.reduce((sum, each) => sum + (each.serving && !isLeaving(each) ? each.capacity : 0), 0) ?? 0,
     soon,
   };
   return chooseOrdersBy(facts);
