@@ -41,15 +41,16 @@ const stuck: ReadonlySet<StatusDetail> = new Set(['held', 'blocked', 'waiting_de
  */
 export function orderQueue(rows: readonly WaitingRow[], forecast: StoredForecast | null, nowMs: number, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Placed[] {
   const madeAtMs = forecast?.madeAt.getTime() ?? 0;
-  const byStep = forecast === null ? none : indexOf(forecast);
-  const seen: (Placed & { readonly at: number })[] = [];
+  const byTask = forecast === null ? none : indexOf(forecast);
+  // By place in the forecast: what is in an order already is not sorted.
+  const places: (Placed | undefined)[] = Array.from({ length: forecast?.entries.length ?? 0 });
   const unseen: WaitingRow[] = [];
   for (const row of rows) {
-    const found = row.step === null || (row.placedAtMs ?? 0) > madeAtMs ? undefined : byStep.get(nameOf(row.taskId, row.step));
-    if (found === undefined || found.entry.why === null) unseen.push(row);
-    else seen.push({ row, entry: found.entry, at: found.at });
+    const found = row.step === null || (row.placedAtMs ?? 0) > madeAtMs ? undefined : find(byTask, row.taskId, row.step);
+    if (found === undefined || found.entry.why === null || places[found.at] !== undefined) unseen.push(row);
+    else places[found.at] = { row, entry: found.entry };
   }
-  seen.sort((a, b) => a.at - b.at);
+  const seen = places.filter((placed) => placed !== undefined);
   if (unseen.length === 0) return seen;
   return mergeUnseen(seen, inLineOrder(unseen, nowMs, maxWaitsMs), (row) => inLine(row, nowMs, maxWaitsMs));
 }
@@ -59,20 +60,34 @@ interface Found {
   readonly at: number;
 }
 
-const none: ReadonlyMap<string, Found> = new Map();
-// A forecast is looked at many times before there is a new one.
-const indexes = new WeakMap<StoredForecast, ReadonlyMap<string, Found>>();
+/** By task, its steps of the line; nearly all have one. */
+type Index = ReadonlyMap<string, readonly Found[]>;
 
-function indexOf(forecast: StoredForecast): ReadonlyMap<string, Found> {
-  const known = indexes.get(forecast) ?? new Map(forecast.entries.map((entry, at) => [nameOf(entry.task_id, entry.step), { entry, at }]));
-  indexes.set(forecast, known);
-  return known;
+const none: Index = new Map();
+// A forecast is looked at many times before there is a new one.
+const indexes = new WeakMap<StoredForecast, Index>();
+
+function indexOf(forecast: StoredForecast): Index {
+  const known = indexes.get(forecast);
+  if (known !== undefined) return known;
+  const made = new Map<string, Found[]>();
+  for (const [at, entry] of forecast.entries.entries()) {
+    const steps = made.get(entry.task_id);
+    if (steps === undefined) made.set(entry.task_id, [{ entry, at }]);
+    else steps.push({ entry, at });
+  }
+  indexes.set(forecast, made);
+  return made;
+}
+
+function find(index: Index, taskId: string, step: string): Found | undefined {
+  return index.get(taskId)?.find(({ entry }) => entry.step === step);
 }
 
 /** Looks up what a forecast says of a step. */
 export function entriesOf(forecast: StoredForecast | null): (taskId: string, step: string) => ForecastEntry | undefined {
-  const byStep = forecast === null ? none : indexOf(forecast);
-  return (taskId, step) => byStep.get(nameOf(taskId, step))?.entry;
+  const index = forecast === null ? none : indexOf(forecast);
+  return (taskId, step) => find(index, taskId, step)?.entry;
 }
 
 /**
@@ -104,8 +119,6 @@ export function comparePos(a: string, b: string): number {
   const [more, less] = [(one[1] ?? '').replace(/0+$/, ''), (other[1] ?? '').replace(/0+$/, '')];
   return more === less ? 0 : more < less ? -1 : 1;
 }
-
-const nameOf = (taskId: string, step: string) => `${taskId} ${step}`;
 
 interface InLine {
   readonly row: WaitingRow;
