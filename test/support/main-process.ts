@@ -26,6 +26,7 @@ export function startMain(name: 'engine' | 'host', home: string, env: Readonly<R
     HOME: process.env['HOME'] ?? '',
     LOG_LEVEL: process.env['TEST_LOG'] === undefined ? 'WARNING' : 'INFO',
     SHUTDOWN_GRACE_SECONDS: '1',
+    ORCHESTRA_PROVIDED: '', // as `orchestra up` starts it, which waits for its readiness
   };
   const child = spawn(process.execPath, ['--import', endsWithUs, '--import', 'tsx', cli, name], {
     env: { ...surroundings, ...env, ORCHESTRA_HOME: home },

@@ -19,7 +19,7 @@ import type { ServerAddresses } from './global-setup.js';
 /** Closed runs' databases, models and logs need not survive the run, nor a crash of the machine. */
 const fastPostgres = ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off', '-c', 'max_connections=300'];
 
-const namespaces = Array.from({ length: 60 }, (_, index) => `t${index + 1}`);
+const namespaces = Array.from({ length: 120 }, (_, index) => `t${index + 1}`);
 
 const { cacheDir, path: searched } = loadConfig(process.env);
 

@@ -43,6 +43,7 @@ test('an engine whose worker dies ends, is seen to be missing, and is started ag
       TEMPORAL_ADDRESS: `127.0.0.1:${temporal.port}`,
       TEMPORAL_NAMESPACE: orchestra.config.temporal.namespace,
       SHUTDOWN_GRACE_SECONDS: '1',
+      ORCHESTRA_PROVIDED: '', // as `orchestra up` starts it
     },
     port: null,
     version: 'test',

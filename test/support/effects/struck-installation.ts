@@ -30,7 +30,7 @@ export interface StruckInstallation {
 }
 
 const models = { b: 'struck-b:latest', a: 'struck-a:latest' };
-/** Each goes before the next, whatever is loaded: 10 and 9 wait for no model's quantum, and 5 and 4 use the one that is loaded then. */
+/** Each goes before the next: 10 and 9 wait for no quantum of a model that lower ones wait for, and 5 and 4 use the one that is loaded then. */
 const tasks = [
   { name: 'first', template: 'ask', model: models.b, priority: 10 },
   { name: 'second', template: 'ask', model: models.a, priority: 9 },
@@ -147,7 +147,7 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
     await restored;
     const { struck, seen } = watched;
     watched.watch(null, () => {});
-    breaches.push(...(await unrest()), ...(await startedInOrder(ids)), ...(await countLoads(all, before, blow, struck)));
+    breaches.push(...(await unrest()), ...(await startedInOrder(ids, before.resident)), ...(await countLoads(all, before, blow, struck)));
     return { struck, seen, breaches };
   }
 
@@ -166,7 +166,7 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
     return left;
   }
 
-  async function startedInOrder(ids: ReadonlyMap<string, string>): Promise<string[]> {
+  async function startedInOrder(ids: ReadonlyMap<string, string>, resident: string | null): Promise<string[]> {
     const events = await sql<{ task: string; kind: string; cause: string | null; backingOff: string[] }[]>`
       select e.task_id as task, e.kind, e.data ->> 'cause' as cause, array(
         select l.task_id from residency_orders o join line l on l.key = o.load_key
@@ -174,7 +174,8 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
       from task_events e join tasks t on t.id = e.task_id where e.task_id = any(${[...ids.keys()]}) and e.kind in ('step_started', 'grant_lost') order by e.id`;
     const wanted = tasks.filter(({ model }) => model !== null).map(({ name }) => name);
     const started = new Set<string>();
-    const putOff = new Set<string>();
+    // A model in memory may use its quantum for a 9 before another one is loaded for a 10.
+    const putOff = new Set(resident === models.a ? ['first'] : []);
     const breaches: string[] = [];
     for (const { task, kind, cause, backingOff } of events) {
       const name = ids.get(task) ?? '';
