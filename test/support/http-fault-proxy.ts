@@ -133,7 +133,9 @@ async function passLines(
         if (fault.kind === 'cut') response.destroy();
         if (fault.kind === 'stall') {
           const released = new Promise<'released'>((resolve) => onStall(() => resolve('released')));
-          passed = (await Promise.race([once(response, 'close'), once(answer, 'close'), released])) === 'released'; // a server that dies meanwhile is no silence
+          // A server that dies meanwhile is no silence; one that has said everything before it is.
+          const died = once(answer, 'close').then(() => (answer.complete ? once(response, 'close') : undefined));
+          passed = (await Promise.race([once(response, 'close'), died, released])) === 'released';
           if (!passed) response.destroy();
         }
         if (!passed) return;

@@ -195,13 +195,15 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
 
   /**
    * A load is due for each change of model from one try to the next. One more is due to a host or an Ollama that is killed: what it held or was loading may be
-   * gone, and while a try that went with it is missed, the line goes on with another model.
+   * gone, and while a try that went with it is missed, the line goes on with another model. Two more are due to a grant that nobody answered, since the line
+   * goes on without it, and comes back to its model.
    */
   async function countLoads(all: readonly string[], before: { resident: string | null; loads: number }, blow: Blow, struck: boolean): Promise<string[]> {
     const tries = await sql<{ key: string }[]>`
       select data ->> 'key' as key from task_events where task_id = any(${all}) and kind = 'step_started' and data ->> 'key' is not null order by id`;
     let holds = before.resident === null ? null : residencyKey({ name: before.resident, numCtx: 512 });
-    let due = struck && blow.endsWith('killed') && blow !== 'engine killed' ? 1 : 0;
+    const unanswered = await sql`select 1 from task_events where task_id = any(${all}) and kind = 'grant_lost' and data ->> 'cause' = 'unanswered'`;
+    let due = 2 * unanswered.length + (struck && blow.endsWith('killed') && blow !== 'engine killed' ? 1 : 0);
     for (const { key } of tries) {
       if (key !== holds) due += 1;
       holds = key;
