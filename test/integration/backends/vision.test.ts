@@ -80,8 +80,8 @@ test('no damaged PNG that is taken for whole ends the process that holds the mod
       taken += 1;
       await look([bytes]);
     }),
-    { numRuns: 400 },
+    { numRuns: 900 }, // about one in thirty is taken
   );
-  expect(taken).toBeGreaterThan(0);
+  expect(taken).toBeGreaterThan(5);
   expect(await server.runners()).toEqual(runners);
 });
