@@ -1,11 +1,10 @@
 import { parseTaskId } from '../contract/ids.js';
-import { parseModelName } from '../contract/model-name.js';
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import type { DecisionKind, DecisionListView, DecisionView } from '../contract/schemas/decision.js';
 import { type DecisionRow, listDecisions } from '../db/decisions.js';
 import { type Caller, ownerOf } from './caller.js';
-import type { Deployment } from './compile-request.js';
 import type { ServiceDeps } from './deps.js';
+import { nameOfModel, type NamesOfModels } from './model-named.js';
 import { cursorOf, positionOf } from './page-cursor.js';
 
 export interface DecisionsRequest {
@@ -23,18 +22,14 @@ export interface DecisionsRequest {
  * was for only where it is theirs.
  * @throws {ProblemError} invalid_request for a cursor that is not one of this list
  */
-export function listDecisionsUseCase({ sql }: ServiceDeps, { aliases, allowedRegistries }: Pick<Deployment, 'aliases' | 'allowedRegistries'>) {
-  const modelOf = (text: string): string => {
-    const parsed = aliases?.get(text) ?? parseModelName(text, allowedRegistries);
-    return 'problem' in parsed ? text : parsed.name;
-  };
+export function listDecisionsUseCase({ sql }: ServiceDeps, deployment: NamesOfModels) {
   return async (caller: Caller, { limit, cursor, ...request }: DecisionsRequest): Promise<DecisionListView> => {
     const owner = ownerOf(caller);
     const scope = JSON.stringify(['decisions', caller.userId, caller.role, request]);
     const after = cursor === null ? null : positionOf(cursor, scope);
     const taskId = request.taskId === null ? null : parseTaskId(request.taskId);
     if (taskId === undefined) return { items: [], next_cursor: null }; // no task has such an id
-    const filter = { ...request, taskId, owner, models: request.models.map(modelOf) };
+    const filter = { ...request, taskId, owner, models: request.models.map((text) => nameOfModel(deployment, text)) };
     const { rows, end } = await listDecisions(sql, filter, { after, limit });
     return { items: rows.map(view), next_cursor: end === null ? null : cursorOf(end, scope) };
   };

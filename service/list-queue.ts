@@ -1,9 +1,6 @@
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { ForecastEntry, StoredForecast } from '../contract/forecast.js';
-import { parseModelName } from '../contract/model-name.js';
 import type { Pool } from '../contract/plan.js';
-import { ProblemError } from '../contract/problems.js';
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import type { ModelChangeView, QueueEntryView, QueueView, RunningStepView } from '../contract/schemas/queue.js';
 import type { StatusDetail } from '../contract/status.js';
@@ -19,10 +16,11 @@ import {
   type RunningRow,
 } from '../db/queue.js';
 import { type Caller, ownerOf } from './caller.js';
-import type { Deployment } from './compile-request.js';
 import type { ServiceDeps } from './deps.js';
+import { checksum, foreignCursor, openCursor, sealCursor } from './page-cursor.js';
 import { pauseView } from './pauses.js';
 import type { ReadForecast } from './forecasts.js';
+import { nameOfModel, type NamesOfModels } from './model-named.js';
 import { entriesOf, orderQueue, type Placed, withPlaced } from './queue-order.js';
 import { reasonOf } from './queue-reason.js';
 
@@ -56,11 +54,7 @@ const graceMs = 5_000;
  * One page of the queue. Of other people's tasks a caller sees that they are there: place, model and priority.
  * @throws {ProblemError} invalid_request for a cursor that is not one of this list
  */
-export function listQueueUseCase(
-  { sql }: ServiceDeps,
-  { aliases, allowedRegistries }: Pick<Deployment, 'aliases' | 'allowedRegistries'>,
-  forecastNow: ReadForecast,
-) {
+export function listQueueUseCase({ sql }: ServiceDeps, deployment: NamesOfModels, forecastNow: ReadForecast) {
   let last: Snapshot | undefined;
   let making: Promise<Snapshot> | undefined;
   let patching: Promise<Snapshot> | undefined;
@@ -120,18 +114,13 @@ export function listQueueUseCase(
     return begin();
   }
 
-  const modelOf = (text: string): string => {
-    const parsed = aliases?.get(text) ?? parseModelName(text, allowedRegistries);
-    return 'problem' in parsed ? text : parsed.name;
-  };
-
   return async (caller: Caller, request: QueueRequest): Promise<QueueView> => {
     const now = await readQueueNow(sql);
     const { order, forecast } = await orderOf(now);
     const entryOf = entriesOf(forecast);
     const owner = ownerOf(caller);
     const mine = (row: { readonly userId: string }) => owner === null || row.userId === owner;
-    const wanted = filterOf({ ...request, models: request.models.map(modelOf) }, mine);
+    const wanted = filterOf({ ...request, models: request.models.map((text) => nameOfModel(deployment, text)) }, mine);
     const shown = wanted === null ? order : order.filter(wanted);
     const scope = JSON.stringify([caller.userId, caller.role, request.tasks, request.models, request.users, request.pools, request.details]);
     const start = request.cursor === null ? 0 : startOf(shown, request.cursor, scope);
@@ -302,20 +291,15 @@ function timesOf(forecast: StoredForecast | null) {
 
 const namedMax = 3;
 const CursorContent = z.tuple([z.int().min(0), z.int().min(0), z.array(z.string().max(50)).max(namedMax)]);
-const checksumChars = 16;
 
 function cursorOf(page: readonly Shown[], next: number, total: number, scope: string): string {
   const named = page.slice(-namedMax).map(({ row }) => markOf(row));
-  const text = JSON.stringify([next, total, named]);
-  return Buffer.from(checksum(text, scope) + text).toString('base64url');
+  return sealCursor(JSON.stringify([next, total, named]), scope);
 }
 
 /** @throws {ProblemError} invalid_request */
 function startOf(shown: readonly Shown[], cursor: string, scope: string): number {
-  const decoded = Buffer.from(cursor, 'base64url').toString();
-  const text = decoded.slice(checksumChars);
-  if (checksum(text, scope) !== decoded.slice(0, checksumChars)) throw foreignCursor();
-  const [next, total, named] = contentOf(text);
+  const [next, total, named] = contentOf(openCursor(cursor, scope));
   for (const mark of named.toReversed()) {
     const at = shown.findIndex(({ row }) => row.taskId.endsWith(mark.slice(0, markIdChars)) && markOf(row) === mark);
     if (at >= 0) return at + 1;
@@ -323,7 +307,7 @@ function startOf(shown: readonly Shown[], cursor: string, scope: string): number
   return Math.max(0, next - Math.max(0, total - shown.length));
 }
 
-/** Anybody can work out the checksum. @throws {ProblemError} invalid_request */
+/** @throws {ProblemError} invalid_request */
 function contentOf(text: string): z.output<typeof CursorContent> {
   try {
     return CursorContent.parse(JSON.parse(text));
@@ -335,17 +319,3 @@ function contentOf(text: string): z.output<typeof CursorContent> {
 // The end of the id, so that only the few rows that have it are looked at closely.
 const markIdChars = 8;
 const markOf = ({ taskId, step }: Pick<QueueRow, 'taskId' | 'step'>) => taskId.slice(-markIdChars) + checksum(step ?? '', taskId);
-
-function foreignCursor(): ProblemError {
-  const fault = {
-    path: 'cursor',
-    expected: 'next_cursor of the page before, with the same filters',
-    got: 'another text',
-    message: 'This cursor does not belong to this list.',
-  };
-  return new ProblemError('invalid_request', fault.message, { errors: [fault] });
-}
-
-function checksum(text: string, scope: string): string {
-  return createHash('sha256').update(`${scope}\0${text}`).digest('base64url').slice(0, checksumChars);
-}

@@ -1,10 +1,10 @@
-import { parseModelName } from '../contract/model-name.js';
 import { ProblemError } from '../contract/problems.js';
 import type { ModelOrderView } from '../contract/schemas/model.js';
 import { type ModelAction, type ModelOrderRow, readModelOrder, requestModel } from '../db/model-orders.js';
 import type { Caller } from './caller.js';
 import type { Deployment } from './compile-request.js';
 import type { ServiceDeps } from './deps.js';
+import { namedModel } from './model-named.js';
 
 export interface ModelOrderRequest {
   readonly host?: string | undefined;
@@ -26,7 +26,8 @@ export interface ModelOrderUseCases {
 const tasksShownMax = 10;
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
-export function modelOrderUseCases({ sql }: ServiceDeps, { aliases, allowedRegistries, numCtx, mayPull }: Deployment): ModelOrderUseCases {
+export function modelOrderUseCases({ sql }: ServiceDeps, deployment: Deployment): ModelOrderUseCases {
+  const { numCtx, mayPull } = deployment;
   async function read(id: string): Promise<ModelOrderView> {
     const row = uuid.test(id) ? await readModelOrder(sql, id) : null;
     if (row === null) throw new ProblemError('not_found', 'There is no order with this id.');
@@ -35,18 +36,7 @@ export function modelOrderUseCases({ sql }: ServiceDeps, { aliases, allowedRegis
 
   return {
     async orderModel(caller, action, nameText, request) {
-      const aliased = aliases?.get(nameText);
-      const parsed = aliased ?? parseModelName(nameText, allowedRegistries);
-      if ('problem' in parsed) {
-        const fault = {
-          path: 'path.name',
-          expected: 'the name of a model, or an alias',
-          got: `text of ${nameText.length} characters`,
-          message: parsed.problem,
-        };
-        throw new ProblemError('model_refused', parsed.problem, { errors: [fault] });
-      }
-      const model = parsed.name;
+      const model = namedModel(deployment, nameText, 'path.name');
       const asked = { action, host: request.host ?? null, model, numCtx: request.num_ctx ?? numCtx, mayPull: mayPull ?? true, user: caller.userId };
       const done = await requestModel(sql, asked);
       switch (done.outcome) {

@@ -1,10 +1,9 @@
-import { parseModelName } from '../contract/model-name.js';
 import { ProblemError } from '../contract/problems.js';
 import type { PauseListView, PauseView } from '../contract/schemas/queue.js';
 import { pauseQueue, type PauseRow, type PauseScope, readPauses, resumeQueue } from '../db/queue.js';
 import type { Caller } from './caller.js';
-import type { Deployment } from './compile-request.js';
 import type { ServiceDeps } from './deps.js';
+import { namedModel, type NamesOfModels } from './model-named.js';
 
 /** At most one of the two; without any it is the whole queue. */
 export interface PauseTargetRequest {
@@ -22,16 +21,12 @@ export interface PauseUseCases {
 }
 
 /** Pauses of the whole queue, a host or a model, by administrators. */
-export function pauseUseCases({ sql }: ServiceDeps, { aliases, allowedRegistries }: Pick<Deployment, 'aliases' | 'allowedRegistries'>): PauseUseCases {
+export function pauseUseCases({ sql }: ServiceDeps, deployment: NamesOfModels): PauseUseCases {
   const listPauses = async (): Promise<PauseListView> => ({ items: (await readPauses(sql)).map((row) => pauseView(row)) });
 
   function scopeOf({ host, model }: PauseTargetRequest): PauseScope {
     if (host !== undefined) return `host:${host}`;
-    if (model === undefined) return 'queue';
-    const parsed = aliases?.get(model) ?? parseModelName(model, allowedRegistries);
-    if (!('problem' in parsed)) return `model:${parsed.name}`;
-    const fault = { path: 'model', expected: 'the name of a model, or an alias', got: `text of ${model.length} characters`, message: parsed.problem };
-    throw new ProblemError('model_refused', parsed.problem, { errors: [fault] });
+    return model === undefined ? 'queue' : `model:${namedModel(deployment, model, 'model')}`;
   }
 
   return {
