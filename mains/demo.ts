@@ -8,7 +8,7 @@ import { ApiUnreachable } from '../client/problem.js';
 import { type Config, ConfigFault, loadConfig } from '../config.js';
 import type { TaskView } from '../contract/schemas/task.js';
 import { visibleJson, visibleLine } from '../contract/visible.js';
-import { isLive, readProcessFile } from './process-file.js';
+import { livePort } from './process-file.js';
 import { StartFault } from './run-main.js';
 
 export interface DemoOptions {
@@ -57,9 +57,8 @@ async function anyModel(config: Config, client: Client): Promise<string> {
     say(`Model: ${visibleLine(known)}${known === toyModel ? ', a generated toy that writes noise' : ', which is installed'}`);
     return known;
   }
-  const server = await readProcessFile(config.home, 'ollama');
-  const ollama =
-    server !== null && server.port !== null && (await isLive(server)) ? `http://127.0.0.1:${server.port}` : (config.models.address ?? 'http://127.0.0.1:11434');
+  const own = await livePort(config.home, 'ollama');
+  const ollama = own === null ? (config.models.address ?? 'http://127.0.0.1:11434') : `http://127.0.0.1:${own}`;
   if ((await askOllamaVersion(ollama)) === null) {
     throw new StartFault(
       'There is no model, and no Ollama answers in which one could be made: wait until it is built, start one, or name a model with --model and let its tasks wait.',

@@ -1,12 +1,9 @@
 import { createLogger } from '../logging.js';
-import { type Config, ConfigFault, loadConfig } from '../config.js';
 import { ProblemError } from '../contract/problems.js';
 import { visibleJson, visibleLine } from '../contract/visible.js';
 import type { Role } from '../db/api-keys.js';
-import { disconnect, type Sql } from '../db/connect.js';
 import { type ApiKeyUseCases, apiKeyUseCases } from '../service/api-keys.js';
-import { connectLocal } from './local-database.js';
-import { StartFault } from './run-main.js';
+import { onLocalDatabase } from './local-database.js';
 
 export interface NewKey {
   readonly user: string;
@@ -74,19 +71,12 @@ function momentOf(text: string): Date {
   return moment;
 }
 
-async function onKeys(command: string, work: (keys: ApiKeyUseCases, config: Config) => Promise<void>): Promise<void> {
-  let sql: Sql | undefined;
-  try {
-    const config = loadConfig();
-    sql = await connectLocal(config, { applicationName: 'orchestra-keys', connectionsMax: 1 });
-    await work(apiKeyUseCases({ sql, log: createLogger({ ...config.logging, level: 'ERROR' }, 'keys') }), config);
-  } catch (error) {
-    const named = [StartFault, ConfigFault, UsageFault, ProblemError].some((kind) => error instanceof kind);
-    process.stderr.write(
-      `orchestra keys ${command}: ${error instanceof Error ? (named ? error.message : `${error.name}: ${error.message}`) : String(error)}\n`,
-    );
-    process.exitCode = error instanceof ConfigFault || error instanceof UsageFault ? 2 : error instanceof ProblemError ? 3 : 1;
-  } finally {
-    if (sql !== undefined) await disconnect(sql);
-  }
-}
+const onKeys = (command: string, work: (keys: ApiKeyUseCases) => Promise<void>) =>
+  onLocalDatabase(
+    {
+      name: `keys ${command}`,
+      connection: { applicationName: 'orchestra-keys', connectionsMax: 1 },
+      exitCodeOf: (error) => (error instanceof UsageFault ? 2 : error instanceof ProblemError ? 3 : undefined),
+    },
+    (config, sql) => work(apiKeyUseCases({ sql, log: createLogger({ ...config.logging, level: 'ERROR' }, 'keys') })),
+  );

@@ -59,6 +59,12 @@ export async function isLive(file: Pick<ProcessFile, 'pid' | 'startTime'>): Prom
   return (await processStartTime(file.pid)) === file.startTime;
 }
 
+/** Where a server of this home listens, or null when it does not run or listens nowhere. */
+export async function livePort(home: string, name: string): Promise<number | null> {
+  const file = await readProcessFile(home, name);
+  return file !== null && file.port !== null && (await isLive(file)) ? file.port : null;
+}
+
 /** What a main that `orchestra up` has started says of itself once it serves; `up` waits for it. One that was started alone leaves the file to the other. */
 export interface Readiness {
   readonly pid: number;

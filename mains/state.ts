@@ -3,16 +3,15 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { access, constants, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
-import { type Config, ConfigFault, loadConfig, packageVersion } from '../config.js';
-import { visibleText } from '../contract/visible.js';
-import { disconnect, type Sql } from '../db/connect.js';
+import { type Config, packageVersion } from '../config.js';
+import type { Sql } from '../db/connect.js';
 import { appliedMigrations, readState, StateRefused, type StateRows, type WrittenState, writeState } from '../db/state.js';
 import { createStateWriter, NotAStateDocument, readStateLines, type StateHeader } from '../db/state-document.js';
 import { createLogger } from '../logging.js';
 import { rebuildTasksUseCase } from '../service/rebuild-tasks.js';
-import { connectLocal } from './local-database.js';
+import { onLocalDatabase } from './local-database.js';
 import { lazyClient } from './parts.js';
-import { isLive, readProcessFile } from './process-file.js';
+import { livePort } from './process-file.js';
 import { StartFault } from './run-main.js';
 
 /** A file that was named and cannot be used; the message is one sentence. */
@@ -130,39 +129,22 @@ async function refuseUnwritable(file: string): Promise<void> {
   if (facts?.isDirectory()) throw new FileFault(`${file} is a folder: name a file.`, 2);
 }
 
-/**
- * Opens the database of this installation, and says what went wrong in one sentence.
- * @param check what is looked at before the database is opened
- */
-async function onState(command: string, check: (() => Promise<void>) | null, work: (config: Config, sql: Sql) => Promise<void>): Promise<void> {
-  let sql: Sql | undefined;
-  try {
-    await check?.();
-    const config = loadConfig();
-    sql = await connectLocal(config, { applicationName: 'orchestra-state', connectionsMax: 2, statementTimeoutMs });
-    await work(config, sql);
-  } catch (error) {
-    const named =
-      error instanceof FileFault ||
-      error instanceof StartFault ||
-      error instanceof StateRefused ||
-      error instanceof NotAStateDocument ||
-      error instanceof ConfigFault;
-    process.stderr.write(
-      `orchestra state ${command}: ${visibleText(error instanceof Error ? (named ? error.message : `${error.name}: ${error.message}`) : String(error))}\n`,
-    );
-    process.exitCode = error instanceof FileFault ? error.exitCode : error instanceof ConfigFault ? 2 : 1;
-  } finally {
-    if (sql !== undefined) await disconnect(sql);
-  }
-}
+const onState = (command: string, check: (() => Promise<void>) | null, work: (config: Config, sql: Sql) => Promise<void>) =>
+  onLocalDatabase(
+    {
+      name: `state ${command}`,
+      connection: { applicationName: 'orchestra-state', connectionsMax: 2, statementTimeoutMs },
+      check,
+      exitCodeOf: (error) =>
+        error instanceof FileFault ? error.exitCode : error instanceof StateRefused || error instanceof NotAStateDocument ? 1 : undefined,
+    },
+    work,
+  );
 
 async function ownTemporal(config: Config): Promise<string> {
-  const file = await readProcessFile(config.home, 'temporal');
-  if (file === null || file.port === null || !(await isLive(file))) {
-    throw new StartFault(`No Temporal of this installation runs: start it with \`orchestra up\`, or name one with TEMPORAL_ADDRESS.`);
-  }
-  return `127.0.0.1:${file.port}`;
+  const port = await livePort(config.home, 'temporal');
+  if (port === null) throw new StartFault(`No Temporal of this installation runs: start it with \`orchestra up\`, or name one with TEMPORAL_ADDRESS.`);
+  return `127.0.0.1:${port}`;
 }
 
 /** @throws {StateRefused} when the document was written under another schema */

@@ -22,7 +22,7 @@ import { ownPriorityLevels, temporalCommand } from '../temporal/server/temporal-
 import { loadCatalogue } from '../templates/catalogue.js';
 import { defaultApiPort } from './api.js';
 import { templateDirectories } from './parts.js';
-import { isLive, processStartTime, readProcessFile, readReadiness, removeProcessFile, writeProcessFile } from './process-file.js';
+import { isLive, livePort, processStartTime, readProcessFile, readReadiness, removeProcessFile, writeProcessFile } from './process-file.js';
 import { releasePorts, reservePort } from './reserve-port.js';
 import { type MainContext, runMain, StartFault } from './run-main.js';
 import { type ChildSpec, createSupervisor, type Supervisor } from './supervise.js';
@@ -256,8 +256,7 @@ async function reserve(config: Config, wanted: number): Promise<number> {
 
 /** The port of a server that an earlier start left alive, else the wanted one or a free one. */
 async function portOf(config: Config, name: string, wanted: number): Promise<number> {
-  const file = await readProcessFile(config.home, name);
-  return file !== null && file.port !== null && (await isLive(file)) ? file.port : reserve(config, wanted);
+  return (await livePort(config.home, name)) ?? reserve(config, wanted);
 }
 
 /** The Web UI's port, kept beside the server's file so that a server that is adopted is named with its own. */
@@ -392,9 +391,8 @@ async function adminKey(database: string, home: string, log: Logger): Promise<st
 }
 
 async function apiPort(config: Config): Promise<number> {
-  const live = await readProcessFile(config.home, 'api');
-  if (live !== null && live.port !== null && (await isLive(live)) && (config.api.port === null || config.api.port === 0 || config.api.port === live.port))
-    return live.port;
+  const live = await livePort(config.home, 'api');
+  if (live !== null && (config.api.port === null || config.api.port === 0 || config.api.port === live)) return live;
   if (config.api.port === null) return reserve(config, defaultApiPort);
   if (config.api.port === 0) return reserve(config, 0);
   if ((await reserve(config, config.api.port)) !== config.api.port) {
