@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { ForecastEntry } from '../../../contract/forecast.js';
 import type { TaskView } from '../../../contract/schemas/task.js';
 import { writeForecast } from '../../../db/forecasts.js';
+import { forecastEntry as entry } from '../../support/forecast-entry.js';
 import { type ApiUnderTest, apiUnderTest } from './api-under-test.js';
 
 let api: ApiUnderTest;
@@ -9,28 +9,6 @@ beforeAll(async () => {
   api = await apiUnderTest();
 });
 afterAll(async () => api.stop());
-
-const entry = (taskId: string, more: Partial<ForecastEntry> = {}): ForecastEntry => ({
-  task_id: taskId,
-  step: 'one',
-  pool: 'model',
-  key: 'a~ctx4096',
-  host: 'host-1',
-  position: 1,
-  start_ms: 60_000,
-  start_low_ms: 50_000,
-  start_high_ms: 80_000,
-  finish_ms: 90_000,
-  finish_low_ms: 80_000,
-  finish_high_ms: 120_000,
-  done_ms: 150_000,
-  done_low_ms: 100_000,
-  done_high_ms: 200_000,
-  why: 'waiting_slot',
-  other: null,
-  left_ms: null,
-  ...more,
-});
 
 const read = async (id: string): Promise<TaskView> => (await (await api.request(api.keys.ann, 'GET', `/api/v1/tasks/${id}`)).json()) as TaskView;
 const times = ({ estimated_start_time: start, estimated_completion_time: end }: TaskView) => [start, end];

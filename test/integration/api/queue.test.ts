@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { ForecastEntry } from '../../../contract/forecast.js';
 import type { QueueEntryView, QueueView } from '../../../contract/schemas/queue.js';
 import { writeForecast } from '../../../db/forecasts.js';
+import { forecastEntry as entry } from '../../support/forecast-entry.js';
 import { type ApiUnderTest, apiUnderTest } from './api-under-test.js';
 
 let api: ApiUnderTest;
@@ -28,27 +29,6 @@ async function waiting(key: string, { model = 'llama3.2:latest', fields = {} }: 
     select id, 1, 'ollama_generate', 1, 1, 'run', 'model', ${`${model}~ctx4096`}, priority_level, priority, pos from tasks where id = ${id}`;
   return id;
 }
-const entry = (taskId: string, more: Partial<ForecastEntry> = {}): ForecastEntry => ({
-  task_id: taskId,
-  step: 'ollama_generate',
-  pool: 'model',
-  key: 'llama3.2:latest~ctx4096',
-  host: 'gpu-1',
-  position: 1,
-  start_ms: 60_000,
-  start_low_ms: 50_000,
-  start_high_ms: 80_000,
-  finish_ms: 90_000,
-  finish_low_ms: 80_000,
-  finish_high_ms: 120_000,
-  done_ms: 150_000,
-  done_low_ms: 100_000,
-  done_high_ms: 200_000,
-  why: 'waiting_slot',
-  other: null,
-  left_ms: null,
-  ...more,
-});
 const forecast = (...entries: readonly ForecastEntry[]) => writeForecast(api.database.sql, new Date('2030-01-01T00:00:00Z'), entries);
 
 test('without a forecast it is the order of the line, and what has not entered it yet is there too [SCHED-22]', async () => {

@@ -4,29 +4,12 @@ import { answerMaxMs, askAgent, restMs } from '../../../engine/ask-agent.js';
 import type { PriorityAgent } from '../../../scheduling/learned-order.js';
 import { priorityAffinity } from '../../../scheduling/priority-affinity.js';
 import type { Snapshot } from '../../../scheduling/policy.js';
+import { emptySnapshot, waitingHead } from '../../support/snapshots.js';
 
-const heads = [1, 2].map((row) => ({
-  row: String(row),
-  taskId: `task ${row}`,
-  pool: 'general' as const,
-  key: null,
-  level: 5,
-  exact: 50,
-  place: row,
-  waitedMs: 0,
-  continues: false,
-}));
 const snapshot: Snapshot = {
-  heads,
+  ...emptySnapshot,
+  heads: [waitingHead(1), waitingHead(2)],
   slots: [{ pool: 'general', host: 'general', hostEpoch: 0, key: null, capacity: 1, taken: [] }],
-  hosts: [],
-  residency: [],
-  openOrders: [],
-  continuations: [],
-  backingOff: [],
-  costs: [],
-  backlog: [],
-  soon: [],
 };
 
 /** An agent that says what it is told to, and how often it was asked. */

@@ -4,30 +4,10 @@ import type { Head } from '../../../contract/line.js';
 import { levelOfExact } from '../../../contract/priority.js';
 import { applyProposal, type Freedom } from '../../../scheduling/learned-order.js';
 import type { Snapshot } from '../../../scheduling/policy.js';
+import { emptySnapshot, waitingHead } from '../../support/snapshots.js';
 
-const head = (row: string, exact: number): Head => ({
-  row,
-  taskId: `task ${row}`,
-  pool: 'general',
-  key: null,
-  level: levelOfExact(exact),
-  exact,
-  place: Number(row),
-  waitedMs: 0,
-  continues: false,
-});
-const snapshotOf = (...heads: Head[]): Snapshot => ({
-  heads,
-  slots: [],
-  hosts: [],
-  residency: [],
-  openOrders: [],
-  continuations: [],
-  backingOff: [],
-  costs: [],
-  backlog: [],
-  soon: [],
-});
+const head = (row: string, exact: number): Head => waitingHead(Number(row), { exact, level: levelOfExact(exact) });
+const snapshotOf = (...heads: Head[]): Snapshot => ({ ...emptySnapshot, heads });
 const freedoms = (...of: Freedom[]) => {
   const byTask = new Map(of.map((freedom, index) => [`task ${index + 1}`, freedom]));
   return (taskId: string) => byTask.get(taskId) ?? 'level';

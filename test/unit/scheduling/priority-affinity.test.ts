@@ -4,34 +4,14 @@ import type { Head } from '../../../contract/line.js';
 import { continuationMaxMs } from '../../../scheduling/choose-orders.js';
 import { priorityAffinity } from '../../../scheduling/priority-affinity.js';
 import type { HostState, ResidentRow, SlotSet, Snapshot } from '../../../scheduling/policy.js';
+import { emptySnapshot, waitingHead } from '../../support/snapshots.js';
 
 const decide = priorityAffinity();
 const host: HostState = { host: 'local', hostEpoch: 1, parallel: 1, modelsMax: 1, roomBytes: null, budgetBytes: null, paused: false };
-const empty: Snapshot = {
-  heads: [],
-  slots: [],
-  hosts: [host],
-  residency: [],
-  openOrders: [],
-  continuations: [],
-  backingOff: [],
-  costs: [],
-  backlog: [],
-  soon: [],
-};
+const empty: Snapshot = { ...emptySnapshot, hosts: [host] };
 
 function head(row: number, key: string | null, level = 5): Head {
-  return {
-    row: String(row),
-    taskId: `task ${row}`,
-    pool: key === null ? 'general' : 'model',
-    key,
-    level,
-    exact: level * 10,
-    place: row,
-    waitedMs: 0,
-    continues: false,
-  };
+  return waitingHead(row, { pool: key === null ? 'general' : 'model', key, level, exact: level * 10 });
 }
 function serving(name: string, state: ResidentRow['state'] = 'serving', servedMs = 1e9, on = 'local'): ResidentRow {
   return { host: on, hostEpoch: 1, key: `${name}~ctx4096`, model: { name, numCtx: 4096 }, state, sinceMs: 0, servedMs };
