@@ -34,24 +34,40 @@ export function forecastReader(sql: Sql): ReadForecast {
   };
 }
 
+/** An entry, and its place in the forecast. */
+export interface PlacedEntry {
+  readonly entry: ForecastEntry;
+  readonly at: number;
+}
+
+/** By task, its steps of the line; nearly all have one. */
+export type EntriesByTask = ReadonlyMap<string, readonly PlacedEntry[]>;
+
+const none: EntriesByTask = new Map();
+// A forecast is looked at many times before there is a new one.
+const known = new WeakMap<StoredForecast, EntriesByTask>();
+
+export function entriesByTask(forecast: StoredForecast | null): EntriesByTask {
+  if (forecast === null) return none;
+  const found = known.get(forecast);
+  if (found !== undefined) return found;
+  const made = new Map<string, PlacedEntry[]>();
+  for (const [at, entry] of forecast.entries.entries()) {
+    const steps = made.get(entry.task_id);
+    if (steps === undefined) made.set(entry.task_id, [{ entry, at }]);
+    else steps.push({ entry, at });
+  }
+  known.set(forecast, made);
+  return made;
+}
+
 /** @returns the estimates of the moment, for each call */
 export function estimatesReader(forecastNow: ReadForecast): () => Promise<Estimates> {
-  let last: StoredForecast | null = null;
-  let byTask = new Map<string, ForecastEntry[]>();
   return async () => {
     const forecast = await forecastNow();
-    if (forecast !== last) {
-      last = forecast;
-      byTask = new Map();
-      for (const entry of forecast?.entries ?? []) {
-        const steps = byTask.get(entry.task_id);
-        if (steps === undefined) byTask.set(entry.task_id, [entry]);
-        else steps.push(entry);
-      }
-    }
+    const byTask = entriesByTask(forecast);
     const madeAtMs = forecast?.madeAt.getTime() ?? 0;
-    const known = byTask;
-    return (taskId) => estimateOf(known.get(taskId) ?? [], madeAtMs);
+    return (taskId) => estimateOf(byTask.get(taskId)?.map(({ entry }) => entry) ?? [], madeAtMs);
   };
 }
 

@@ -3,6 +3,7 @@ import type { Pool } from '../contract/plan.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { StatusDetail } from '../contract/status.js';
 import { compareStanding, defaultMaxWaitsMs, type MaxWaits, type Standing, standingOf, type Waiting } from '../scheduling/waiting-order.js';
+import { type EntriesByTask, entriesByTask, type PlacedEntry } from './forecasts.js';
 
 /** A step that waits, or a task none of whose steps has entered the line yet. */
 export interface WaitingRow {
@@ -41,7 +42,7 @@ const stuck: ReadonlySet<StatusDetail> = new Set(['held', 'blocked', 'waiting_de
  */
 export function orderQueue(rows: readonly WaitingRow[], forecast: StoredForecast | null, nowMs: number, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Placed[] {
   const madeAtMs = forecast?.madeAt.getTime() ?? 0;
-  const byTask = forecast === null ? none : indexOf(forecast);
+  const byTask = entriesByTask(forecast);
   // By place in the forecast: what is in an order already is not sorted.
   const places: (Placed | undefined)[] = Array.from({ length: forecast?.entries.length ?? 0 });
   const unseen: WaitingRow[] = [];
@@ -55,39 +56,14 @@ export function orderQueue(rows: readonly WaitingRow[], forecast: StoredForecast
   return mergeUnseen(seen, inLineOrder(unseen, nowMs, maxWaitsMs), (row) => inLine(row, nowMs, maxWaitsMs));
 }
 
-interface Found {
-  readonly entry: ForecastEntry;
-  readonly at: number;
-}
-
-/** By task, its steps of the line; nearly all have one. */
-type Index = ReadonlyMap<string, readonly Found[]>;
-
-const none: Index = new Map();
-// A forecast is looked at many times before there is a new one.
-const indexes = new WeakMap<StoredForecast, Index>();
-
-function indexOf(forecast: StoredForecast): Index {
-  const known = indexes.get(forecast);
-  if (known !== undefined) return known;
-  const made = new Map<string, Found[]>();
-  for (const [at, entry] of forecast.entries.entries()) {
-    const steps = made.get(entry.task_id);
-    if (steps === undefined) made.set(entry.task_id, [{ entry, at }]);
-    else steps.push({ entry, at });
-  }
-  indexes.set(forecast, made);
-  return made;
-}
-
-function find(index: Index, taskId: string, step: string): Found | undefined {
-  return index.get(taskId)?.find(({ entry }) => entry.step === step);
+function find(byTask: EntriesByTask, taskId: string, step: string): PlacedEntry | undefined {
+  return byTask.get(taskId)?.find(({ entry }) => entry.step === step);
 }
 
 /** Looks up what a forecast says of a step. */
 export function entriesOf(forecast: StoredForecast | null): (taskId: string, step: string) => ForecastEntry | undefined {
-  const index = forecast === null ? none : indexOf(forecast);
-  return (taskId, step) => find(index, taskId, step)?.entry;
+  const byTask = entriesByTask(forecast);
+  return (taskId, step) => find(byTask, taskId, step)?.entry;
 }
 
 /**
