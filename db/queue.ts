@@ -121,12 +121,17 @@ interface StoredNow {
 /** A step that waits, or a task none of whose steps has entered the line; in the order of arrival. */
 export interface QueueRow {
   readonly taskId: string;
+  /** null: none has entered the line yet */
   readonly step: string | null;
   readonly pool: Pool | null;
   readonly key: ResidencyKey | null;
+  /** 1 to 10, as asked for */
   readonly level: number;
+  /** 0 to 100 */
   readonly exact: number;
+  /** since when it waits */
   readonly enteredAtMs: number;
+  /** when a person placed, held or released its task; null: never */
   readonly placedAtMs: number | null;
   readonly userId: string;
   readonly detail: StatusDetail;

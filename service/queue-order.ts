@@ -1,29 +1,13 @@
 import type { ForecastEntry, StoredForecast } from '../contract/forecast.js';
-import type { Pool } from '../contract/plan.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { StatusDetail } from '../contract/status.js';
+import type { QueueRow } from '../db/queue.js';
 import { compareStanding, defaultMaxWaitsMs, type MaxWaits, type Standing, standingOf, type Waiting } from '../scheduling/waiting-order.js';
 import { type EntriesByTask, entriesByTask, type PlacedEntry } from './forecasts.js';
 
-/** A step that waits, or a task none of whose steps has entered the line yet. */
-export interface WaitingRow {
-  readonly taskId: string;
-  /** null: none has entered the line yet */
-  readonly step: string | null;
-  readonly pool: Pool | null;
-  readonly key: ResidencyKey | null;
-  /** 1 to 10, as asked for */
-  readonly level: number;
-  /** 0 to 100 */
-  readonly exact: number;
+export interface WaitingRow extends Omit<QueueRow, 'pos'> {
   /** order of arrival; smaller is earlier */
   readonly place: number;
-  /** since when it waits */
-  readonly enteredAtMs: number;
-  /** when a person placed, held or released its task; null: never */
-  readonly placedAtMs: number | null;
-  readonly userId: string;
-  readonly detail: StatusDetail;
 }
 
 export interface Placed {
