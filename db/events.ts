@@ -52,6 +52,15 @@ export async function adoptEvents(sql: Sql): Promise<number> {
   return Number(row?.adopted ?? 0);
 }
 
+/** The last piece of output of each task of the owner, at most as many characters of its end; tasks that have given none are left out. Reads. */
+export async function readLastOutputs(sql: Sql, owner: string | null, taskIds: readonly string[], charsMax: number): Promise<Map<string, string>> {
+  const rows = await answered(sql<{ id: string; text: string }[]>`
+    select a.id, right(e.data ->> 'text', ${charsMax}) as text from tasks a cross join lateral (
+      select data from task_events where task_id = a.id and kind = 'output' order by txid desc, id desc limit 1) e
+    where a.id = any(${taskIds as string[]}::uuid[]) and (${owner}::text is null or a.user_id = ${owner})`);
+  return new Map(rows.map(({ id, text }) => [id, text]));
+}
+
 function eventOf({ txid, id, taskId, userId, at, kind, data }: Row): TaskEvent {
   return { place: { txid: BigInt(txid), id: BigInt(id) }, taskId, userId, at: new Date(at), kind, data };
 }

@@ -134,6 +134,7 @@ export interface QueueRow {
   /** when a person placed, held or released its task; null: never */
   readonly placedAtMs: number | null;
   readonly userId: string;
+  readonly template: string;
   readonly detail: StatusDetail;
   /** its place as PostgreSQL has it: a number of up to 60 digits behind the point */
   readonly pos: string;
@@ -165,7 +166,7 @@ export async function readQueueRows(sql: Sql, options: { readonly placedAfter?: 
     with serving as materialized (select array_agg(key) as keys from residency where state = 'serving'),
     held as materialized (select held_now() as now),
     waits as (
-      select l.task_id, l.step, l.pool, l.key, t.priority_level as level, t.priority as exact, t.pos, l.id, l.entered_at, t.placed_at, t.user_id,
+      select l.task_id, l.step, l.pool, l.key, t.priority_level as level, t.priority as exact, t.pos, l.id, l.entered_at, t.placed_at, t.user_id, t.template,
         case
           when t.cancel_requested_at is not null then 'cancelling'
           when t.held_at is not null then 'held'
@@ -175,11 +176,11 @@ export async function readQueueRows(sql: Sql, options: { readonly placedAfter?: 
         end as detail
       from line l join tasks t on t.id = l.task_id cross join held where l.state = 'waiting' ${placed}
       union all
-      select t.id, null, null, null, t.priority_level, t.priority, t.pos, 0, t.created_at, t.placed_at, t.user_id, case when t.held_at is not null then 'held' else 'waiting_slot' end
+      select t.id, null, null, null, t.priority_level, t.priority, t.pos, 0, t.created_at, t.placed_at, t.user_id, t.template, case when t.held_at is not null then 'held' else 'waiting_slot' end
       from tasks t where t.status = 'queued' and not exists (select 1 from line l where l.task_id = t.id and l.state in ('waiting', 'granted', 'running')) ${placed}
     ),
     texts as (
-      select chunk, json_agg(json_build_array(task_id, step, pool, key, level, exact, floor(extract(epoch from entered_at) * 1000), floor(extract(epoch from placed_at) * 1000), user_id,
+      select chunk, json_agg(json_build_array(task_id, step, pool, key, level, exact, floor(extract(epoch from entered_at) * 1000), floor(extract(epoch from placed_at) * 1000), user_id, template,
         coalesce(detail, case when pool = 'model' and key <> all(coalesce(serving.keys, '{}')) then 'waiting_model' else 'waiting_slot' end), pos::text) order by place)::text as rows
       from (select *, row_number() over (order by pos, id) as place, (row_number() over (order by pos, id) - 1) / ${chunkRows}::integer as chunk from waits) w, serving group by chunk
     ),
@@ -197,10 +198,10 @@ export async function readQueueRows(sql: Sql, options: { readonly placedAfter?: 
   return { version: Number(first.version), changedAt: first.changedAt, newest: first.newest, nowMs: first.nowMs, rows };
 }
 
-type StoredRow = [string, string | null, Pool | null, ResidencyKey | null, number, number, number, number | null, string, StatusDetail, string];
+type StoredRow = [string, string | null, Pool | null, ResidencyKey | null, number, number, number, number | null, string, string, StatusDetail, string];
 
-function rowOf([taskId, step, pool, key, level, exact, enteredAtMs, placedAtMs, userId, detail, pos]: StoredRow): QueueRow {
-  return { taskId, step, pool, key, level, exact, enteredAtMs, placedAtMs, userId, detail, pos };
+function rowOf([taskId, step, pool, key, level, exact, enteredAtMs, placedAtMs, userId, template, detail, pos]: StoredRow): QueueRow {
+  return { taskId, step, pool, key, level, exact, enteredAtMs, placedAtMs, userId, template, detail, pos };
 }
 
 /** A task of which something waits. */

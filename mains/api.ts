@@ -4,7 +4,7 @@ import { metricsApp } from '../api/metrics.js';
 import { type ApiServer, listen } from '../api/server.js';
 import { steps } from '../activities/steps/index.js';
 import { type Config, effectiveConfiguration, packageVersion } from '../config.js';
-import { serveStatusPage } from '../dashboard/status-page.js';
+import { serveDashboard } from '../dashboard/serve-dashboard.js';
 import { disconnect } from '../db/connect.js';
 import { createServices } from '../service/services.js';
 import { createListenHub } from './listen-hub.js';
@@ -35,7 +35,7 @@ export async function runApi(): Promise<void> {
       aliases: config.models.aliases,
       profiles: config.models.profiles,
     };
-    const hub = createListenHub(databaseUrl(config), ['events'], log);
+    const hub = createListenHub(databaseUrl(config), ['events', 'line', 'residency'], log);
     const metrics = startMetrics(sql, log);
     const services = createServices({
       sql,
@@ -48,6 +48,7 @@ export async function runApi(): Promise<void> {
       flushMetrics: metrics.buffer.flush,
       configuration: effectiveConfiguration(config),
       events: { ...config.events, listen: (onNotify) => hub.listen('events', onNotify) },
+      listenChanges: (channel, onNotify) => hub.listen(channel, onNotify),
     });
     await services.ensureAdminKey(config.home);
     const app = createApp({
@@ -65,7 +66,7 @@ export async function runApi(): Promise<void> {
         version,
       },
     });
-    serveStatusPage(app);
+    serveDashboard(app);
     const port = config.api.port ?? defaultApiPort;
     const server = await listen(app, { hostname: config.api.host, port, log }).catch((error: NodeJS.ErrnoException) => {
       throw error.code === 'EADDRINUSE' ? new StartFault(`Port ${port} is taken: set PORT to another one, or to 0 for any free one.`) : error;

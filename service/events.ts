@@ -2,7 +2,7 @@ import { type EventPlace, eventIdOf, finalEventKinds, parseEventId, type TaskEve
 import { ProblemError } from '../contract/problems.js';
 import type { EventListView, EventView } from '../contract/schemas/event.js';
 import { isFinal } from '../contract/status.js';
-import { type EventFilter, readEvents } from '../db/events.js';
+import { type EventFilter, readEvents, readLastOutputs } from '../db/events.js';
 import { readTaskStatus } from '../db/tasks.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
@@ -40,10 +40,14 @@ export interface EventUseCases {
       readonly limit: number;
     },
   ): Promise<EventListView>;
+  /** The end of what each of the caller's own running tasks has given last, by id; ids of anything else are passed over. */
+  lastOutputs(caller: Caller, taskIds: readonly string[]): Promise<ReadonlyMap<string, string>>;
 }
 
 /** A proxy between may close what is silent for longer. */
 const signOfLifeMs = 15_000;
+/** Characters of the end of an output. */
+const outputEndChars = 160;
 const beginning: EventPlace = { txid: -1n, id: 0n };
 
 export function eventUseCases({ sql }: ServiceDeps, feed: EventFeed): EventUseCases {
@@ -98,6 +102,7 @@ export function eventUseCases({ sql }: ServiceDeps, feed: EventFeed): EventUseCa
       const from = placeOf(lastEventId, 'header.last-event-id') ?? (await feed.now());
       return stream(caller, filterOf(caller, taskIds, kinds), from, async () => false);
     },
+    lastOutputs: (caller, taskIds) => readLastOutputs(sql, ownerOf(caller), taskIds, outputEndChars),
     async listEvents(caller, { taskId, taskIds, kinds, after, limit }) {
       const from = placeOf(after, 'query.after') ?? beginning;
       if (taskId !== null) await statusOf(caller, taskIdOf(taskId));

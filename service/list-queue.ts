@@ -32,6 +32,9 @@ export interface QueueRequest {
   readonly users: readonly string[];
   readonly pools: readonly Pool[];
   readonly details: readonly StatusDetail[];
+  readonly templates: readonly string[];
+  /** 1 to 10 */
+  readonly levels: readonly number[];
   readonly limit: number;
   readonly cursor: string | null;
 }
@@ -122,7 +125,7 @@ export function listQueueUseCase({ sql }: ServiceDeps, deployment: NamesOfModels
     const mine = (row: { readonly userId: string }) => owner === null || row.userId === owner;
     const wanted = filterOf({ ...request, models: request.models.map((text) => nameOfModel(deployment, text)) }, mine);
     const shown = wanted === null ? order : order.filter(wanted);
-    const scope = JSON.stringify([caller.userId, caller.role, request.tasks, request.models, request.users, request.pools, request.details]);
+    const scope = JSON.stringify([caller.userId, caller.role, request.tasks, request.models, request.users, request.pools, request.details, request.templates, request.levels]);
     const start = request.cursor === null ? 0 : startOf(shown, request.cursor, scope);
     const page = shown.slice(start, start + request.limit);
     const tasks = await readQueuedTasks(sql, [...new Set(page.map(({ row }) => row.taskId))]);
@@ -170,14 +173,17 @@ function shownIn({ rows, nowMs }: Pick<QueueRows, 'rows' | 'nowMs'>, forecast: S
 const modelOfKey = (key: ResidencyKey | null): string | null => (key === null ? null : (needOfKey(key)?.name ?? key));
 
 function filterOf(
-  { tasks, models, users, pools, details }: Omit<QueueRequest, 'limit' | 'cursor'>,
+  { tasks, models, users, pools, details, templates, levels }: Omit<QueueRequest, 'limit' | 'cursor'>,
   mine: (row: Pick<QueueRow, 'userId'>) => boolean,
 ): ((shown: Shown) => boolean) | null {
-  if ([tasks, models, users, pools, details].every((values) => values.length === 0)) return null;
+  if ([tasks, models, users, pools, details, templates, levels].every((values) => values.length === 0)) return null;
   const fits = <T>(values: readonly T[], value: T | null) => values.length === 0 || (value !== null && values.includes(value));
-  const hidden = tasks.length > 0 || users.length > 0 || details.length > 0; // what others' entries do not show does not choose among them either
+  const hidden = [tasks, users, details, templates].some((values) => values.length > 0); // what others' entries do not show does not choose among them either
   return ({ row, model }) =>
-    fits(pools, row.pool) && fits(models, model) && (!hidden || (mine(row) && fits(tasks, row.taskId) && fits(users, row.userId) && fits(details, row.detail)));
+    fits(pools, row.pool) &&
+    fits(models, model) &&
+    fits(levels, row.level) &&
+    (!hidden || (mine(row) && fits(tasks, row.taskId) && fits(users, row.userId) && fits(details, row.detail) && fits(templates, row.template)));
 }
 
 function stillWaits({ step }: Pick<QueueRow, 'step'>, task: QueuedTask): boolean {

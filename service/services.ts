@@ -6,6 +6,7 @@ import type { StepRegistry } from '../templates/parse-template.js';
 import { type ApiKeyUseCases, apiKeyUseCases } from './api-keys.js';
 import { bulkTasksUseCase } from './bulk-tasks.js';
 import { cancelTaskUseCase } from './cancel-task.js';
+import { type ChangeFeed, createChangeFeed, type ListenChanges } from './changes.js';
 import { type CheckpointUseCases, checkpointUseCases } from './checkpoints.js';
 import { type CatalogueNow, compileRequest, type Deployment } from './compile-request.js';
 import { createBatchUseCase } from './create-batch.js';
@@ -57,6 +58,10 @@ export interface Services
   readonly replayTask: ReturnType<typeof replayTaskUseCase>;
   readonly getTask: ReturnType<typeof getTaskUseCase>;
   readonly events: EventUseCases;
+  /** tells open pages that something has changed */
+  readonly changes: Omit<ChangeFeed, 'close'>;
+  /** Takes one of the streams that a key may have. @returns what gives it back. @throws {ProblemError} too_many_streams */
+  readonly openStream: (keyId: string) => () => void;
   readonly listTasks: ReturnType<typeof listTasksUseCase>;
   readonly cancelTask: ReturnType<typeof cancelTaskUseCase>;
   readonly setPriority: ReturnType<typeof setPriorityUseCase>;
@@ -89,6 +94,8 @@ export interface ServicesDeps extends ServiceDeps {
   readonly flushMetrics: FlushMetrics;
   /** `listen` null: a stream looks once a second */
   readonly events: EventFeedConfig & { readonly listen: ListenEvents | null };
+  /** null: open pages are told once a second that there may be something new */
+  readonly listenChanges?: ListenChanges | null;
 }
 
 /** Builds the use cases; opens nothing and starts nothing. */
@@ -101,6 +108,7 @@ export function createServices(deps: ServicesDeps): Services {
   const compile = (request: CreateTaskRequest) => compileRequest(deps.catalogue(), deps.deployment, installed, request);
   const createTask = createTaskUseCase(deps, compile, starts);
   const feed = createEventFeed({ sql: deps.sql, config: deps.events, listen: deps.events.listen, log: deps.log });
+  const changes = createChangeFeed({ listen: deps.listenChanges ?? null, forecastNow, log: deps.log });
   return {
     ...apiKeyUseCases(deps),
     ...healthUseCases(deps),
@@ -118,7 +126,11 @@ export function createServices(deps: ServicesDeps): Services {
     replayTask: replayTaskUseCase(deps, createTask),
     getTask: getTaskUseCase(deps, estimates),
     events: eventUseCases(deps, feed),
-    endStreams: () => feed.close(),
+    changes,
+    openStream: (keyId) => feed.open(keyId),
+    async endStreams() {
+      await Promise.all([feed.close(), changes.close()]);
+    },
     listTasks: listTasksUseCase(deps, estimates),
     cancelTask: cancelTaskUseCase(deps),
     setPriority: setPriorityUseCase(deps),

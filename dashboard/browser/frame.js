@@ -1,0 +1,182 @@
+// What every page does: follows what happens, calls the API for buttons and forms, shows times as the reader has them, tells what went wrong.
+(() => {
+  /** Shortest time between two drawings of the page, in milliseconds. */
+  const redrawMs = 1_000;
+  const pollMs = 2_000;
+  const htmx = /** @type {{ config: Record<string, unknown>, ajax: (verb: string, path: string, options: object) => Promise<void> }} */ (
+    /** @type {unknown} */ (window['htmx'])
+  );
+  // What the reader has opened, ticked or written stays.
+  htmx.config['morphIgnore'] = ['data-htmx-powered', 'open', 'checked', 'hidden'];
+  htmx.config['includeIndicatorCSS'] = false;
+  const live = document.getElementById('live');
+  const topics = (document.body.dataset['live'] ?? '').split(' ').filter(Boolean);
+
+  let drawnMs = performance.now();
+  /** @type {number | undefined} */
+  let waiting;
+  let drawing = false;
+
+  /** Draws the page anew, unless somebody is in the middle of something on it; then a little later. */
+  async function redraw() {
+    waiting = undefined;
+    if (document.hidden || drawing || document.body.dataset['busy'] !== undefined) return soon();
+    drawing = true;
+    drawnMs = performance.now();
+    try {
+      await htmx.ajax('GET', location.pathname + location.search, { target: '#main', select: '#main', swap: 'outerMorph', source: '#main' });
+    } finally {
+      drawing = false;
+    }
+  }
+
+  function soon() {
+    waiting ??= window.setTimeout(redraw, Math.max(50, redrawMs - (performance.now() - drawnMs)));
+  }
+
+  /** @param {'live' | 'polling' | 'offline'} state */
+  function show(state) {
+    if (live === null || live.dataset['state'] === state) return;
+    live.dataset['state'] = state;
+    live.textContent = state;
+  }
+
+  function follow() {
+    if (topics.length === 0) return;
+    let polling = 0;
+    const source = new EventSource(`/live?topics=${topics.join(',')}`);
+    source.addEventListener('open', () => {
+      window.clearInterval(polling);
+      polling = 0;
+      show('live');
+      soon(); // what happened meanwhile
+    });
+    source.addEventListener('changed', soon);
+    source.addEventListener('error', () => {
+      show(navigator.onLine ? 'polling' : 'offline');
+      if (polling === 0) polling = window.setInterval(soon, pollMs);
+      if (source.readyState === EventSource.CLOSED) {
+        window.setTimeout(() => {
+          window.clearInterval(polling);
+          follow();
+        }, 5_000);
+      }
+    });
+  }
+
+  // An answer that is no page is told, not drawn; one that leads to the sign-in is followed.
+  document.addEventListener('htmx:before:swap', (event) => {
+    const response = /** @type {CustomEvent} */ (event).detail?.ctx?.response;
+    const raw = response?.raw ?? response;
+    if (raw?.redirected && new URL(raw.url).pathname === '/sign-in') {
+      event.preventDefault();
+      location.reload();
+      return;
+    }
+    const type = raw?.headers?.get?.('content-type') ?? '';
+    if (!type.startsWith('text/html')) event.preventDefault();
+  });
+
+  /**
+   * @param {string} text
+   * @param {'done' | 'problem'} kind
+   */
+  function tell(text, kind) {
+    const toast = document.createElement('p');
+    toast.className = `toast ${kind}`;
+    toast.textContent = text;
+    document.getElementById('toasts')?.append(toast);
+    window.setTimeout(() => toast.remove(), kind === 'problem' ? 12_000 : 4_000);
+  }
+
+  /**
+   * Calls the API as the page's reader.
+   * @param {string} method
+   * @param {string} path
+   * @param {unknown} [body]
+   * @returns {Promise<{ ok: boolean, body: any, status: number }>}
+   */
+  async function call(method, path, body) {
+    try {
+      const answer = await fetch(path, {
+        method,
+        headers: body === undefined ? {} : { 'Content-Type': 'application/json' },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      if (answer.status === 401) location.reload();
+      const content = answer.status === 204 ? null : await answer.json().catch(() => null);
+      return { ok: answer.ok, body: content, status: answer.status };
+    } catch {
+      return { ok: false, body: { detail: 'The server does not answer; try again.' }, status: 0 };
+    }
+  }
+
+  /** @param {any} body */
+  function problemText(body) {
+    const faults = (body?.errors ?? []).map((/** @type {any} */ fault) => `${fault.path}: ${fault.message}`);
+    return [body?.detail ?? body?.title ?? 'It did not work.', ...faults].join(' ');
+  }
+
+  /** What browser scripts of pages use. */
+  const orchestra = { call, tell, soon, problemText };
+  Object.assign(window, { orchestra });
+
+  // A button with `data-call="DELETE /api/v1/tasks/x"` calls the API; `data-body`, `data-confirm` and `data-done` are its body, a question before, and what is told after.
+  document.addEventListener('click', async (event) => {
+    const target = event.target instanceof Element ? event.target : null;
+    const copied = target?.closest('[data-copy]');
+    if (copied instanceof HTMLElement) {
+      await navigator.clipboard.writeText(copied.dataset['copy'] ?? '').then(
+        () => tell('Copied.', 'done'),
+        () => tell('The browser does not let this page copy.', 'problem'),
+      );
+      return;
+    }
+    if (target?.closest('[data-sign-out]')) {
+      await call('DELETE', '/api/v1/sessions/current');
+      location.assign('/sign-in');
+      return;
+    }
+    const button = target?.closest('button[data-call]');
+    if (!(button instanceof HTMLButtonElement)) return;
+    const { call: wanted = '', body, confirm: question, done } = button.dataset;
+    if (question !== undefined && !window.confirm(question)) return;
+    const [method = 'GET', path = '/'] = wanted.split(' ');
+    button.disabled = true;
+    const answer = await call(method, path, body === undefined ? undefined : JSON.parse(body));
+    button.disabled = false;
+    tell(answer.ok ? (done ?? 'Done.') : problemText(answer.body), answer.ok ? 'done' : 'problem');
+    soon();
+  });
+
+  /** As `relative` in format.ts. @param {number} ms */
+  function relative(ms) {
+    const span = Math.abs(ms);
+    if (span < 1_000) return 'now';
+    const [unit, name] =
+      span < 59_500 ? [1_000, 's'] : span < 3_570_000 ? [60_000, 'min'] : span < 84_600_000 ? [3_600_000, 'h'] : [86_400_000, 'd'];
+    const text = `${Math.round(span / Number(unit))} ${name}`;
+    return ms > 0 ? `in ${text}` : `${text} ago`;
+  }
+
+  const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+
+  /** Times are drawn by the server in UTC; here they get the reader's own, and those that are relative go on. */
+  function tick() {
+    for (const element of document.querySelectorAll('time[datetime]')) {
+      if (!(element instanceof HTMLTimeElement)) continue;
+      const at = Date.parse(element.dateTime);
+      const text = 'relative' in element.dataset ? relative(at - Date.now()) : full.format(at);
+      if (element.textContent !== text) element.textContent = text;
+      const title = full.format(at);
+      if ('relative' in element.dataset && !element.title) element.title = title;
+    }
+  }
+  document.addEventListener('htmx:after:swap', tick);
+  window.setInterval(tick, 1_000);
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden && waiting === undefined) soon();
+  });
+  tick();
+  follow();
+})();

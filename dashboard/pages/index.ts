@@ -1,0 +1,5 @@
+import type { Page } from '../page.js';
+import { queuePage } from './queue.js';
+
+/** Every page of the dashboard. */
+export const pages: readonly Page[] = [queuePage];
