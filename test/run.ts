@@ -18,6 +18,7 @@ const bin = (name: string) => path.join(root, 'node_modules', '.bin', name);
 const needed = [
   { program: 'git', debianPackage: 'git' },
   { program: 'bwrap', debianPackage: 'bubblewrap' },
+  { program: 'chromium', debianPackage: 'chromium' },
 ] as const;
 
 const checks: readonly (readonly [title: string, program: string, args: readonly string[]])[] = [

@@ -38,6 +38,7 @@ export interface ApiUnderTest {
   /** keys of an administrator, of two users and of a viewer who shares the first user's tasks */
   readonly keys: Readonly<Record<'admin' | 'ann' | 'bob' | 'viewer', string>>;
   readonly deps: ServicesDeps;
+  readonly app: ReturnType<typeof createApp>;
   /** Sends a request as somebody; every answer is checked against the schema that its route declares. */
   request(who: string | null, method: string, url: string, body?: unknown, headers?: Record<string, string>): Promise<Response>;
   /** Creates a task that nothing runs, and returns it. */
@@ -61,7 +62,7 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
     steps,
     silent,
   );
-  const hub = createListenHub(database.url, ['events'], silent);
+  const hub = createListenHub(database.url, ['events', 'line', 'residency'], silent);
   const buffer = createMetricBuffer();
   const deps: ServicesDeps = {
     sql,
@@ -74,6 +75,7 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
     flushMetrics: buffer.flush,
     configuration: { environment: 'test', settings: [] },
     events: { streamsMax: 50, streamsPerKey: 5, listen: (onNotify) => hub.listen('events', onNotify) },
+    listenChanges: (channel, onNotify) => hub.listen(channel, onNotify),
     ...overrides.deps,
   };
   const services = createServices(deps);
@@ -98,6 +100,7 @@ export async function apiUnderTest(overrides: { deps?: Partial<ServicesDeps>; co
     temporal,
     keys,
     deps,
+    app,
     request,
     async task(who, fields = {}) {
       const answer = await request(who, 'POST', '/api/v1/tasks', {

@@ -20,7 +20,8 @@ function row(taskId: string, more: Partial<WaitingRow> = {}): WaitingRow {
     enteredAtMs: madeAt.getTime() - 10_000,
     placedAtMs: null,
     userId: 'ann',
-    template: 't', detail: 'waiting_slot',
+    template: 't',
+    detail: 'waiting_slot',
     ...more,
   };
 }
