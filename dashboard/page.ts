@@ -7,7 +7,8 @@ import type { ChangeTopic } from '../service/changes.js';
 /** The entries of the navigation, in their order. */
 export const navigation = [
   { id: 'queue', path: '/', label: 'Queue' },
-  { id: 'new', path: '/templates', label: 'Templates' },
+  { id: 'models', path: '/models', label: 'Models' },
+  { id: 'templates', path: '/templates', label: 'Templates' },
   { id: 'history', path: '/history', label: 'History' },
 ] as const;
 export type NavId = (typeof navigation)[number]['id'];

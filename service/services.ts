@@ -29,6 +29,7 @@ import { listTasksUseCase } from './list-tasks.js';
 import { type LockUseCases, lockUseCases } from './locks.js';
 import { type ModelOrderUseCases, modelOrderUseCases } from './model-orders.js';
 import { type FlushMetrics, metricsUseCase } from './metrics.js';
+import { modelTimelineUseCase } from './model-timeline.js';
 import { moveTaskUseCase } from './move-task.js';
 import { createPatternThread } from './pattern-thread.js';
 import { type PauseUseCases, pauseUseCases } from './pauses.js';
@@ -73,6 +74,7 @@ export interface Services
   readonly listExecutions: ReturnType<typeof listExecutionsUseCase>;
   readonly listResources: ReturnType<typeof listResourcesUseCase>;
   readonly listModels: ReturnType<typeof listModelsUseCase>;
+  readonly modelTimeline: ReturnType<typeof modelTimelineUseCase>;
   /** in Prometheus' text format */
   readonly metrics: () => Promise<string>;
   /** the configuration of this process, without secrets */
@@ -142,6 +144,7 @@ export function createServices(deps: ServicesDeps): Services {
     listExecutions: listExecutionsUseCase(deps),
     listResources: listResourcesUseCase(deps),
     listModels: listModelsUseCase(deps, deps.deployment),
+    modelTimeline: modelTimelineUseCase(deps, forecastNow),
     metrics: metricsUseCase({ sql: deps.sql, counted: deps.flushMetrics, streams: () => feed.streams }),
     configuration: () => configurationView(deps.configuration),
     countTasks: () => countTasks(deps.sql),

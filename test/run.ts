@@ -23,6 +23,7 @@ const needed = [
 
 const checks: readonly (readonly [title: string, program: string, args: readonly string[]])[] = [
   ['types', bin('tsc'), ['--noEmit']],
+  ['types of browser scripts', bin('tsc'), ['-p', 'dashboard/browser']],
   ['lint', bin('oxlint'), ['--type-aware', '--deny-warnings']],
   ['format', bin('biome'), ['format', '.']],
   ['unused code', bin('knip'), []],

@@ -8,6 +8,7 @@ import { getTaskEvents } from './get-task-events.js';
 import { getCheckpoint } from './get-checkpoint.js';
 import { getTaskReport } from './get-task-report.js';
 import { getModelOrder } from './get-model-order.js';
+import { getModelTimeline } from './get-model-timeline.js';
 import { getTemplate } from './get-template.js';
 import { getTemplateDocs } from './get-template-docs.js';
 import { getTemplateSchema } from './get-template-schema.js';
@@ -80,6 +81,7 @@ export const routes: readonly ApiRoute[] = [
   postTemplateValidate,
   getTemplateSchema,
   listModels,
+  getModelTimeline,
   postModelLoad,
   postModelUnload,
   postModelPull,

@@ -3,9 +3,7 @@
   /** Shortest time between two drawings of the page, in milliseconds. */
   const redrawMs = 1_000;
   const pollMs = 2_000;
-  const htmx = /** @type {{ config: Record<string, unknown>, ajax: (verb: string, path: string, options: object) => Promise<void> }} */ (
-    /** @type {unknown} */ (window['htmx'])
-  );
+  const { htmx } = window;
   // What the reader has opened, ticked or written stays.
   htmx.config['morphIgnore'] = ['data-htmx-powered', 'open', 'checked', 'hidden'];
   htmx.config['includeIndicatorCSS'] = false;
@@ -94,13 +92,14 @@
    * @param {string} method
    * @param {string} path
    * @param {unknown} [body]
-   * @returns {Promise<{ ok: boolean, body: any, status: number }>}
+   * @param {Record<string, string>} [headers]
+   * @returns {Promise<ApiAnswer>}
    */
-  async function call(method, path, body) {
+  async function call(method, path, body, headers = {}) {
     try {
       const answer = await fetch(path, {
         method,
-        headers: body === undefined ? {} : { 'Content-Type': 'application/json' },
+        headers: body === undefined ? headers : { 'Content-Type': 'application/json', ...headers },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
       if (answer.status === 401) location.reload();
@@ -117,9 +116,7 @@
     return [body?.detail ?? body?.title ?? 'It did not work.', ...faults].join(' ');
   }
 
-  /** What browser scripts of pages use. */
-  const orchestra = { call, tell, soon, problemText };
-  Object.assign(window, { orchestra });
+  window.orchestra = { call, tell, soon, problemText };
 
   // A button with `data-call="DELETE /api/v1/tasks/x"` calls the API; `data-body`, `data-confirm` and `data-done` are its body, a question before, and what is told after.
   document.addEventListener('click', async (event) => {

@@ -1,10 +1,6 @@
 // The queue: rows are dragged, or moved by the arrow keys; several are selected and changed at once.
 (() => {
-  const { call, tell, soon, problemText } =
-    /** @type {{ call: (method: string, path: string, body?: unknown) => Promise<{ ok: boolean, body: any, status: number }>, tell: (text: string, kind: 'done' | 'problem') => void, soon: () => void, problemText: (body: any) => string }} */ (
-      /** @type {unknown} */ (window['orchestra'])
-    );
-  const Sortable = /** @type {any} */ (window['Sortable']);
+  const { call, tell, soon, problemText } = window.orchestra;
 
   /** While somebody drags or waits for an answer, the page is not drawn anew. @param {boolean} is */
   function busy(is) {
@@ -75,7 +71,7 @@
     body.dataset['sortable'] = '';
     /** @type {ChildNode | null} */
     let origin = null;
-    Sortable.create(body, {
+    window.Sortable.create(body, {
       handle: '.grip',
       draggable: 'tr',
       animation: 120,

@@ -1,0 +1,50 @@
+import type { ModelListView } from '../../contract/schemas/model.js';
+import { drawTimeline } from '../drawings/model-timeline.js';
+import type { Page } from '../page.js';
+import { wholeOf } from '../query.js';
+
+/** Ranges of the timeline, in minutes. */
+const ranges = [15, 60, 360, 1_440] as const;
+
+/** What each host holds in memory, when it did and will, and what can be done about it. */
+export const modelsPage: Page = {
+  path: '/models',
+  nav: 'models',
+  access: 'read',
+  view: 'models',
+  live: ['models'],
+  scripts: ['models.js'],
+  async load({ caller, services, url }) {
+    const minutes = wholeOf(url, 'minutes', ranges) ?? 60;
+    const [models, timeline, queue] = await Promise.all([
+      services.listModels(),
+      services.modelTimeline(caller, { pastMinutes: minutes, aheadMinutes: minutes }),
+      services.listQueue(caller, { tasks: [], models: [], users: [], pools: ['model'], details: [], templates: [], levels: [], limit: 1, cursor: null }),
+    ]);
+    return {
+      title: 'Models',
+      data: {
+        models,
+        hosts: models.hosts.map((host) => ({ ...host, memory: memoryOf(host, models), change: queue.changes.find(({ host: id }) => id === host.id) ?? null })),
+        pauses: queue.pauses,
+        drawing: drawTimeline(
+          timeline,
+          models.hosts.map(({ id }) => id),
+        ),
+        empty: timeline.held.length === 0,
+        minutes,
+        ranges,
+      },
+    };
+  },
+};
+
+/** Memory of a host in bytes, for a bar: what its models take, what other programs take of the budget, and what is free. */
+function memoryOf(host: ModelListView['hosts'][number], { items }: ModelListView) {
+  const held = items.filter((model) => model.host === host.id && model.loaded).map(({ name, memory_bytes: bytes }) => ({ name, bytes: bytes ?? 0 }));
+  const ours = held.reduce((sum, { bytes }) => sum + bytes, 0);
+  const budget = host.budget_bytes;
+  if (budget === null) return { held, ours, budget, foreign: null, free: null };
+  const foreign = Math.max(0, budget - (host.room_bytes ?? budget));
+  return { held, ours, budget, foreign, free: Math.max(0, budget - foreign - ours) };
+}
