@@ -1,4 +1,4 @@
-import { answered, type Sql } from './connect.js';
+import { answered, type Sql, type TransactionSql } from './connect.js';
 
 /** Whose task it must be; null: an administrator's move, anybody's task. */
 export type Owner = string | null;
@@ -60,7 +60,7 @@ export interface Place {
  * May be repeated without a version.
  * @param owner whose tasks both have to be
  */
-export async function moveTask(sql: Sql, taskId: string, owner: Owner, { side, neighbour, version }: Place): Promise<MoveOutcome> {
+export async function moveTask(sql: Sql | TransactionSql, taskId: string, owner: Owner, { side, neighbour, version }: Place): Promise<MoveOutcome> {
   const [row] = await answered(sql<{ outcome: MoveOutcome }[]>`select task_move(${taskId}, ${owner}, ${neighbour}, ${side}, ${version}) as outcome`);
   return row?.outcome ?? { outcome: 'not_found' };
 }

@@ -207,6 +207,7 @@ function rowOf([taskId, step, pool, key, level, exact, enteredAtMs, placedAtMs, 
 /** A task of which something waits. */
 export interface QueuedTask {
   readonly name: string;
+  readonly userId: string;
   readonly template: string;
   readonly status: TaskStatus;
   /** of it that waits now; a task that has not begun may wait without a step */
@@ -216,7 +217,7 @@ export interface QueuedTask {
 /** The tasks of a page of the queue as they are now, by id. Reads. */
 export async function readQueuedTasks(sql: Sql, ids: readonly string[]): Promise<Map<string, QueuedTask>> {
   const rows = await answered(sql<(QueuedTask & { id: string })[]>`
-    select t.id, t.name, t.template, t.status, array(select l.step from line l where l.task_id = t.id and l.state = 'waiting') as steps
+    select t.id, t.name, t.user_id as "userId", t.template, t.status, array(select l.step from line l where l.task_id = t.id and l.state = 'waiting') as steps
     from tasks t where t.id = any(${ids as string[]}::uuid[])`);
   return new Map(rows.map(({ id, ...task }) => [id, task]));
 }

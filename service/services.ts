@@ -33,6 +33,7 @@ import { modelTimelineUseCase } from './model-timeline.js';
 import { moveTaskUseCase } from './move-task.js';
 import { createPatternThread } from './pattern-thread.js';
 import { type PauseUseCases, pauseUseCases } from './pauses.js';
+import { previewMoveUseCase } from './preview-move.js';
 import { previewTaskUseCase } from './preview-task.js';
 import { replayTaskUseCase } from './replay-task.js';
 import { reportTasksUseCase } from './report-tasks.js';
@@ -69,6 +70,7 @@ export interface Services
   readonly listDecisions: ReturnType<typeof listDecisionsUseCase>;
   readonly listQueue: ReturnType<typeof listQueueUseCase>;
   readonly moveTask: ReturnType<typeof moveTaskUseCase>;
+  readonly previewMove: ReturnType<typeof previewMoveUseCase>;
   readonly holdTask: ReturnType<typeof holdTaskUseCase>;
   readonly retryTask: ReturnType<typeof retryTaskUseCase>;
   readonly listExecutions: ReturnType<typeof listExecutionsUseCase>;
@@ -139,6 +141,7 @@ export function createServices(deps: ServicesDeps): Services {
     listDecisions: listDecisionsUseCase(deps, deps.deployment),
     listQueue: listQueueUseCase(deps, deps.deployment, forecastNow),
     moveTask: moveTaskUseCase(deps),
+    previewMove: previewMoveUseCase(deps),
     holdTask: holdTaskUseCase(deps),
     retryTask: retryTaskUseCase(deps),
     listExecutions: listExecutionsUseCase(deps),

@@ -31,6 +31,7 @@ import { postCheckpoint } from './post-checkpoint.js';
 import { postCheckpointRestore } from './post-checkpoint-restore.js';
 import { postQueuePause } from './post-queue-pause.js';
 import { postQueueReorder } from './post-queue-reorder.js';
+import { postQueueReorderPreview } from './post-queue-reorder-preview.js';
 import { postTaskHold } from './post-task-hold.js';
 import { postTaskRelease } from './post-task-release.js';
 import { postTask } from './post-task.js';
@@ -72,6 +73,7 @@ export const routes: readonly ApiRoute[] = [
   getQueue,
   listDecisions,
   postQueueReorder,
+  postQueueReorderPreview,
   listQueuePauses,
   postQueuePause,
   deleteQueuePause,

@@ -23,6 +23,35 @@ export const QueueMove = z
   .meta({ id: 'QueueMove', description: 'The task that was moved' });
 export type QueueMoveView = z.output<typeof QueueMove>;
 
+export const QueueMovePreview = z
+  .object({
+    later: z.int().min(0).meta({ description: 'Steps of everybody that would start at least a second later' }),
+    sooner: z.int().min(0).meta({ description: 'Steps that would start at least a second sooner' }),
+    items: z
+      .array(
+        z.object({
+          task_id: TaskIdSchema,
+          name: z.string(),
+          step: z.string(),
+          start_before: Timestamp.meta({ description: 'Predicted start as things are' }),
+          start_after: Timestamp.meta({ description: 'Predicted start after the move' }),
+        }),
+      )
+      .meta({ description: 'Those of them that the caller may see, the ones that change most first, at most 200' }),
+  })
+  .meta({
+    id: 'QueueMovePreview',
+    description: 'What a move would do to predicted starts',
+    example: {
+      later: 1,
+      sooner: 1,
+      items: [
+        { task_id: exampleId, name: 'release notes', step: 'ollama_generate', start_before: '2026-01-09T10:31:20.000Z', start_after: '2026-01-09T10:30:21.000Z' },
+      ],
+    },
+  });
+export type QueueMovePreviewView = z.output<typeof QueueMovePreview>;
+
 export const Pause = z
   .object({
     scope: z.enum(['queue', 'host', 'model']),

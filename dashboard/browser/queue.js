@@ -48,6 +48,52 @@
     soon();
   }
 
+  /** How long a dragged row stays where it is before it is asked what that would do, in milliseconds. */
+  const dwellMs = 250;
+  let asking = 0;
+  let question = 0;
+
+  /** While a row is dragged: shows what its place would do to the starts of the others. @param {HTMLElement} row */
+  function previewSoon(row) {
+    window.clearTimeout(asking);
+    forgetPreview();
+    asking = window.setTimeout(async () => {
+      const place = neighbour(row);
+      if (place === null) return;
+      const asked = question;
+      const answer = await call('POST', '/api/v1/queue/reorder/preview', { task_id: taskOf(row), ...place });
+      if (asked !== question) return; // it was dropped, or dragged on
+      if (!answer.ok) return tell(problemText(answer.body), 'problem');
+      const { later, sooner, items } = answer.body;
+      for (const { task_id: task, step, start_before: before, start_after: after } of items) {
+        const cell = document.getElementById(`wait-${task}-${step}`)?.querySelector('.starts');
+        if (!cell) continue;
+        const seconds = Math.round((Date.parse(after) - Date.parse(before)) / 1_000);
+        const note = document.createElement('div');
+        note.className = `preview ${seconds > 0 ? 'later' : 'sooner'}`;
+        note.textContent = `${seconds > 0 ? '+' : '−'}${span(Math.abs(seconds))}`;
+        cell.append(note);
+      }
+      const told = document.getElementById('preview');
+      if (told !== null) told.textContent = later + sooner === 0 ? 'No start changes.' : `Dropped here, ${sooner} start sooner and ${later} later.`;
+    }, dwellMs);
+  }
+
+  function forgetPreview() {
+    question += 1;
+    window.clearTimeout(asking);
+    for (const note of document.querySelectorAll('.preview')) note.remove();
+    const told = document.getElementById('preview');
+    if (told !== null) told.textContent = '';
+  }
+
+  /** @param {number} seconds */
+  function span(seconds) {
+    if (seconds < 60) return `${seconds} s`;
+    if (seconds < 3_600) return `${Math.round(seconds / 60)} min`;
+    return `${(seconds / 3_600).toFixed(1)} h`;
+  }
+
   /**
    * @param {HTMLElement} row
    * @param {'up' | 'down' | 'top'} direction
@@ -79,8 +125,10 @@
         busy(true);
         origin = item.nextSibling;
       },
+      onChange: (/** @type {{ item: HTMLElement }} */ { item }) => previewSoon(item),
       onEnd: (/** @type {{ item: HTMLElement, oldIndex: number, newIndex: number }} */ { item, oldIndex, newIndex }) => {
         busy(false);
+        forgetPreview();
         const was = origin;
         if (oldIndex !== newIndex) void moveTo(item, () => body.insertBefore(item, was));
       },

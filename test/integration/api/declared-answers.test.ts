@@ -29,6 +29,7 @@ const bodies: Readonly<Record<string, object>> = {
   setTaskPriority: { priority: 5 },
   addTaskDependency: { task_id: randomUUID() },
   reorderQueue: { task_id: randomUUID(), before: randomUUID() },
+  previewReorder: { task_id: randomUUID(), before: randomUUID() },
   pauseQueue: {},
   acquireLock: { task_id: randomUUID() },
   validateTemplate: { yaml: 'name: x' },

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { acquireHost } from '../../../db/leases.js';
+import { acquireHost, setHostReady } from '../../../db/leases.js';
 import { type ApiUnderTest, apiUnderTest } from './api-under-test.js';
 
 let api: ApiUnderTest;
@@ -14,7 +14,13 @@ const call = async (key: string, method: string, url: string, body?: unknown) =>
   const answer = await api.request(key, method, `/api/v1${url}`, body);
   return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
 };
-const reorder = (key: string, move: object) => call(key, 'POST', '/queue/reorder', move);
+/** Moves; a move that is refused has its preview refused alike. */
+const reorder = async (key: string, move: object) => {
+  const preview = await call(key, 'POST', '/queue/reorder/preview', move);
+  const moved = await call(key, 'POST', '/queue/reorder', move);
+  expect([preview.status, preview.body['code']]).toEqual([moved.status, moved.body['code']]);
+  return moved;
+};
 const problem = (status: number, code: string) => ({ status, body: { code } });
 const end = (id: string) => api.database.sql`update tasks set status = 'failed', completed_at = now() where id = ${id}`;
 
@@ -56,6 +62,31 @@ describe('reorder', () => {
     expect(await reorder(api.keys.ann, { task_id: mine.id, after: top.id })).toMatchObject(problem(409, 'overtakes_others'));
     expect((await reorder(api.keys.admin, { task_id: mine.id, after: top.id })).status).toBe(200);
     expect(await reorder(api.keys.viewer, { task_id: mine.id, after: top.id })).toMatchObject(problem(403, 'forbidden'));
+  });
+
+  test('a preview tells whose start a move would change, by name only to the owner, and moves nothing [SCHED-22, DASH-02]', async () => {
+    const { sql } = api.database;
+    const epoch = await acquireHost(sql, { host: 'gpu-1', address: 'http://127.0.0.1:1', parallel: 1 });
+    await setHostReady(sql, 'gpu-1', epoch, true, {}, { modelsMax: 1, roomBytes: null, budgetBytes: null, spillBytes: 0 });
+    const key = 'llama3.2:latest~ctx4096';
+    await sql`insert into residency (host, host_epoch, key, model, num_ctx, state, order_id) values ('gpu-1', ${epoch}, ${key}, 'llama3.2:latest', 4096, 'serving', gen_random_uuid())`;
+    const tasks = [];
+    for (const who of ['ann', 'bob', 'ann'] as const) {
+      const { id } = await api.task(api.keys[who], { name: `of ${who}` });
+      await sql`insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos)
+        select id, 1, 'ollama_generate', 1, 1, 'run', 'model', ${key}, priority_level, priority, pos from tasks where id = ${id}`;
+      tasks.push(id);
+    }
+    const [first = '', , last = ''] = tasks;
+    const before = await call(api.keys.ann, 'GET', '/queue');
+    const preview = await call(api.keys.ann, 'POST', '/queue/reorder/preview', { task_id: last, before: first });
+    expect(preview).toMatchObject({ status: 200, body: { later: 2, sooner: 1 } });
+    const items = preview.body['items'] as { task_id: string; start_before: string; start_after: string }[];
+    expect(items.map(({ task_id }) => task_id).sort()).toEqual([first, last].sort());
+    for (const { task_id, start_before, start_after } of items) expect(start_after < start_before).toBe(task_id === last);
+    expect(await call(api.keys.ann, 'GET', '/queue')).toEqual(before);
+    await reorder(api.keys.ann, { task_id: last, before: first });
+    expect(((await call(api.keys.ann, 'GET', '/queue')).body['items'] as { task_id: string | null }[]).map(({ task_id }) => task_id)).toEqual([last, first, null]);
   });
 
   test.each([{}, { before: randomUUID(), after: randomUUID() }, { before: 7 }, { before: randomUUID(), version: -1 }, { before: randomUUID(), version: 1.5 }])(

@@ -1,0 +1,91 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { acquireHost, setHostReady } from '../../../db/leases.js';
+import { upsertSeen } from '../../../db/models.js';
+import { type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
+
+let dashboard: DashboardUnderTest;
+beforeAll(async () => {
+  dashboard = await dashboardUnderTest();
+});
+afterAll(async () => dashboard.stop());
+beforeEach(async () => dashboard.api.database.sql`truncate tasks, queue_pauses, hosts, models, residency_orders, residency_spans cascade`);
+
+const gib = 1_024 ** 3;
+
+/** A host that serves one model and has another on disk. */
+async function host(): Promise<void> {
+  const { sql } = dashboard.api.database;
+  const epoch = await acquireHost(sql, { host: 'gpu-1', address: 'http://127.0.0.1:11434', parallel: 1 });
+  await setHostReady(sql, 'gpu-1', epoch, true, { version: '0.24.0' }, { modelsMax: 2, roomBytes: 14 * gib, budgetBytes: 16 * gib, spillBytes: 0 });
+  await upsertSeen(sql, 'gpu-1', {
+    installed: [
+      { name: 'llama3.1:8b', digest: 'sha256:1', sizeBytes: 4.6 * gib, details: {} },
+      { name: `${'very-long-'.repeat(12)}name:latest`, digest: 'sha256:2', sizeBytes: 1_000, details: {} },
+    ],
+    loaded: [{ name: 'llama3.1:8b', digest: 'sha256:1', memoryBytes: 6 * gib, vramBytes: 6 * gib, contextLength: 4_096, expiresAtMs: null }],
+    usedAtMs: new Map(),
+  });
+  await sql`insert into residency (host, host_epoch, key, model, num_ctx, state, order_id) values ('gpu-1', ${epoch}, 'llama3.1:8b~ctx4096', 'llama3.1:8b', 4096, 'serving', gen_random_uuid())`;
+}
+
+test('each host shows what it holds, of which memory, and what others take of it [DASH-04, DASH-11]', async () => {
+  await host();
+  const { page, faults, close } = await dashboard.open('admin', '/models');
+  const card = page.locator('#host-gpu-1');
+  expect(await card.textContent()).toContain('Models 6.0 GiB · other programs 2.0 GiB · free 8.0 GiB of 16.0 GiB');
+  expect(await card.textContent()).toContain('version 0.24.0');
+  expect(await page.locator('#installed tbody tr').first().textContent()).toMatch(/llama3\.1:8b[\s\S]*serving[\s\S]*6\.0 GiB[\s\S]*4\.6 GiB/);
+  expect(await page.locator('svg.timeline rect.held.serving').count()).toBe(1);
+  expect(faults).toEqual([]);
+  await close();
+});
+
+test('an administrator drops a model, pauses one, and is told when a fetch is refused [DASH-11, MODEL-16]', async () => {
+  await host();
+  const { page, close } = await dashboard.open('admin', '/models');
+  const row = page.locator('#installed tbody tr').filter({ hasText: 'llama3.1:8b' });
+  await row.getByRole('button', { name: 'Pause' }).click();
+  await row.locator('.tag.paused').waitFor();
+  await row.getByRole('button', { name: 'Resume' }).click();
+  await row.locator('.tag.paused').waitFor({ state: 'detached' });
+  await row.getByRole('button', { name: 'Unload' }).click();
+  await page.locator('#host-gpu-1 .banner').waitFor();
+  expect(await dashboard.api.database.sql`select unload from residency_orders where state = 'open'`).toEqual([{ unload: ['llama3.1:8b~ctx4096'] }]);
+  await page.getByLabel('Fetch a model').fill('evil.example/x/y');
+  await page.getByRole('button', { name: 'Fetch' }).click();
+  await page.locator('.toast.problem').waitFor();
+  expect(await page.getByLabel('Fetch a model').inputValue()).toBe('evil.example/x/y');
+  await close();
+});
+
+test('whoever is no administrator sees it all and changes nothing [SEC-05]', async () => {
+  await host();
+  const { page, close } = await dashboard.open('ann', '/models');
+  expect(await page.locator('#installed tbody tr').count()).toBe(2);
+  expect(await page.locator('main button, #pull').count()).toBe(0);
+  await close();
+});
+
+test('without a model server the page says how to get one, and a range that is none is told [DASH-17]', async () => {
+  const { page, close } = await dashboard.open('admin', '/models');
+  expect(await page.locator('.empty').textContent()).toContain('No model server yet');
+  await page.goto(`${dashboard.url}/models?minutes=7`);
+  expect(await page.locator('main').textContent()).toContain('one of 15, 60, 360, 1440');
+  await close();
+});
+
+describe.each([768, 1_024, 1_440, 2_560])('at %d pixels', (width) => {
+  test('nothing is wider than the window, with long names [DASH-14]', async () => {
+    await host();
+    const { page, close } = await dashboard.open('admin', '/models', { width });
+    expect(await overflowOf(page)).toBe(0);
+    await close();
+  });
+});
+
+test.each([false, true])('people who cannot see or use a mouse find everything; dark: %s [DASH-17]', async (dark) => {
+  await host();
+  const { page, close } = await dashboard.open('admin', '/models', { dark });
+  expect(await seriousFaults(page)).toEqual([]);
+  await close();
+});
