@@ -8,6 +8,7 @@ import { refuseForeignHost } from '../api/guards.js';
 import { ProblemError, problemTable } from '../contract/problems.js';
 import { type AssetUrl, serveAssets } from './assets.js';
 import * as format from './format.js';
+import { serveLive } from './live.js';
 import { navigation, type Page, type PageContent, type PageContext, type PageRequest } from './page.js';
 import { pages } from './pages/index.js';
 
@@ -26,6 +27,7 @@ export function serveDashboard(app: Pick<Hono<AppEnv>, 'get'>): void {
     c.header('Content-Security-Policy', policy);
     return c.html(draw('sign-in', { version: c.var.config.version, to: ownAddress(c.req.query('to')) }));
   });
+  serveLive(app, authenticate('read'));
   for (const page of pages) app.get(page.path, refuseForeignHost, orSignIn, (c) => answerPage(c, page, draw, asset));
 }
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createApp } from '../../../api/app.js';
 import { openApiText } from '../../../api/openapi.js';
 import { routes } from '../../../api/routes/index.js';
-import { serveStatusPage } from '../../../dashboard/status-page.js';
+import { serveDashboard } from '../../../dashboard/serve-dashboard.js';
 import { type ApiUnderTest, apiConfig, apiUnderTest, silent } from './api-under-test.js';
 
 const bodyBytesMax = 100_000;
@@ -224,30 +224,36 @@ describe('browsers', () => {
     },
   );
 
-  test('the status page is not shown under a foreign name [bad-10]', async () => {
+  test('pages are not shown under a foreign name [bad-10]', async () => {
     const served = app();
-    serveStatusPage(served);
+    serveDashboard(served);
     for (const [host, status] of [
       ['evil.com', 403],
       ['localhost:8080', 200],
       ['127.0.0.1', 200],
       ['[::1]:8080', 200],
     ] as const) {
-      expect((await served.request('/', { headers: { Host: host } })).status).toBe(status);
+      for (const page of ['/sign-in', '/']) {
+        const answer = await served.request(page, { headers: { Host: host, 'X-API-Key': api.keys.ann } });
+        expect([page, answer.status]).toEqual([page, status]);
+      }
     }
   });
 
-  test('the status page tells how the parts are, names no task, and runs no script [SEC-01, DASH-12]', async () => {
+  test('without a sign-in a page leads to it, which names no task and runs only its own scripts [SEC-01, DASH-21]', async () => {
     const task = await api.task(api.keys.ann, { name: 'secret-project' });
     const served = app();
-    serveStatusPage(served);
-    const answer = await served.request('/', { headers: { Host: 'localhost:8080' } });
+    serveDashboard(served);
+    const headers = { Host: 'localhost:8080' };
+    const led = await served.request('/?priority=9', { headers });
+    expect([led.status, led.headers.get('location')]).toEqual([303, '/sign-in?to=%2F%3Fpriority%3D9']);
+    const answer = await served.request('/sign-in', { headers });
     const page = await answer.text();
-    expect(answer.headers.get('content-security-policy')).toContain("default-src 'none'");
-    for (const part of ['database connection', 'temporal connection', 'ollama', 'system resources', '/docs', 'http://127.0.0.1:8233', 'admin.key'])
-      expect(page).toContain(part);
-    for (const unwanted of [task.id, 'secret-project', '<script']) expect(page).not.toContain(unwanted);
-    expect((await served.request('/status.css')).headers.get('content-type')).toContain('text/css');
+    for (const rule of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'"])
+      expect(answer.headers.get('content-security-policy')).toContain(rule);
+    for (const unwanted of [task.id, 'secret-project']) expect(page).not.toContain(unwanted);
+    expect(page.match(/<script(?! src="\/assets\/)/g)).toBeNull();
+    expect((await served.request('/live?topics=queue', { headers })).status).toBe(401);
   });
 
   test('every answer has its security headers and its request id [SEC-16, TASK-25]', async () => {
