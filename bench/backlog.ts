@@ -1,16 +1,12 @@
-import { type ChildProcess, fork, spawn } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
+import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { pino } from 'pino';
-import postgres from 'postgres';
 import type { QueueView } from '../contract/schemas/queue.js';
-import { connect, disconnect, type Sql } from '../db/connect.js';
-import { migrate } from '../db/migrate.js';
-import { readReadiness } from '../mains/process-file.js';
+import type { Sql } from '../db/connect.js';
+import { type ApiProcess, createScratchDatabase, residentMiB, startApiProcess } from './api-process.js';
 import type { EngineMeasures } from './backlog-engine.js';
 import { addWaiting, models } from './backlog-line.js';
 import { startBenchInstallation } from './installation.js';
@@ -25,12 +21,7 @@ export async function benchBacklog(scale: number): Promise<Section> {
   const waiting = Math.max(1_000, Math.round(10_000 * scale));
   const installation = await startBenchInstallation({ models: false, env: { LOG_LEVEL: 'ERROR' } });
   const home = await mkdtemp(path.join(tmpdir(), 'backlog-'));
-  const admin = postgres(installation.databaseUrl, { max: 1, onnotice: () => {} });
-  const name = `backlog_${randomUUID().replaceAll('-', '')}`;
-  await admin`create database ${admin(name)}`;
-  const url = Object.assign(new URL(installation.databaseUrl), { pathname: `/${name}` }).href;
-  await migrate(url, pino({ level: 'error' }));
-  const sql = connect(url, { applicationName: 'bench-backlog', connectionsMax: 2, statementTimeoutMs: 300_000 });
+  const { url, sql, drop } = await createScratchDatabase(installation.databaseUrl, 'backlog');
   const children: ChildProcess[] = [];
   try {
     await addWaiting(sql, waiting);
@@ -40,7 +31,9 @@ export async function benchBacklog(scale: number): Promise<Section> {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     children.push(engine);
-    const api = await startApi(home, url, installation.temporal, children);
+    const process = await startApiProcess(home, url, installation.temporal);
+    children.push(process.child);
+    const api = queueOf(process);
     while ((await sql`select 1 from forecasts`).length === 0) await delay(100);
     const startedMs = performance.now();
     await api.get('?limit=50');
@@ -58,9 +51,7 @@ export async function benchBacklog(scale: number): Promise<Section> {
     };
   } finally {
     for (const child of children) child.kill('SIGKILL');
-    await disconnect(sql);
-    await admin`drop database if exists ${admin(name)} with (force)`;
-    await admin.end({ timeout: 5 });
+    await drop();
     await installation.stop();
     await rm(home, { recursive: true, force: true });
   }
@@ -73,34 +64,15 @@ interface Api {
   move(taskId: string, before: string): Promise<boolean>;
 }
 
-async function startApi(home: string, url: string, temporal: { readonly address: string; readonly namespace: string }, children: ChildProcess[]): Promise<Api> {
-  const main = path.join(import.meta.dirname, '..', 'dist', 'cli', 'main.js');
-  const env = {
-    ...process.env,
-    ORCHESTRA_HOME: home,
-    DATABASE_URL: url,
-    TEMPORAL_ADDRESS: temporal.address,
-    TEMPORAL_NAMESPACE: temporal.namespace,
-    PORT: '0',
-    METRICS_PORT: '0',
-    LOG_LEVEL: 'ERROR',
-  };
-  const child = spawn(process.execPath, [main, 'api'], { env, stdio: ['ignore', 'ignore', 'inherit'] });
-  children.push(child);
-  let ready = await readReadiness(home, 'api');
-  for (; ready?.port == null; ready = await readReadiness(home, 'api')) {
-    if (child.exitCode !== null) throw new Error(`the API ended with ${child.exitCode}; its words are above`);
-    await delay(100);
-  }
-  const base = `http://127.0.0.1:${ready.port}/api/v1/queue`;
-  const headers = { 'x-api-key': (await readFile(path.join(home, 'admin.key'), 'utf8')).trim(), 'content-type': 'application/json' };
+function queueOf({ pid, address, headers }: ApiProcess): Api {
+  const base = `${address}/api/v1/queue`;
   const answered = async (answer: Response) => {
     const body = await answer.text();
     if (!answer.ok) throw new Error(`${answer.status} ${body}`);
     return body;
   };
   return {
-    pid: child.pid ?? 0,
+    pid,
     get: async (query) => JSON.parse(await answered(await fetch(base + query, { headers }))) as QueueView,
     async move(taskId, before) {
       const answer = await fetch(`${base}/reorder`, { method: 'POST', headers, body: JSON.stringify({ task_id: taskId, before }) });
@@ -144,10 +116,6 @@ async function cursorAt(api: Api, pages: number): Promise<string | null> {
     cursor = next;
   }
   return cursor;
-}
-
-function residentMiB(pids: readonly number[]): Promise<number[]> {
-  return Promise.all(pids.map(async (pid) => Math.round(Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1_024)));
 }
 
 function pageFigure(name: string, took: readonly number[]): Figure {

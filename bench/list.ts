@@ -1,9 +1,6 @@
-import { randomUUID } from 'node:crypto';
-import { pino } from 'pino';
-import postgres from 'postgres';
-import { connect, disconnect, type Sql } from '../db/connect.js';
-import { migrate } from '../db/migrate.js';
+import type { Sql } from '../db/connect.js';
 import { listTasks, readTask, type TaskFilter } from '../db/tasks.js';
+import { createScratchDatabase } from './api-process.js';
 import { startBenchInstallation } from './installation.js';
 import type { Figure, Section } from './report.js';
 import { inUnits, quantile, timeMany } from './statistics.js';
@@ -30,14 +27,9 @@ const looks: readonly (readonly [name: string, filter: TaskFilter])[] = [
 export async function benchList(scale: number): Promise<Section> {
   const tasks = Math.round(100_000 * scale);
   const installation = await startBenchInstallation({ models: false });
-  const admin = postgres(installation.databaseUrl, { max: 1, onnotice: () => {} });
-  const name = `list_${randomUUID().replaceAll('-', '')}`;
-  await admin`create database ${admin(name)}`;
-  const url = Object.assign(new URL(installation.databaseUrl), { pathname: `/${name}` }).href;
-  await migrate(url, pino({ level: 'error' }));
-  const sql = connect(url, { applicationName: 'bench-list', connectionsMax: 4, statementTimeoutMs: 300_000 });
+  const { sql, drop } = await createScratchDatabase(installation.databaseUrl, 'list');
   try {
-    await seed(sql, tasks);
+    await seedTasks(sql, tasks);
     const figures: Figure[] = [];
     for (const [look, filter] of looks) {
       const took = await timeMany(60, 1, () => listTasks(sql, filter, { after: null, limit: 50 }));
@@ -54,9 +46,7 @@ export async function benchList(scale: number): Promise<Section> {
       notes: [`Sequential scans of tasks by all of these queries: ${await sequentialScans(sql)}.`],
     };
   } finally {
-    await disconnect(sql);
-    await admin`drop database if exists ${admin(name)} with (force)`;
-    await admin.end({ timeout: 5 });
+    await drop();
     await installation.stop();
   }
 }
@@ -73,7 +63,8 @@ function figureOf(name: string, took: readonly number[]): Figure {
   };
 }
 
-async function seed(sql: Sql, tasks: number): Promise<void> {
+/** Fills a database with tasks of all statuses, users and templates of thirty days. */
+export async function seedTasks(sql: Sql, tasks: number): Promise<void> {
   await sql`
     insert into tasks (name, type, template, template_hash, plan, parameters, user_id, priority, status, created_at, started_at, completed_at, result)
     select 'task ' || n, t.template, t.template, 'h', jsonb_build_object('steps', jsonb_build_array(jsonb_build_object('id', 's', 'type', 'ollama_generate',

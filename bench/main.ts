@@ -5,6 +5,7 @@ import { benchBacklog } from './backlog.js';
 import { benchChurn } from './churn.js';
 import { benchCli } from './cli.js';
 import { benchCore } from './core.js';
+import { benchDashboard } from './dashboard.js';
 import { benchDecide } from './decide.js';
 import { benchEta } from './eta.js';
 import { benchEvents } from './events.js';
@@ -22,6 +23,7 @@ const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = {
   churn: benchChurn,
   cli: benchCli,
   core: benchCore,
+  dashboard: benchDashboard,
   decide: benchDecide,
   eta: benchEta,
   events: benchEvents,
