@@ -68,7 +68,10 @@ export interface OrderRows {
   endPull(host: string, model: string): Promise<void>;
 }
 
-/** A model that was loaded; `loadMs` is how long the load itself took, absent where it was in memory before. */
+/**
+ * A model that was loaded. `loadMs` is the time that the change has cost: from when nothing ran any more on what had to leave for it, else from the begin of the
+ * load; without the time of a pull. Absent where the model was in memory before.
+ */
 export interface MeasuredLoad extends LoadedModel {
   readonly loadMs?: number;
 }
@@ -100,23 +103,29 @@ const pullWriteMs = 1_000;
 export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivities {
   const { host, rows, models, log } = deps;
   const flight = createSingleFlight();
+  /** when nothing ran any more on what an order unloads, by order, until its load */
+  const idleSince = new Map<string, number>();
 
   return {
     drainAndUnload: (request) =>
       onOrder(request, async (signal, tell) => {
         if (!(await rows.isOpen(request))) return 'stale';
+        let idleAtMs = performance.now();
         for (const key of await rows.drain(request, request.keys)) {
           tell({ phase: 'draining', key });
           while (await rows.isBusy(request, key)) {
             signal.throwIfAborted();
             await deps.lineChange(drainPollMs);
+            idleAtMs = performance.now();
           }
           tell({ phase: 'unloading', key });
           await deps.exclusively(() => models.unload(modelOf(key), signal));
           await rows.removeDrained(request, key);
           log.info({ host, key, order: request.orderId }, 'model unloaded');
         }
+        idleSince.clear(); // a host carries out one order at a time
         if (request.last) await rows.end(request);
+        else idleSince.set(request.orderId, idleAtMs);
         return 'done';
       }),
 
@@ -135,8 +144,11 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
         if (!(await rows.beginLoad(request, request.key, request.model))) return 'stale';
         tell({ phase: 'loading', key: request.key });
         const installed = await models.installed(signal);
-        if (!installed.some(({ name }) => sameModel(name, request.model.name))) return 'missing';
-        const loaded = await deps.exclusively(() => measuredLoad(request.model, signal));
+        if (!installed.some(({ name }) => sameModel(name, request.model.name))) {
+          idleSince.delete(request.orderId); // a pull is paid once, not with each change
+          return 'missing';
+        }
+        const loaded = await deps.exclusively(() => measuredLoad(request.model, signal, idleSince.get(request.orderId)));
         deps.onLoaded(request.key, loaded);
         const serving = await rows.serve(request, request.key, loaded);
         log.info(
@@ -171,10 +183,10 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
     }
   }
 
-  /** From the moment on at which nothing else changes the server's memory. */
-  async function measuredLoad(model: ModelNeed, signal: AbortSignal): Promise<MeasuredLoad> {
+  /** @param idleAtMs when nothing ran any more on what had to leave; default: the moment at which nothing else changes the server's memory */
+  async function measuredLoad(model: ModelNeed, signal: AbortSignal, idleAtMs?: number): Promise<MeasuredLoad> {
     const before = await models.loaded(signal);
-    const startedAtMs = performance.now();
+    const startedAtMs = idleAtMs ?? performance.now();
     const loaded = await models.load(model, keepAliveMs, signal);
     const loadMs = performance.now() - startedAtMs;
     const wasThere = before.some(({ digest, contextLength }) => digest === loaded.digest && contextLength === loaded.contextLength);
