@@ -15,13 +15,15 @@ import {
   readQueueRows,
   type RunningRow,
 } from '../db/queue.js';
+import { inSlices } from '../in-slices.js';
+import type { Slices } from '../scheduling/slices.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
 import { checksum, foreignCursor, openCursor, sealCursor } from './page-cursor.js';
 import { pauseView } from './pauses.js';
 import type { ReadForecast } from './forecasts.js';
 import { nameOfModel, type NamesOfModels } from './model-named.js';
-import { entriesOf, orderQueue, type Placed, withPlaced } from './queue-order.js';
+import { entriesOf, orderQueueInSlices, type Placed, withPlaced } from './queue-order.js';
 import { reasonOf } from './queue-reason.js';
 
 export interface QueueRequest {
@@ -65,7 +67,7 @@ export function listQueueUseCase({ sql }: ServiceDeps, deployment: NamesOfModels
   async function make(): Promise<Snapshot> {
     const startedMs = performance.now();
     const [forecast, found] = await Promise.all([forecastNow(), readQueueRows(sql)]);
-    const order = shownIn(found, forecast);
+    const order = await inSlices(shownIn(found, forecast));
     const endedMs = performance.now();
     last = { ...found, forecast, order, untilMs: order.length < keptFrom ? 0 : endedMs + keptTimes * (endedMs - startedMs) };
     return last;
@@ -75,7 +77,8 @@ export function listQueueUseCase({ sql }: ServiceDeps, deployment: NamesOfModels
   async function patchOf(old: Snapshot): Promise<Snapshot> {
     const found = await readQueueRows(sql, { placedAfter: old.changedAt });
     const rows = withPlaced(old.rows, found.rows);
-    const patched = { ...old, version: found.version, changedAt: found.changedAt, rows, order: shownIn({ rows, nowMs: found.nowMs }, old.forecast) };
+    const order = await inSlices(shownIn({ rows, nowMs: found.nowMs }, old.forecast));
+    const patched = { ...old, version: found.version, changedAt: found.changedAt, rows, order };
     if (last === old) last = patched;
     return patched;
   }
@@ -156,18 +159,18 @@ interface Shown extends Placed {
   readonly model: string | null;
 }
 
-function shownIn({ rows, nowMs }: Pick<QueueRows, 'rows' | 'nowMs'>, forecast: StoredForecast | null): Shown[] {
+function* shownIn({ rows, nowMs }: Pick<QueueRows, 'rows' | 'nowMs'>, forecast: StoredForecast | null): Slices<Shown[]> {
   const models = new Map<ResidencyKey | null, string | null>();
   const modelOf = (key: ResidencyKey | null) => {
     const model = models.get(key) ?? modelOfKey(key);
     models.set(key, model);
     return model;
   };
-  return orderQueue(
-    rows.map((row, place) => ({ ...row, place })),
-    forecast,
-    nowMs,
-  ).map((placed, at) => ({ ...placed, position: at + 1, model: modelOf(placed.row.key) }));
+  const inArrival = rows.map((row, place) => ({ ...row, place }));
+  yield;
+  const order = yield* orderQueueInSlices(inArrival, forecast, nowMs);
+  yield;
+  return order.map((placed, at) => ({ ...placed, position: at + 1, model: modelOf(placed.row.key) }));
 }
 
 const modelOfKey = (key: ResidencyKey | null): string | null => (key === null ? null : (needOfKey(key)?.name ?? key));

@@ -2,6 +2,7 @@ import type { ForecastEntry, StoredForecast } from '../contract/forecast.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { StatusDetail } from '../contract/status.js';
 import type { QueueRow } from '../db/queue.js';
+import { allAtOnce, type Slices } from '../scheduling/slices.js';
 import { compareStanding, defaultMaxWaitsMs, type MaxWaits, type Standing, standingOf, type Waiting } from '../scheduling/waiting-order.js';
 import { type EntriesByTask, entriesByTask, type PlacedEntry } from './forecasts.js';
 
@@ -16,6 +17,9 @@ export interface Placed {
   readonly entry: ForecastEntry | null;
 }
 
+/** Rows in a slice of work. */
+const sliceRows = 500;
+
 /** Details of rows that are not granted however free the slots are. */
 const stuck: ReadonlySet<StatusDetail> = new Set(['held', 'blocked', 'waiting_dependency', 'cancelling']);
 
@@ -25,19 +29,32 @@ const stuck: ReadonlySet<StatusDetail> = new Set(['held', 'blocked', 'waiting_de
  * @param nowMs of the clock that `enteredAtMs` is of
  */
 export function orderQueue(rows: readonly WaitingRow[], forecast: StoredForecast | null, nowMs: number, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Placed[] {
+  return allAtOnce(orderQueueInSlices(rows, forecast, nowMs, maxWaitsMs));
+}
+
+/** As {@link orderQueue}. */
+export function* orderQueueInSlices(
+  rows: readonly WaitingRow[],
+  forecast: StoredForecast | null,
+  nowMs: number,
+  maxWaitsMs: MaxWaits = defaultMaxWaitsMs,
+): Slices<Placed[]> {
   const madeAtMs = forecast?.madeAt.getTime() ?? 0;
   const byTask = entriesByTask(forecast);
+  yield;
   // By place in the forecast: what is in an order already is not sorted.
   const places: (Placed | undefined)[] = Array.from({ length: forecast?.entries.length ?? 0 });
   const unseen: WaitingRow[] = [];
-  for (const row of rows) {
+  for (const [index, row] of rows.entries()) {
+    if (index % sliceRows === sliceRows - 1) yield;
     const found = row.step === null || (row.placedAtMs ?? 0) > madeAtMs ? undefined : find(byTask, row.taskId, row.step);
     if (found === undefined || found.entry.why === null || places[found.at] !== undefined) unseen.push(row);
     else places[found.at] = { row, entry: found.entry };
   }
   const seen = places.filter((placed) => placed !== undefined);
   if (unseen.length === 0) return seen;
-  return mergeUnseen(seen, inLineOrder(unseen, nowMs, maxWaitsMs), (row) => inLine(row, nowMs, maxWaitsMs));
+  yield;
+  return yield* mergeUnseen(seen, inLineOrder(unseen, nowMs, maxWaitsMs), (row) => inLine(row, nowMs, maxWaitsMs));
 }
 
 function find(byTask: EntriesByTask, taskId: string, step: string): PlacedEntry | undefined {
@@ -99,20 +116,22 @@ function inLineOrder(rows: readonly WaitingRow[], nowMs: number, maxWaitsMs: Max
 
 const before = (a: InLine, b: InLine) => compareStanding(a.standing, a.waiting, b.standing, b.waiting);
 
-function mergeUnseen(seen: readonly Placed[], unseen: readonly InLine[], look: (row: WaitingRow) => InLine): Placed[] {
+function* mergeUnseen(seen: readonly Placed[], unseen: readonly InLine[], look: (row: WaitingRow) => InLine): Slices<Placed[]> {
   const ofKey = new Map<ResidencyKey | null, { readonly line: InLine; readonly at: number }[]>();
-  seen.forEach(({ row }, at) => {
+  for (const [at, { row }] of seen.entries()) {
+    if (at % sliceRows === sliceRows - 1) yield;
     const line = look(row);
-    if (!line.ready) return;
+    if (!line.ready) continue;
     const list = ofKey.get(row.key);
     if (list === undefined) ofKey.set(row.key, [{ line, at }]);
     else list.push({ line, at });
-  });
+  }
   const inserted = new Map<number, WaitingRow[]>();
   const last: WaitingRow[] = [];
   // Those that come later in the line are not inserted earlier, so that each list is gone through once.
   const reached = new Map<ResidencyKey | null, number>();
-  for (const line of unseen) {
+  for (const [index, line] of unseen.entries()) {
+    if (index % sliceRows === sliceRows - 1) yield;
     const list = line.ready && line.row.step !== null ? (ofKey.get(line.row.key) ?? []) : [];
     let next = reached.get(line.row.key) ?? 0;
     for (let other = list[next]; other !== undefined && before(other.line, line) < 0; other = list[next]) next += 1;
