@@ -13,10 +13,12 @@ const stepQueue = 'raw-steps';
 export interface RawTemporal {
   /** Starts a workflow and does not wait for its end. */
   start(): Promise<{ result(): Promise<unknown> }>;
+  /** Starts one whose activity comes after a signal. */
+  startOnSignal(): Promise<{ go(): Promise<void>; result(): Promise<unknown> }>;
   stop(): Promise<void>;
 }
 
-export async function startRawTemporal(target: { address: string; namespace: string }, slots: number): Promise<RawTemporal> {
+export async function startRawTemporal(target: { address: string; namespace: string }, slots: number, work: (text: string) => Promise<string> = async (text) => text): Promise<RawTemporal> {
   const client: Client = await connectClient(target);
   const connection: NativeConnection = await connectNative(target);
   const extension = extname(fileURLToPath(import.meta.url));
@@ -29,13 +31,17 @@ export async function startRawTemporal(target: { address: string; namespace: str
     connection,
     namespace: target.namespace,
     taskQueue: stepQueue,
-    activities: { work: async (text: string) => text },
+    activities: { work },
     slots,
     graceMs: 1_000,
   });
   const running = Promise.all([workflows.run(), steps.run()]);
   return {
     start: () => client.workflow.start('rawOneStep', { workflowId: `raw-${randomUUID()}`, taskQueue: workflowQueue, args: ['a short text'] }),
+    async startOnSignal() {
+      const handle = await client.workflow.start('rawOnSignal', { workflowId: `raw-${randomUUID()}`, taskQueue: workflowQueue, args: ['a short text'] });
+      return { go: () => handle.signal('go'), result: () => handle.result() };
+    },
     async stop() {
       workflows.shutdown();
       steps.shutdown();
