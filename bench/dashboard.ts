@@ -30,7 +30,9 @@ export async function benchDashboard(scale: number): Promise<Section> {
     await sql`update tasks set status = 'completed', completed_at = now() where status in ('queued', 'running')`;
     await addWaiting(sql, waiting);
     await sql`analyze`;
-    children.push(fork(path.join(import.meta.dirname, 'backlog-engine.ts'), [url], { execArgv: ['--import', 'tsx'], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }));
+    children.push(
+      fork(path.join(import.meta.dirname, 'backlog-engine.ts'), [url], { execArgv: ['--import', 'tsx'], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }),
+    );
     const api = await startApiProcess(home, url, installation.temporal);
     children.push(api.child);
     while ((await sql`select 1 from forecasts`).length === 0) await delay(100);
@@ -86,9 +88,13 @@ async function changeToScreen(browser: Browser, api: ApiProcess): Promise<Figure
     const startedMs = performance.now();
     const answer = await fetch(`${api.address}/api/v1/tasks/${id}/hold`, { method: 'POST', headers: api.headers });
     if (!answer.ok) continue; // it has started meanwhile
-    await page.waitForFunction(`!document.querySelector('#queue tr[data-task="${id}"]') || document.querySelector('#queue tr[data-task="${id}"] .tag.held')`, undefined, {
-      polling: 20,
-    });
+    await page.waitForFunction(
+      `!document.querySelector('#queue tr[data-task="${id}"]') || document.querySelector('#queue tr[data-task="${id}"] .tag.held')`,
+      undefined,
+      {
+        polling: 20,
+      },
+    );
     took.push(performance.now() - startedMs);
     await fetch(`${api.address}/api/v1/tasks/${id}/release`, { method: 'POST', headers: api.headers });
     await delay(500);

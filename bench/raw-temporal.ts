@@ -18,7 +18,11 @@ export interface RawTemporal {
   stop(): Promise<void>;
 }
 
-export async function startRawTemporal(target: { address: string; namespace: string }, slots: number, work: (text: string) => Promise<string> = async (text) => text): Promise<RawTemporal> {
+export async function startRawTemporal(
+  target: { address: string; namespace: string },
+  slots: number,
+  work: (text: string) => Promise<string> = async (text) => text,
+): Promise<RawTemporal> {
   const client: Client = await connectClient(target);
   const connection: NativeConnection = await connectNative(target);
   const extension = extname(fileURLToPath(import.meta.url));

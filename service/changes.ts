@@ -50,7 +50,10 @@ export function createChangeFeed(deps: { readonly listen: ListenChanges | null; 
     while (waiting.size > 0 && !closing.signal.aborted) {
       const seen = await deps.forecastNow().then(
         (forecast) => forecast?.version,
-        (error: unknown) => void deps.log.debug({ err: error }, 'no look at the forecast'),
+        (error: unknown) => {
+          deps.log.debug({ err: error }, 'no look at the forecast');
+          return undefined;
+        },
       );
       const topics: ChangeTopic[] = deps.listen === null ? ['tasks'] : [];
       if (deps.listen === null || seen !== version) topics.push('queue');

@@ -128,7 +128,17 @@ export function listQueueUseCase({ sql }: ServiceDeps, deployment: NamesOfModels
     const mine = (row: { readonly userId: string }) => owner === null || row.userId === owner;
     const wanted = filterOf({ ...request, models: request.models.map((text) => nameOfModel(deployment, text)) }, mine);
     const shown = wanted === null ? order : order.filter(wanted);
-    const scope = JSON.stringify([caller.userId, caller.role, request.tasks, request.models, request.users, request.pools, request.details, request.templates, request.levels]);
+    const scope = JSON.stringify([
+      caller.userId,
+      caller.role,
+      request.tasks,
+      request.models,
+      request.users,
+      request.pools,
+      request.details,
+      request.templates,
+      request.levels,
+    ]);
     const start = request.cursor === null ? 0 : startOf(shown, request.cursor, scope);
     const page = shown.slice(start, start + request.limit);
     const tasks = await readQueuedTasks(sql, [...new Set(page.map(({ row }) => row.taskId))]);

@@ -116,5 +116,14 @@ export function plannedSpans(
 }
 
 function plannedView({ host, model, fromMs, untilMs }: PlannedStep): TimelineStep {
-  return { host, model, status: 'planned', from: new Date(fromMs).toISOString(), until: new Date(untilMs).toISOString(), task_id: null, name: null, step: null };
+  return {
+    host,
+    model,
+    status: 'planned',
+    from: new Date(fromMs).toISOString(),
+    until: new Date(untilMs).toISOString(),
+    task_id: null,
+    name: null,
+    step: null,
+  };
 }

@@ -9,8 +9,12 @@ import { wholeNumber } from '../query-values.js';
 const minutesMax = 1_440;
 
 const TimelineQuery = z.strictObject({
-  past_minutes: wholeNumber(1, minutesMax).optional().meta({ type: 'integer', minimum: 1, maximum: minutesMax, default: 60, description: 'How far to look back', example: 60 }),
-  ahead_minutes: wholeNumber(0, minutesMax).optional().meta({ type: 'integer', minimum: 0, maximum: minutesMax, default: 60, description: 'How far to look ahead', example: 60 }),
+  past_minutes: wholeNumber(1, minutesMax)
+    .optional()
+    .meta({ type: 'integer', minimum: 1, maximum: minutesMax, default: 60, description: 'How far to look back', example: 60 }),
+  ahead_minutes: wholeNumber(0, minutesMax)
+    .optional()
+    .meta({ type: 'integer', minimum: 0, maximum: minutesMax, default: 60, description: 'How far to look ahead', example: 60 }),
 });
 
 export const getModelTimeline = defineRoute(

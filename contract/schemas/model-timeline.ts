@@ -13,7 +13,9 @@ export const ModelTimeline = z
         z.object({
           host: z.string(),
           model: z.string(),
-          state: z.enum(['loading', 'serving', 'draining', 'kept', 'planned']).meta({ description: '`kept`: served now and predicted to be; `planned`: predicted to be loaded' }),
+          state: z
+            .enum(['loading', 'serving', 'draining', 'kept', 'planned'])
+            .meta({ description: '`kept`: served now and predicted to be; `planned`: predicted to be loaded' }),
           from: Timestamp,
           until: Until,
         }),

@@ -46,7 +46,13 @@ export const QueueMovePreview = z
       later: 1,
       sooner: 1,
       items: [
-        { task_id: exampleId, name: 'release notes', step: 'ollama_generate', start_before: '2026-01-09T10:31:20.000Z', start_after: '2026-01-09T10:30:21.000Z' },
+        {
+          task_id: exampleId,
+          name: 'release notes',
+          step: 'ollama_generate',
+          start_before: '2026-01-09T10:31:20.000Z',
+          start_after: '2026-01-09T10:30:21.000Z',
+        },
       ],
     },
   });

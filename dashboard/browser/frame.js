@@ -150,8 +150,7 @@
   function relative(ms) {
     const span = Math.abs(ms);
     if (span < 1_000) return 'now';
-    const [unit, name] =
-      span < 59_500 ? [1_000, 's'] : span < 3_570_000 ? [60_000, 'min'] : span < 84_600_000 ? [3_600_000, 'h'] : [86_400_000, 'd'];
+    const [unit, name] = span < 59_500 ? [1_000, 's'] : span < 3_570_000 ? [60_000, 'min'] : span < 84_600_000 ? [3_600_000, 'h'] : [86_400_000, 'd'];
     const text = `${Math.round(span / Number(unit))} ${name}`;
     return ms > 0 ? `in ${text}` : `${text} ago`;
   }

@@ -2,7 +2,7 @@
 interface ApiAnswer {
   readonly ok: boolean;
   readonly status: number;
-  // biome-ignore lint: the schemas of the API say what it is
+  // oxlint-disable-next-line typescript/no-explicit-any -- the schemas of the API say what it is
   readonly body: any;
 }
 

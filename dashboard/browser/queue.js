@@ -144,7 +144,13 @@
   });
 
   const boxes = () => /** @type {HTMLInputElement[]} */ ([...document.querySelectorAll('#queue input[name="task"]')]);
-  const chosen = () => [...new Set(boxes().filter(({ checked }) => checked).map(({ value }) => value))];
+  const chosen = () => [
+    ...new Set(
+      boxes()
+        .filter(({ checked }) => checked)
+        .map(({ value }) => value),
+    ),
+  ];
 
   function showSelection() {
     const bar = document.getElementById('selection');

@@ -6,9 +6,11 @@
   /** @param {Record<string, string>} credentials */
   async function signIn(credentials) {
     problem.hidden = true;
-    const answer = await fetch('/api/v1/sessions', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(credentials) }).catch(
-      () => null,
-    );
+    const answer = await fetch('/api/v1/sessions', {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(credentials),
+    }).catch(() => null);
     if (answer?.ok) {
       location.replace(form.dataset['to'] ?? '/');
       return;

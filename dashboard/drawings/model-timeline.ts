@@ -62,7 +62,12 @@ export function drawTimeline(timeline: ModelTimelineView, hosts: readonly string
           .map((span) => ({ ...barOf(span), kind: span.state, title: `${model}: ${words[span.state]}, ${lasting(span, nowMs)}` })),
         steps: timeline.steps
           .filter((step) => step.host === host && step.model === model)
-          .map((step) => ({ ...barOf(step), kind: step.status, taskId: step.task_id, title: `${step.name ?? 'a task'}: ${step.status}, ${lasting(step, nowMs)}` })),
+          .map((step) => ({
+            ...barOf(step),
+            kind: step.status,
+            taskId: step.task_id,
+            title: `${step.name ?? 'a task'}: ${step.status}, ${lasting(step, nowMs)}`,
+          })),
       });
       y += laneHeight;
     }
@@ -91,7 +96,10 @@ function ticksOf(fromMs: number, untilMs: number, nowMs: number, xOf: (ms: numbe
   const ticks = [];
   for (let at = nowMs - Math.floor((nowMs - fromMs) / step) * step; at <= untilMs; at += step) {
     const minutes = Math.round((at - nowMs) / 60_000);
-    ticks.push({ x: xOf(at), label: minutes === 0 ? 'now' : `${minutes > 0 ? '+' : '−'}${Math.abs(minutes) % 60 === 0 ? `${Math.abs(minutes) / 60} h` : `${Math.abs(minutes)} min`}` });
+    ticks.push({
+      x: xOf(at),
+      label: minutes === 0 ? 'now' : `${minutes > 0 ? '+' : '−'}${Math.abs(minutes) % 60 === 0 ? `${Math.abs(minutes) / 60} h` : `${Math.abs(minutes)} min`}`,
+    });
   }
   return ticks;
 }

@@ -14,12 +14,15 @@ export const queuePage: Page = {
   scripts: ['sortable.js', 'queue.js'],
   async load({ caller, services, url }) {
     const request = queueRequestOf(queryOf(QueueQuery, url));
-    const [queue, models, templates] = await Promise.all([services.listQueue(caller, request), services.listModels(), services.listTemplates()]);
+    const templates = services.listTemplates();
+    const [queue, models] = await Promise.all([services.listQueue(caller, request), services.listModels()]);
     const outputs = await services.events.lastOutputs(
       caller,
       queue.running.flatMap(({ task_id: id }) => (id === null ? [] : [id])),
     );
-    const filtered = [request.tasks, request.models, request.users, request.pools, request.details, request.templates, request.levels].some(({ length }) => length > 0);
+    const filtered = [request.tasks, request.models, request.users, request.pools, request.details, request.templates, request.levels].some(
+      ({ length }) => length > 0,
+    );
     return {
       title: 'Queue',
       data: {

@@ -86,7 +86,11 @@ describe('reorder', () => {
     for (const { task_id, start_before, start_after } of items) expect(start_after < start_before).toBe(task_id === last);
     expect(await call(api.keys.ann, 'GET', '/queue')).toEqual(before);
     await reorder(api.keys.ann, { task_id: last, before: first });
-    expect(((await call(api.keys.ann, 'GET', '/queue')).body['items'] as { task_id: string | null }[]).map(({ task_id }) => task_id)).toEqual([last, first, null]);
+    expect(((await call(api.keys.ann, 'GET', '/queue')).body['items'] as { task_id: string | null }[]).map(({ task_id }) => task_id)).toEqual([
+      last,
+      first,
+      null,
+    ]);
   });
 
   test.each([{}, { before: randomUUID(), after: randomUUID() }, { before: 7 }, { before: randomUUID(), version: -1 }, { before: randomUUID(), version: 1.5 }])(

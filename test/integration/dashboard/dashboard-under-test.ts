@@ -86,7 +86,9 @@ interface Violation {
 /** Pixels by which a page is wider than its window. */
 export async function overflowOf(page: Page): Promise<number> {
   return page.evaluate(() => {
-    const { documentElement: root } = globalThis.document as unknown as { documentElement: { scrollWidth: number; clientWidth: number } };
+    const { documentElement: root } = (globalThis as unknown as { document: unknown }).document as unknown as {
+      documentElement: { scrollWidth: number; clientWidth: number };
+    };
     return root.scrollWidth - root.clientWidth;
   });
 }

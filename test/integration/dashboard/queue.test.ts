@@ -41,7 +41,10 @@ test('a row is dragged to another place, and the order holds after a reload [DAS
   for (const name of ['a', 'b', 'c']) await waiting(name);
   const { page, faults, close } = await dashboard.open('ann', '/');
   const rows = page.locator('#queue tbody tr');
-  await rows.nth(2).locator('.grip').dragTo(rows.nth(0), { targetPosition: { x: 60, y: 4 } });
+  await rows
+    .nth(2)
+    .locator('.grip')
+    .dragTo(rows.nth(0), { targetPosition: { x: 60, y: 4 } });
   await page.locator('.toast').waitFor();
   expect(await page.locator('.toast').first().textContent()).toBe('Moved.');
   await page.reload();

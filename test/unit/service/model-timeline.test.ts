@@ -4,7 +4,8 @@ import { forecastEntry } from '../../support/forecast-entry.js';
 
 const madeAt = new Date('2026-01-09T10:00:00.000Z');
 const step = (model: string, from: number, until: number, host = 'a') => ({ host, model, fromMs: madeAt.getTime() + from, untilMs: madeAt.getTime() + until });
-const short = (spans: ReturnType<typeof plannedSpans>) => spans.map(({ model, state, from, until }) => [model, state, Date.parse(from) - madeAt.getTime(), Date.parse(until ?? '') - madeAt.getTime()]);
+const short = (spans: ReturnType<typeof plannedSpans>) =>
+  spans.map(({ model, state, from, until }) => [model, state, Date.parse(from) - madeAt.getTime(), Date.parse(until ?? '') - madeAt.getTime()]);
 
 test('a model stays until its host needs the room for another [DASH-04]', () => {
   const steps = [step('x', 0, 10), step('x', 20, 30), step('y', 40, 50), step('x', 60, 70)];
