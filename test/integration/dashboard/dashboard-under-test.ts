@@ -89,6 +89,6 @@ export async function overflowOf(page: Page): Promise<number> {
     const { documentElement: root } = (globalThis as unknown as { document: unknown }).document as unknown as {
       documentElement: { scrollWidth: number; clientWidth: number };
     };
-    return root.scrollWidth - root.clientWidth;
+    return Math.max(0, root.scrollWidth - root.clientWidth); // the room of a scroll bar counts for neither
   });
 }

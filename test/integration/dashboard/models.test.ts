@@ -19,7 +19,7 @@ async function host(): Promise<void> {
   await setHostReady(sql, 'gpu-1', epoch, true, { version: '0.24.0' }, { modelsMax: 2, roomBytes: 14 * gib, budgetBytes: 16 * gib, spillBytes: 0 });
   await upsertSeen(sql, 'gpu-1', {
     installed: [
-      { name: 'llama3.1:8b', digest: 'sha256:1', sizeBytes: 4.6 * gib, details: {} },
+      { name: 'llama3.1:8b', digest: 'sha256:1', sizeBytes: Math.round(4.6 * gib), details: {} },
       { name: `${'very-long-'.repeat(12)}name:latest`, digest: 'sha256:2', sizeBytes: 1_000, details: {} },
     ],
     loaded: [{ name: 'llama3.1:8b', digest: 'sha256:1', memoryBytes: 6 * gib, vramBytes: 6 * gib, contextLength: 4_096, expiresAtMs: null }],

@@ -32,7 +32,7 @@ test('what waits is shown in its order, with priority, reason and predicted star
   expect(await page.locator('#queue tbody tr').first().locator('.starts').textContent()).toMatch(/in \d+ s/);
   expect(await page.locator('#queue tbody tr').first().locator('.reason').textContent()).toContain('1st: waits for');
   await waiting('urgent', { priority: 10 });
-  await expect.poll(() => page.locator(names).allTextContents()).toEqual(['first', 'urgent', 'second']);
+  await expect.poll(() => page.locator(names).allTextContents()).toEqual(['urgent', 'first', 'second']);
   expect(faults).toEqual([]);
   await close();
 });
@@ -74,7 +74,7 @@ test('entries are filtered by template, priority and reason, and the address kee
   await waiting('low', { priority: 2 });
   await waiting('high', { priority: 9 });
   const { page, close } = await dashboard.open('ann', '/');
-  await page.locator('select[name="priority"]').selectOption('9');
+  await page.locator('#waiting select[name="priority"]').selectOption('9');
   await expect.poll(() => page.locator(names).allTextContents()).toEqual(['high']);
   expect(page.url()).toContain('priority=9');
   await page.reload();
@@ -145,7 +145,7 @@ test('without scripts it can be read, and filtered by a button [DASH-17]', async
   await waiting('one', { priority: 3 });
   const { page, close } = await dashboard.open('ann', '/?priority=9', { scripts: false });
   expect(await page.locator('.empty').textContent()).toContain('fits the filters');
-  await page.locator('select[name="priority"]').selectOption('3');
+  await page.locator('#waiting select[name="priority"]').selectOption('3');
   await page.getByRole('button', { name: 'Filter' }).click();
   expect(await page.locator(names).allTextContents()).toEqual(['one']);
   await close();
