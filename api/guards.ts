@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { MiddlewareHandler } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
 import type { Meter } from '../contract/metrics.js';
 import { ProblemError } from '../contract/problems.js';
 import { within } from '../service/within.js';
@@ -95,13 +95,34 @@ export const refuseForeignOrigin: MiddlewareHandler<AppEnv> = async (c, next) =>
 
 /** Refuses to show a page under a foreign name: a name that somebody points at this address (DNS rebinding) would let their page read ours. */
 export const refuseForeignHost: MiddlewareHandler<AppEnv> = async (c, next) => {
+  checkHost(c);
+  await next();
+};
+
+/** @throws {ProblemError} forbidden for a name that this server is not known under */
+export function checkHost(c: Context<AppEnv>): void {
   const allowed = c.var.config.allowedHosts;
   const name = hostHeader(c.req).replace(/:\d+$/, '').toLowerCase();
   if (!allowed.includes('*') && !loopbackNames.has(name) && !allowed.includes(name)) {
     throw new ProblemError('forbidden', 'This server is not known under the name that was asked for; an administrator can allow it.');
   }
-  await next();
-};
+}
+
+/**
+ * Refuses a cookie where it is not sure that a page of ours has sent it: browsers send it along with whatever a page asks for. A change has to say that it
+ * comes from here; of the rest only following a link may come from elsewhere.
+ * @throws {ProblemError} forbidden
+ */
+export function checkCookieUse(c: Context<AppEnv>): void {
+  checkHost(c);
+  const site = c.req.header('sec-fetch-site');
+  const origin = c.req.header('origin');
+  const elsewhere = (site === 'cross-site' || site === 'same-site') && c.req.header('sec-fetch-mode') !== 'navigate';
+  const fromHere = origin === undefined ? site === 'same-origin' : hostOfOrigin(origin) === hostHeader(c.req);
+  if (safeMethods.has(c.req.method) ? elsewhere : !fromHere) {
+    throw new ProblemError('forbidden', 'With a session, requests are taken from pages of this server only; programs use an API key.');
+  }
+}
 
 const loopbackNames = new Set(['localhost', '127.0.0.1', '[::1]']);
 

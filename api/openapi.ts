@@ -1,5 +1,6 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { BatchItem } from '../contract/schemas/many.js';
+import { cookieName } from './auth/session-cookie.js';
 import type { ApiRoute } from './define-route.js';
 import { problems } from './problem.js';
 import { routes } from './routes/index.js';
@@ -13,9 +14,9 @@ export function completeRoute({ access, route }: ApiRoute): ApiRoute['route'] {
   const usual = [
     problems('invalid_request', 'headers_too_large'),
     // A public route that asks something of the house says itself how that can fail.
-    ...(open ? [] : [problems('unauthorized'), problems('unexpected'), problems('unavailable')]),
-    // A viewer is refused what changes something, and a page of another site all that is not safe.
-    ...(access === 'write' || access === 'admin' || route.method !== 'get' ? [problems('forbidden')] : []),
+    ...(open ? [] : [problems('unauthorized'), problems('too_many_attempts'), problems('unexpected'), problems('unavailable')]),
+    // A viewer is refused what changes something, a page of another site all that is not safe, and a session what no page of ours has asked for.
+    ...(open && route.method === 'get' ? [] : [problems('forbidden')]),
   ];
   const responses = { ...(route.responses as Readonly<Record<string, { readonly description: string }>>) };
   for (const [status, response] of usual.flatMap((each) => Object.entries(each))) {
@@ -23,7 +24,7 @@ export function completeRoute({ access, route }: ApiRoute): ApiRoute['route'] {
     if (own === undefined) responses[status] = response;
     else if (!own.description.includes(response.description)) responses[status] = { ...own, description: `${own.description} ${response.description}` };
   }
-  return { ...route, security: open ? [] : [{ apiKey: [] }, { bearer: [] }], responses };
+  return { ...route, security: open ? [] : [{ apiKey: [] }, { bearer: [] }, { session: [] }, { password: [] }], responses };
 }
 
 /** The OpenAPI 3.1 document of every route. */
@@ -36,6 +37,13 @@ export function openApiDocument(apiKeyHeader: string): object {
     description: 'An API key; the first one is in `admin.key` of the installation',
   });
   registry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer', description: 'The same API key' });
+  registry.registerComponent('securitySchemes', 'session', {
+    type: 'apiKey',
+    in: 'cookie',
+    name: cookieName,
+    description: 'What a sign-in sets in a browser. A change has to come from a page of this server, by its `Origin` or `Sec-Fetch-Site`',
+  });
+  registry.registerComponent('securitySchemes', 'password', { type: 'http', scheme: 'basic', description: 'User and password' });
   // Items of a batch are checked one by one, so that no route's schema holds theirs.
   registry.register('BatchItem', BatchItem);
   for (const declared of routes) registry.registerPath(completeRoute(declared));
@@ -55,6 +63,7 @@ export function openApiDocument(apiKeyHeader: string): object {
       { name: 'reports', description: 'Tasks as files' },
       { name: 'models', description: 'What the model servers have' },
       { name: 'health', description: 'How the service is' },
+      { name: 'sign-in', description: 'Sessions of the dashboard, and users with passwords' },
       { name: 'system', description: 'What administrators keep and restore' },
     ],
     servers: [{ url: '/', description: 'This server' }],

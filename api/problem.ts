@@ -41,7 +41,7 @@ export function answerProblem(error: unknown, c: Context<AppEnv>): Response {
     errors: [...problem.errors],
   };
   if (status === 401) c.header('WWW-Authenticate', 'Bearer realm="ai-task-orchestra"');
-  const retryAfter = retryAfterSeconds[problem.code];
+  const retryAfter = problem.retryAfterSeconds ?? retryAfterSeconds[problem.code];
   if (retryAfter !== undefined) c.header('Retry-After', String(retryAfter));
   return c.body(JSON.stringify(body), status, { 'Content-Type': 'application/problem+json' });
 }

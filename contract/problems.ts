@@ -8,8 +8,10 @@ export const problemTable = {
   unknown_host: { status: 404, title: 'No such host' },
   unknown_template: { status: 404, title: 'No such template' },
   unknown_checkpoint: { status: 404, title: 'No such checkpoint' },
+  unknown_user: { status: 404, title: 'No such user' },
   task_not_found: { status: 404, title: 'No such task' },
   method_not_allowed: { status: 405, title: 'The address does not take this method' },
+  user_exists: { status: 409, title: 'The user exists' },
   model_in_use: { status: 409, title: 'Tasks use the model' },
   model_busy: { status: 409, title: 'The host changes its models' },
   task_started: { status: 409, title: 'The task has started' },
@@ -30,6 +32,7 @@ export const problemTable = {
   template_not_found: { status: 422, title: 'No such template' },
   resources_exceeded: { status: 422, title: 'The task asks for more than there is' },
   invalid_dependency: { status: 422, title: 'The task cannot wait for that' },
+  too_many_attempts: { status: 429, title: 'Too many wrong passwords' },
   too_many_streams: { status: 429, title: 'Too many streams are open' },
   headers_too_large: { status: 431, title: 'The address and the headers are too large' },
   unexpected: { status: 500, title: 'Unexpected error' },
@@ -53,11 +56,14 @@ export class ProblemError extends Error {
   override readonly name = 'ProblemError';
   readonly code: ProblemCode;
   readonly errors: readonly Fault[];
+  /** when a repeat may go better; undefined: what is usual for the code */
+  readonly retryAfterSeconds: number | undefined;
 
-  constructor(code: ProblemCode, detail: string, options: { errors?: readonly Fault[]; cause?: unknown } = {}) {
+  constructor(code: ProblemCode, detail: string, options: { errors?: readonly Fault[]; cause?: unknown; retryAfterSeconds?: number } = {}) {
     super(detail, { cause: options.cause });
     this.code = code;
     this.errors = options.errors ?? [];
+    this.retryAfterSeconds = options.retryAfterSeconds;
   }
 }
 

@@ -1,7 +1,5 @@
+import type { Role } from '../contract/roles.js';
 import { answered, type Sql } from './connect.js';
-
-export const roles = ['admin', 'user', 'viewer'] as const;
-export type Role = (typeof roles)[number];
 
 /** What is stored of an API key; the key itself is not. */
 export interface ApiKeyRow {

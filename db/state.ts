@@ -13,6 +13,10 @@ const transient: ReadonlySet<string> = new Set([
   'outbox',
   // what a process started with, and what was counted
   'configurations',
+  // who has signed in
+  'sessions',
+  'sign_in_tickets',
+  'sign_in_failures',
   'metric_series',
   'metric_cursor',
   // counted on from the tasks that are imported

@@ -1,7 +1,7 @@
 import { createLogger } from '../logging.js';
 import { ProblemError } from '../contract/problems.js';
 import { visibleJson, visibleLine } from '../contract/visible.js';
-import type { Role } from '../db/api-keys.js';
+import type { Role } from '../contract/roles.js';
 import { type ApiKeyUseCases, apiKeyUseCases } from '../service/api-keys.js';
 import { onLocalDatabase } from './local-database.js';
 

@@ -2,15 +2,14 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ProblemError } from '../contract/problems.js';
-import { type ApiKeyRow, findApiKey, insertApiKey, listApiKeys, noteApiKeyUse, revokeApiKey, type Role } from '../db/api-keys.js';
+import type { Role } from '../contract/roles.js';
+import { type ApiKeyRow, findApiKey, insertApiKey, listApiKeys, noteApiKeyUse, revokeApiKey } from '../db/api-keys.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
+import { createVerdicts } from './verdicts.js';
 
 /** `orc_<id>_<secret>`: 12 hexadecimal digits that may be shown, and 32 random bytes as 43 characters of base64url. */
 const keyForm = /^orc_([0-9a-f]{12})_[A-Za-z0-9_-]{43}$/;
-/** How long a verdict on a valid key is kept, which is how long a revoked key may still work on another process. */
-const cacheMs = 5_000;
-const cacheEntriesMax = 1_000;
 /** Stands in for the hash of a key that is not there, so that refusing takes the same steps. */
 const noHash = Buffer.alloc(32);
 const noId = '0'.repeat(12);
@@ -40,7 +39,7 @@ export interface ApiKeyUseCases {
 }
 
 export function apiKeyUseCases({ sql, log }: Pick<ServiceDeps, 'sql' | 'log'>): ApiKeyUseCases {
-  const verdicts = new Map<string, { readonly caller: Caller; readonly untilMs: number }>();
+  const verdicts = createVerdicts<Caller>();
 
   async function store(key: string, request: NewKeyRequest): Promise<void> {
     await insertApiKey(sql, {
@@ -73,19 +72,17 @@ export function apiKeyUseCases({ sql, log }: Pick<ServiceDeps, 'sql' | 'log'>): 
     },
     async revokeKey(id) {
       if (!(await revokeApiKey(sql, id))) throw new ProblemError('not_found', 'There is no API key with this id.');
-      for (const [hash, { caller }] of verdicts) if (caller.keyId === id) verdicts.delete(hash);
+      verdicts.forget(({ keyId }) => keyId === id);
     },
     async verifyKey(text) {
       // Neither an endless header nor the key itself is kept: the cache knows keys by hash.
       const presented = text.length <= 200 ? text : '';
-      const cacheKey = hashOf(presented).toString('base64');
-      const known = verdicts.get(cacheKey);
-      if (known !== undefined && known.untilMs > performance.now()) return known.caller;
-      verdicts.delete(cacheKey);
+      const hash = hashOf(presented);
+      const known = verdicts.get(hash);
+      if (known !== undefined) return known;
       const caller = await verify(presented);
       if (caller === null) return null;
-      if (verdicts.size >= cacheEntriesMax) verdicts.delete(verdicts.keys().next().value ?? '');
-      verdicts.set(cacheKey, { caller, untilMs: performance.now() + cacheMs });
+      verdicts.keep(hash, caller);
       noteApiKeyUse(sql, caller.keyId).catch((error: unknown) => log.warn({ err: error, key_id: caller.keyId }, 'use of a key not noted'));
       return caller;
     },

@@ -5,6 +5,7 @@ import { countTasks } from '../db/tasks.js';
 import type { StepRegistry } from '../templates/parse-template.js';
 import { type ApiKeyUseCases, apiKeyUseCases } from './api-keys.js';
 import { bulkTasksUseCase } from './bulk-tasks.js';
+import { passwordChecks, type PasswordChecks } from './check-password.js';
 import { cancelTaskUseCase } from './cancel-task.js';
 import { type ChangeFeed, createChangeFeed, type ListenChanges } from './changes.js';
 import { type CheckpointUseCases, checkpointUseCases } from './checkpoints.js';
@@ -38,9 +39,11 @@ import { previewTaskUseCase } from './preview-task.js';
 import { replayTaskUseCase } from './replay-task.js';
 import { reportTasksUseCase } from './report-tasks.js';
 import { retryTaskUseCase } from './retry-task.js';
+import { sessionUseCases, type SessionUseCases } from './sessions.js';
 import { setPriorityUseCase } from './set-priority.js';
 import { createStartsUnderWay } from './start-task.js';
 import { type TemplateUseCases, templateUseCases } from './templates.js';
+import { type UserUseCases, userUseCases } from './users.js';
 
 /** Every use case, the only way into the house for the API, the dashboard and what comes later. */
 export interface Services
@@ -51,7 +54,10 @@ export interface Services
     LockUseCases,
     ModelOrderUseCases,
     PauseUseCases,
-    TemplateUseCases {
+    Pick<PasswordChecks, 'verifyPassword'>,
+    SessionUseCases,
+    TemplateUseCases,
+    UserUseCases {
   readonly createTask: ReturnType<typeof createTaskUseCase>;
   readonly createBatch: ReturnType<typeof createBatchUseCase>;
   readonly bulkTasks: ReturnType<typeof bulkTasksUseCase>;
@@ -113,8 +119,18 @@ export function createServices(deps: ServicesDeps): Services {
   const createTask = createTaskUseCase(deps, compile, starts);
   const feed = createEventFeed({ sql: deps.sql, config: deps.events, listen: deps.events.listen, log: deps.log });
   const changes = createChangeFeed({ listen: deps.listenChanges ?? null, forecastNow, log: deps.log });
+  const keys = apiKeyUseCases(deps);
+  const passwords = passwordChecks(deps);
+  const { forgetUser, ...sessions } = sessionUseCases(deps, keys, passwords);
+  const users = userUseCases(deps, passwords, (id) => {
+    passwords.forgetUser(id);
+    forgetUser(id);
+  });
   return {
-    ...apiKeyUseCases(deps),
+    ...keys,
+    ...sessions,
+    ...users,
+    verifyPassword: passwords.verifyPassword,
     ...healthUseCases(deps),
     ...checkpointUseCases(deps, deps.catalogue),
     ...dependencyUseCases(deps),

@@ -3,16 +3,28 @@ import { ProblemError } from '../../contract/problems.js';
 import type { Caller } from '../../service/caller.js';
 import type { Access } from '../define-route.js';
 import type { AppEnv } from '../env.js';
+import { checkCookieUse } from '../guards.js';
+import { sessionTokenOf } from './session-cookie.js';
 
-/** Settles who asks, from the configured header or `Authorization: Bearer`, and whether they may use a route of this access. */
+/** What a request came with to say who asks. */
+type Presented =
+  | { readonly kind: 'key'; readonly key: string }
+  | { readonly kind: 'session'; readonly token: string }
+  | { readonly kind: 'password'; readonly user: string; readonly password: string };
+
+/**
+ * Settles who asks, and whether they may use a route of this access: from an API key in the configured header or as `Authorization: Bearer`, else from the
+ * cookie of a session, else from `Authorization: Basic` with user and password.
+ */
 export function authenticate(access: Exclude<Access, 'public'>): MiddlewareHandler<AppEnv> {
   return async (c, next) => {
-    const key = presentedKey(c);
-    const caller = await c.var.services.verifyKey(key);
-    if (caller === null) throw new ProblemError('unauthorized', `Send a valid API key in the header ${c.var.config.apiKeyHeader} or as Authorization: Bearer.`);
+    const presented = presentedBy(c);
+    if (presented.kind === 'session') checkCookieUse(c);
+    const caller = await verify(c, presented);
+    if (caller === null) throw new ProblemError('unauthorized', refusal(c, presented));
     if (!mayUse(caller, access)) throw new ProblemError('forbidden', `This needs more than the role ${caller.role}.`);
     c.set('caller', caller);
-    c.set('stillValid', async () => (await c.var.services.verifyKey(key)) !== null);
+    c.set('stillValid', async () => (await verify(c, presented)) !== null);
     await next();
   };
 }
@@ -23,12 +35,48 @@ export function callerOf(c: Context<AppEnv>): Caller {
   return c.var.caller;
 }
 
-/** The key as it came; empty when there is none, and when two differ, since nobody can say which is meant. */
-function presentedKey(c: Context<AppEnv>): string {
+function presentedBy(c: Context<AppEnv>): Presented {
+  const key = presentedKey(c);
+  if (key !== null) return { kind: 'key', key };
+  // Before a password, since a browser sends those of a proxy in front of us along.
+  const token = sessionTokenOf(c);
+  if (token !== null) return { kind: 'session', token };
+  const basic = /^Basic +([A-Za-z0-9+/]+=*)$/i.exec(c.req.header('authorization') ?? '')?.[1];
+  if (basic === undefined) return { kind: 'key', key: '' };
+  const text = Buffer.from(basic, 'base64').toString('utf8');
+  const colon = text.indexOf(':');
+  return colon < 1 ? { kind: 'key', key: '' } : { kind: 'password', user: text.slice(0, colon), password: text.slice(colon + 1) };
+}
+
+/** The key as it came; null when there is none, and empty when two differ, since nobody can say which is meant. */
+function presentedKey(c: Context<AppEnv>): string | null {
   const own = c.req.header(c.var.config.apiKeyHeader);
   const bearer = /^Bearer +(\S+)$/i.exec(c.req.header('authorization') ?? '')?.[1];
   if (own !== undefined && bearer !== undefined && own !== bearer) return '';
-  return own ?? bearer ?? '';
+  return own ?? bearer ?? null;
+}
+
+async function verify(c: Context<AppEnv>, presented: Presented): Promise<Caller | null> {
+  const { services, requestId } = c.var;
+  switch (presented.kind) {
+    case 'key':
+      return services.verifyKey(presented.key);
+    case 'session':
+      return services.verifySession(presented.token);
+    case 'password':
+      return services.verifyPassword(presented.user, presented.password, requestId);
+  }
+}
+
+function refusal(c: Context<AppEnv>, { kind }: Presented): string {
+  switch (kind) {
+    case 'key':
+      return `Send a valid API key in the header ${c.var.config.apiKeyHeader} or as Authorization: Bearer.`;
+    case 'session':
+      return 'The session has ended: sign in again.';
+    case 'password':
+      return 'There is no user with this name and this password.';
+  }
 }
 
 function mayUse(caller: Caller, access: Exclude<Access, 'public'>): boolean {

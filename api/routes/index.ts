@@ -2,6 +2,8 @@ import type { ApiRoute } from '../define-route.js';
 import { deleteLock } from './delete-lock.js';
 import { deleteTaskDependency } from './delete-task-dependency.js';
 import { deleteTask } from './delete-task.js';
+import { deleteSession } from './delete-session.js';
+import { deleteUser } from './delete-user.js';
 import { getConfig } from './get-config.js';
 import { getEvents } from './get-events.js';
 import { getTaskEvents } from './get-task-events.js';
@@ -14,6 +16,7 @@ import { getTemplateDocs } from './get-template-docs.js';
 import { getTemplateSchema } from './get-template-schema.js';
 import { getQueue } from './get-queue.js';
 import { getHealth } from './get-health.js';
+import { getSession } from './get-session.js';
 import { getTask } from './get-task.js';
 import { deleteQueuePause } from './delete-queue-pause.js';
 import { healthz } from './healthz.js';
@@ -26,12 +29,17 @@ import { listQueuePauses } from './list-queue-pauses.js';
 import { listTaskExecutions } from './list-task-executions.js';
 import { listTasks } from './list-tasks.js';
 import { listTemplates } from './list-templates.js';
+import { listUsers } from './list-users.js';
+import { patchOwnPassword } from './patch-own-password.js';
 import { patchTaskPriority } from './patch-task-priority.js';
+import { patchUser } from './patch-user.js';
 import { postCheckpoint } from './post-checkpoint.js';
 import { postCheckpointRestore } from './post-checkpoint-restore.js';
 import { postQueuePause } from './post-queue-pause.js';
 import { postQueueReorder } from './post-queue-reorder.js';
 import { postQueueReorderPreview } from './post-queue-reorder-preview.js';
+import { postSession } from './post-session.js';
+import { postSignInTicket } from './post-sign-in-ticket.js';
 import { postTaskHold } from './post-task-hold.js';
 import { postTaskRelease } from './post-task-release.js';
 import { postTask } from './post-task.js';
@@ -45,6 +53,7 @@ import { postTaskBulk } from './post-task-bulk.js';
 import { postTaskReplay } from './post-task-replay.js';
 import { postTaskRetry } from './post-task-retry.js';
 import { postTemplateValidate } from './post-template-validate.js';
+import { postUser } from './post-user.js';
 import { readyz } from './readyz.js';
 
 /** Every endpoint of the API, in the order of the document. */
@@ -91,6 +100,15 @@ export const routes: readonly ApiRoute[] = [
   getHealth,
   healthz,
   readyz,
+  postSession,
+  getSession,
+  deleteSession,
+  postSignInTicket,
+  listUsers,
+  postUser,
+  patchUser,
+  deleteUser,
+  patchOwnPassword,
   getConfig,
   postCheckpoint,
   listCheckpoints,

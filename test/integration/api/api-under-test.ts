@@ -7,7 +7,7 @@ import type { ApiConfig } from '../../../api/env.js';
 import { packageRoot } from '../../../config.js';
 import { defaultRegistries } from '../../../contract/model-name.js';
 import type { TaskView } from '../../../contract/schemas/task.js';
-import type { Role } from '../../../db/api-keys.js';
+import type { Role } from '../../../contract/roles.js';
 import { connect, disconnect } from '../../../db/connect.js';
 import { createMetricBuffer } from '../../../metrics.js';
 import { createListenHub } from '../../../mains/listen-hub.js';

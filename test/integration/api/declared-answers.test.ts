@@ -37,6 +37,10 @@ const bodies: Readonly<Record<string, object>> = {
   loadModel: {},
   unloadModel: {},
   pullModel: {},
+  signIn: { user: 'nobody', password: 'not the password' },
+  createUser: { id: 'new', role: 'user', password: 'not the password' },
+  changeUser: { role: 'user' },
+  changeOwnPassword: { present: 'not the password', new: 'not the password' },
 };
 
 const operations = routes.map(({ access, route }) => {
@@ -139,6 +143,43 @@ test.each(closed.map((operation) => [operation.id, operation] as const))('%s is 
   }
 });
 
+describe('with a session', () => {
+  const sessions = new Map<string, string>();
+  beforeAll(async () => {
+    for (const who of ['viewer', 'ann', 'admin'] as const) sessions.set(who, (await api.services.signIn({ kind: 'key', key: api.keys[who] })).token);
+  });
+  const cookieOf = (token: string) => ({ Cookie: `orchestra_session=${token}`, Origin: 'http://localhost' });
+
+  test.each(closed.map((operation) => [operation.id, operation] as const))('%s is refused to those who may not use it [SEC-05]', async (_id, operation) => {
+    const refused = { public: [], read: [], write: ['viewer'], admin: ['viewer', 'ann'] } as const;
+    for (const who of ['viewer', 'ann', 'admin'] as const) {
+      // Signing out would end the session that the next operations are asked with.
+      if (operation.id === 'signOut') continue;
+      const { code } = await send(operation, { key: null, headers: cookieOf(sessions.get(who) ?? '') });
+      const isRefused = (refused[operation.access] as readonly string[]).includes(who) || operation.id === 'createSignInTicket';
+      expect({ who, refused: code === 'forbidden' }).toEqual({ who, refused: isRefused });
+    }
+  });
+
+  test.each(closed.map((operation) => [operation.id, operation] as const))('%s is refused under a name that is not ours [DASH-21]', async (_id, operation) => {
+    const token = sessions.get('admin') ?? '';
+    const { status, code } = await send(operation, { key: null, headers: { ...cookieOf(token), Host: 'rebound.example', Origin: 'http://rebound.example' } });
+    expect([status, code]).toEqual([403, 'forbidden']);
+  });
+});
+
+describe('with a password', () => {
+  beforeAll(async () => {
+    for (let number = 0; number < 10; number++) await api.services.verifyPassword('guessed', `guess ${number}`);
+  });
+  const headers = { Authorization: `Basic ${Buffer.from('guessed:the right one').toString('base64')}` };
+
+  test.each(closed.map((operation) => [operation.id, operation] as const))('%s is refused after too many wrong ones [DASH-15]', async (_id, operation) => {
+    const { status, code } = await send(operation, { key: null, headers });
+    expect([status, code]).toEqual([429, 'too_many_attempts']);
+  });
+});
+
 test.each(operations.filter(({ method }) => method !== 'GET').map((operation) => [operation.id, operation] as const))(
   '%s is refused to the page of another site [bad-10]',
   async (_id, operation) => {
@@ -184,7 +225,7 @@ test('each operation refuses an address with headers that are larger than a serv
   }
 });
 
-const notThere = ['task_not_found', 'unknown_template', 'unknown_checkpoint'] as const;
+const notThere = ['task_not_found', 'unknown_template', 'unknown_checkpoint', 'unknown_user'] as const;
 test.each(
   operations.flatMap((operation) => notThere.filter((code) => operation.declares(`404 ${code}`)).map((code) => [operation.id, code, operation] as const)),
 )('%s of what is not there is answered with %s', async (_id, code, operation) => {

@@ -1,0 +1,3 @@
+/** What somebody may do: everything, the own tasks, or look at them. */
+export const roles = ['admin', 'user', 'viewer'] as const;
+export type Role = (typeof roles)[number];
