@@ -31,6 +31,7 @@ const remedies: Readonly<Record<string, string>> = {
   unknown_template: '`orchestra templates` shows those there are.',
   unknown_model: '`orchestra models` shows those there are; `orchestra models pull <name>` fetches one.',
   unknown_checkpoint: '`orchestra checkpoint list` shows those there are.',
+  unknown_user: '`orchestra users list` shows those there are.',
   task_finished: '`orchestra retry <id>` runs a failed or cancelled task again, `orchestra replay <id>` any.',
   task_not_retryable: '`orchestra replay <id>` runs the same input again as a new task.',
   not_found: 'The server is older than this command, or --api names something else.',

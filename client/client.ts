@@ -3,6 +3,15 @@ import type { ConfigurationView } from '../contract/schemas/configuration.js';
 import type { EventListView, EventView } from '../contract/schemas/event.js';
 import type { HealthView } from '../contract/schemas/health.js';
 import type { LockAnswerView, LockListView, LockReleasedView, ResourceListView } from '../contract/schemas/holds.js';
+import type {
+  ChangePasswordRequest,
+  ChangeUserRequest,
+  CreateUserRequest,
+  CurrentCallerView,
+  SignInTicketView,
+  UserListView,
+  UserView,
+} from '../contract/schemas/sign-in.js';
 import type { TaskView } from '../contract/schemas/task.js';
 import { isFinal } from '../contract/status.js';
 import { followEvents, type StreamOptions } from './event-stream.js';
@@ -198,6 +207,23 @@ export function createClient(options: ClientOptions) {
       restore: (id: number, { signal }: CallOptions = {}) =>
         transport.json<shapes.Restored>({ method: 'POST', path: `${v1}/checkpoints/${id}/restore`, signal }),
     },
+    users: {
+      /** Everybody who signs in with a password; these are for administrators, save the last. */
+      list: (call?: CallOptions) => get<UserListView>('/users', call),
+      create: (user: CreateUserRequest, { signal }: CallOptions = {}) => transport.json<UserView>({ method: 'POST', path: `${v1}/users`, body: user, signal }),
+      change: (id: string, change: ChangeUserRequest, { signal }: CallOptions = {}) =>
+        transport.json<UserView>({ method: 'PATCH', path: `${v1}/users/${part(id)}`, body: change, signal }),
+      remove: async (id: string, { signal }: CallOptions = {}): Promise<void> =>
+        void (await transport.text({ method: 'DELETE', path: `${v1}/users/${part(id)}`, repeatable: false, signal })),
+      /** Sets the password of the key's own user. */
+      changeOwnPassword: async (passwords: ChangePasswordRequest, { signal }: CallOptions = {}): Promise<void> =>
+        void (await transport.text({ method: 'PATCH', path: `${v1}/users/me/password`, body: passwords, repeatable: false, signal })),
+    },
+    /** Who the key belongs to, and what it may do. */
+    caller: (call?: CallOptions) => get<CurrentCallerView>('/sessions/current', call),
+    /** A text that signs a browser in once, at `/sign-in?ticket=<ticket>`, with the rights of the API key. */
+    signInTicket: ({ signal }: CallOptions = {}) =>
+      transport.json<SignInTicketView>({ method: 'POST', path: `${v1}/sign-in-tickets`, repeatable: true, signal }),
     /** Every key of the configuration in force, without its secrets; for administrators. */
     config: (call?: CallOptions) => get<ConfigurationView>('/config', call),
     health: (call?: CallOptions) => get<HealthView>('/health', call),

@@ -15,12 +15,12 @@ import { readParts } from '../db/health.js';
 import { migrate } from '../db/migrate.js';
 import { clusterUrl, postgresCommand, PostgresUnavailable } from '../db/server/postgres-cluster.js';
 import { ensureDatabase, postgresAnswers, providePostgres } from '../db/server/provide-postgres.js';
-import { apiKeyUseCases } from '../service/api-keys.js';
 import { claimTemporalFile, provideTemporal, TemporalUnavailable } from '../temporal/server/provide-temporal.js';
 import { askServerVersion } from '../temporal/server/server-version.js';
 import { ownPriorityLevels, temporalCommand } from '../temporal/server/temporal-command.js';
 import { loadCatalogue } from '../templates/catalogue.js';
 import { defaultApiPort } from './api.js';
+import { ensureAdminKey, signInAddress } from './first-sign-in.js';
 import { templateDirectories } from './parts.js';
 import { isLive, livePort, processStartTime, readProcessFile, readReadiness, removeProcessFile, writeProcessFile } from './process-file.js';
 import { releasePorts, reservePort } from './reserve-port.js';
@@ -42,6 +42,8 @@ const temporalPort = 7233;
 const temporalUiPort = 8233;
 /** how long `up` waits for what the host says of its model server */
 const hostSpeaksMs = 5_000;
+/** how long the address to sign in with is valid */
+const ticketMinutes = 60;
 
 /** `orchestra up`: everything that one machine needs, kept running until it is asked to end. */
 export async function runUp(options: UpOptions): Promise<void> {
@@ -104,6 +106,8 @@ async function claimHome(home: string): Promise<void> {
 
 interface Addresses {
   readonly api: string;
+  /** opens the dashboard signed in, once; null: none could be made */
+  readonly signIn: string | null;
   /** null: only on the port of the API */
   readonly metrics: string | null;
   readonly temporalUi: string | null;
@@ -126,7 +130,7 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
   const [database, temporal, ollama] = await Promise.all(parts);
   stopping.throwIfAborted();
   await migrate(database, log);
-  const adminKeyFile = await adminKey(database, config.home, log);
+  const adminKeyFile = await ensureAdminKey(database, config.home, log);
   stopping.throwIfAborted();
 
   const port = await apiPort(config);
@@ -167,8 +171,10 @@ async function startAll(options: UpOptions, { config, log, stopping }: MainConte
   if (metricsPort !== null && apiProcess !== null)
     await writeFile(join(config.home, 'run', 'metrics-port.json'), JSON.stringify({ pid: apiProcess.pid, port: metricsPort }));
   const models = await modelsLine(database, config.host.id, ollama);
+  const api = addressOf(config, port);
+  const signIn = await signInAddress(database, { api, keyFile: adminKeyFile, minutes: ticketMinutes, log });
   const metrics = metricsPort === null ? null : `${addressOf(config, metricsPort)}/metrics`;
-  return { addresses: { api: addressOf(config, port), metrics, temporalUi: temporal.uiAddress, adminKeyFile, models }, laterOllama: ollama.later };
+  return { addresses: { api, signIn, metrics, temporalUi: temporal.uiAddress, adminKeyFile, models }, laterOllama: ollama.later };
 }
 
 /** Variables of `env` that nobody has set in the environment of this process: the children get them from here, not from a person. */
@@ -381,15 +387,6 @@ async function modelsLine(database: string, hostId: string, { address, missing }
   }
 }
 
-async function adminKey(database: string, home: string, log: Logger): Promise<string> {
-  const sql = connect(database, { applicationName: 'orchestra-up', connectionsMax: 1 });
-  try {
-    return await apiKeyUseCases({ sql, log }).ensureAdminKey(home);
-  } finally {
-    await disconnect(sql);
-  }
-}
-
 async function apiPort(config: Config): Promise<number> {
   const live = await livePort(config.home, 'api');
   if (live !== null && (config.api.port === null || config.api.port === 0 || config.api.port === live)) return live;
@@ -449,9 +446,10 @@ async function brokenTemplates(config: Config): Promise<string | null> {
 }
 
 function readyBlock(config: Config, addresses: Addresses, broken: string | null): string {
-  const { api, metrics, temporalUi, adminKeyFile, models } = addresses;
+  const { api, signIn, metrics, temporalUi, adminKeyFile, models } = addresses;
   const rows: readonly (readonly [string, string])[] = [
     ['Dashboard and API', api],
+    ['Sign in (once)', signIn ?? 'with an address that `orchestra dashboard` prints'],
     ['API documentation', `${api}/docs`],
     ['Metrics', metrics ?? `${api}/metrics`],
     ['Temporal Web UI', temporalUi ?? (config.temporal.ui ? 'where your Temporal server has it (TEMPORAL_UI_ADDRESS)' : 'off (TEMPORAL_UI)')],

@@ -4,6 +4,7 @@ import { addCancel } from './cancel.js';
 import { addCheckpoint } from './checkpoint.js';
 import { addConfig } from './config.js';
 import { addCompletion } from './completion.js';
+import { addDashboard } from './dashboard.js';
 import { addDepend } from './depend.js';
 import { addList } from './list.js';
 import { addLocal } from './local.js';
@@ -20,6 +21,7 @@ import { addStatus } from './status.js';
 import { addSubmit } from './submit.js';
 import { addTemplates } from './templates.js';
 import { addTop } from './top.js';
+import { addUsers } from './users.js';
 import { addWhy } from './why.js';
 
 /** Every command, in the order of the help. */
@@ -51,6 +53,8 @@ export const commands: readonly AddCommand[] = [
   addCheckpoint,
   addConfig,
   addStatus,
+  addDashboard,
+  addUsers,
   addLocal,
   addCompletion,
 ];

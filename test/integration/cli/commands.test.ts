@@ -20,7 +20,7 @@ afterAll(async () => {
   await api.stop();
 });
 
-async function orchestra(args: readonly string[], key = api.keys.admin) {
+async function orchestra(args: readonly string[], key = api.keys.admin, input = '') {
   const env = {
     ...process.env,
     ORCHESTRA_API: `http://127.0.0.1:${server.port}`,
@@ -29,9 +29,10 @@ async function orchestra(args: readonly string[], key = api.keys.admin) {
     ORCHESTRA_ENV: 'development',
   };
   return new Promise<{ code: number; out: string; err: string }>((resolve) => {
-    execFile(process.execPath, ['--import', 'tsx', path.join(root, 'cli', 'main.ts'), ...args], { cwd: root, env }, (error, out, err) =>
+    const child = execFile(process.execPath, ['--import', 'tsx', path.join(root, 'cli', 'main.ts'), ...args], { cwd: root, env }, (error, out, err) =>
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
     );
+    child.stdin?.end(input);
   });
 }
 
@@ -47,6 +48,26 @@ test('a key that is made lets its user in, is shown this once, and lets nobody i
   expect((await orchestra(['keys', 'revoke', id])).code).toBe(0);
   expect((await apiKeyUseCases({ sql: api.database.sql, log: silent }).verifyKey(key))?.userId).toBeUndefined();
   expect((await orchestra(['keys', 'list'])).out).toMatch(/\tcarol\tviewer\trevoked\t/);
+});
+
+test('a user who is added signs in with the password that came on standard input, until another one is set [DASH-15, MGR-10]', async () => {
+  const signIn = (password: string) => api.services.signIn({ kind: 'password', user: 'dora', password });
+  const added = await orchestra(['users', 'add', 'dora', '--role', 'viewer'], undefined, 'correct horse battery\n');
+  expect(added).toMatchObject({ code: 0, err: expect.stringContaining('dora may sign in') });
+  expect(await signIn('correct horse battery')).toMatchObject({ caller: { userId: 'dora', role: 'viewer' } });
+  expect((await orchestra(['users', 'passwd', 'dora'], undefined, 'staple correct horse')).code).toBe(0);
+  await expect(signIn('correct horse battery')).rejects.toMatchObject({ code: 'unauthorized' });
+  expect(await signIn('staple correct horse')).toMatchObject({ caller: { userId: 'dora' } });
+  expect(await orchestra(['users', 'add', 'dora'], undefined, 'another password')).toMatchObject({ code: 1, err: expect.stringContaining('user_exists') });
+  expect(await orchestra(['users', 'add', 'eve'], undefined, 'short')).toMatchObject({ code: 2, err: expect.stringContaining('at least 8') });
+  expect(await orchestra(['users', 'remove', 'nobody'])).toMatchObject({ code: 3, err: expect.stringContaining('unknown_user') });
+});
+
+test('an address of the dashboard signs in once, with the rights of the key [DASH-15]', async () => {
+  const { out } = await orchestra(['dashboard'], api.keys.viewer);
+  const ticket = new URL(out.trim()).searchParams.get('ticket') ?? '';
+  expect(await api.services.signIn({ kind: 'ticket', ticket })).toMatchObject({ caller: { userId: 'ann', role: 'viewer' } });
+  await expect(api.services.signIn({ kind: 'ticket', ticket })).rejects.toMatchObject({ code: 'unauthorized' });
 });
 
 test.each([

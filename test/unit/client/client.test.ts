@@ -30,8 +30,8 @@ function clientOf(answer: (seen: Seen, count: number) => Response | Promise<Resp
 const refusal = (status: number, code: string, headers: Record<string, string> = {}) =>
   Response.json({ type: 'about:blank', title: code, status, code, detail: `It is ${code}.`, request_id: 'r-1' }, { status, headers });
 
-/** Operations that are no part of the library: keys are made where the product runs, and machines read the rest. */
-const elsewhere = ['GET /healthz', 'GET /readyz', 'GET /metrics'];
+/** Operations that are no part of the library: keys are made where the product runs, sessions are for browsers, and machines read the rest. */
+const elsewhere = ['GET /healthz', 'GET /readyz', 'GET /metrics', 'POST /api/v1/sessions', 'DELETE /api/v1/sessions/current'];
 
 test('every operation of the API has its method', async () => {
   const { paths } = JSON.parse(readFileSync(join(import.meta.dirname, '../../../openapi.json'), 'utf8')) as { paths: Record<string, Record<string, unknown>> };
@@ -79,6 +79,13 @@ test('every operation of the API has its method', async () => {
     ({ locks }) => locks.list(),
     ({ locks }) => locks.acquire('ID', 'ID', { wait: true }),
     ({ locks }) => locks.release('ID', 'ID'),
+    ({ users }) => users.list(),
+    ({ users }) => users.create({ id: 'ann', role: 'user', password: 'correct horse' }),
+    ({ users }) => users.change('ID', { role: 'viewer' }),
+    ({ users }) => users.remove('ID'),
+    ({ users }) => users.changeOwnPassword({ present: 'correct horse', new: 'battery staple' }),
+    (c) => c.caller(),
+    (c) => c.signInTicket(),
     (c) => c.resources(),
     (c) => c.config(),
     (c) => c.health(),
