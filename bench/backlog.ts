@@ -84,6 +84,7 @@ async function startApi(home: string, url: string, temporal: { readonly address:
     PORT: '0',
     METRICS_PORT: '0',
     LOG_LEVEL: 'ERROR',
+    ORCHESTRA_PROVIDED: '',
   };
   const child = spawn(process.execPath, [main, 'api'], { env, stdio: ['ignore', 'ignore', 'inherit'] });
   children.push(child);
