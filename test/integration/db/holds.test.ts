@@ -219,11 +219,24 @@ describe('a large task among small ones', () => {
     expect(await allocated()).toEqual({ cpu: 8, gpu: 2 });
   });
 
+  const onModel = () => planOf(planStep('one', { pool: 'model', model: { name: 'm', numCtx: 1 } }));
+
   test('keeps what it needs also from one that enters and would be granted at once [SCHED-23]', async () => {
+    await world.host();
     await world.claimed(await world.task({ requires: { gpu_count: 1 } }));
-    await world.enter(await world.task({ requires: { gpu_count: 2 }, plan: planOf(planStep('one', { pool: 'model', model: { name: 'm', numCtx: 1 } })) }));
+    await world.enter(await world.task({ requires: { gpu_count: 2 }, plan: onModel() }));
     expect((await world.enter(await world.task({ requires: { gpu_count: 1 } }))).state).toBe('waiting');
     expect(await decided()).toEqual([]);
+  });
+
+  test('whose model no host can serve keeps nothing, and hides no other of its level that keeps what it needs [SCHED-23]', async () => {
+    await world.claimed(await world.task({ requires: { gpu_count: 1 } }));
+    await world.claimed(await world.task({ requires: { cpu_cores: 1 } }));
+    const [unserved, large] = [await world.task({ requires: { gpu_count: 2 }, plan: onModel() }), await world.task({ requires: { cpu_cores: 8 } })];
+    const [ofGpu, ofCpu] = [await world.task({ requires: { gpu_count: 1 } }), await world.task({ requires: { cpu_cores: 1 } })];
+    for (const task of [unserved, large, ofGpu, ofCpu]) expect((await world.enter(task)).state).toBe('waiting');
+    expect(await decided()).toEqual([ofGpu.taskId]);
+    expect([await detail(unserved), await detail(large)]).toEqual(['waiting_resource', 'waiting_resource']);
   });
 
   test('does not hide others behind many that wait for it [SCHED-23]', async () => {
