@@ -37,7 +37,7 @@ afterEach(async () => expect(await checkInvariants(db.sql)).toEqual([]));
 
 const anybody = { owner: null, wait: false, locksMax: 20 };
 const waiter = { ...anybody, wait: true };
-const held = async () => (await listLocks(db.sql, null)).map(({ name }) => name);
+const held = async () => (await listLocks(db.sql, null, { after: null, limit: 500 })).map(({ name }) => name);
 const allocated = async () => Object.fromEntries((await listResources(db.sql, null)).map(({ pool, allocated: amount }) => [pool, amount]));
 const detail = async ({ taskId }: Task) => (await readTask(db.sql, taskId, null))?.statusDetail;
 
@@ -89,7 +89,7 @@ describe('what a task needs', () => {
     expect(await decided()).toEqual([lacksNothing.taskId]);
     expect([await held(), await allocated()]).toEqual([['a', 'deploy'], { cpu: 2, licences: 1 }]);
     expect([await detail(lacksLock), await detail(lacksCpu)]).toEqual(['waiting_lock', 'waiting_resource']);
-    expect((await listLocks(db.sql, null))[0]).toMatchObject({ name: 'a', taskId: first.taskId, waiting: [lacksLock.taskId] });
+    expect((await listLocks(db.sql, null, { after: null, limit: 1 }))[0]).toMatchObject({ name: 'a', taskId: first.taskId, waiting: [lacksLock.taskId] });
     expect(await listResources(db.sql, null)).toMatchObject([
       { pool: 'cpu', total: 4, allocated: 2, tasks: [{ task_id: first.taskId, amount: 2 }], waiting: 2 },
       { pool: 'licences' },
