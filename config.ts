@@ -128,6 +128,8 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
       pools: file.concurrency.pools,
       /** what is to order the line */
       algorithm: file.orchestration.scheduling.algorithm,
+      /** how long what it decided is kept */
+      decisionsDays: file.retention.orchestration_decisions,
     },
     host: { id: file.host.id },
     isolation: { sandbox: file.isolation.sandbox, minimum: file.isolation.minimum },

@@ -16,15 +16,16 @@ export interface Workspaces {
   /** Removes the directory and, when it was the last, the task's. Links in it are removed, never followed. One that is gone is no error. */
   remove(of: TaskAttempt): Promise<void>;
   /**
-   * Removes the directories of all attempts but those that live. They are asked for when the directories are known, so that one which is made meanwhile stays.
+   * Removes the directories of those attempts that have ended, and of no other: what nobody knows may be another installation's.
+   * @param endedOf of the attempts whose directories are there, those that have ended
    * @returns how many it removed
    * @throws AggregateError at the end, when some could not be
    */
-  sweep(readLive: () => Promise<readonly TaskAttempt[]>): Promise<number>;
+  sweep(endedOf: (found: readonly TaskAttempt[]) => Promise<readonly TaskAttempt[]>): Promise<number>;
 }
 
-const taskName = /^[0-9a-f-]{36}$/;
-const attemptName = /^[1-9][0-9]*$/;
+const taskName = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+const attemptName = /^[1-9][0-9]{0,8}$/;
 
 /** @param root absolute; made when it is missing */
 export function createWorkspaces(root: string): Workspaces {
@@ -53,26 +54,23 @@ export function createWorkspaces(root: string): Workspaces {
         }
       }
     },
-    async sweep(readLive) {
-      const found = await Promise.all(
-        (await namesIn(root, taskName)).map(async (taskId) => ({ taskId, attempts: await namesIn(join(root, taskId), attemptName) })),
-      );
+    async sweep(endedOf) {
+      const found: TaskAttempt[] = [];
+      for (const taskId of await namesIn(root, taskName)) {
+        const attempts = await namesIn(join(root, taskId), attemptName);
+        if (attempts.length === 0) await rmdir(join(root, taskId)).catch(ignore('ENOENT', 'ENOTEMPTY', 'EEXIST'));
+        found.push(...attempts.map((attempt) => ({ taskId, attempt: Number(attempt) })));
+      }
       if (found.length === 0) return 0;
-      const live = await readLive();
-      const kept = new Set(live.map(({ taskId, attempt }) => `${taskId}/${attempt}`));
       const failures: unknown[] = [];
       let removed = 0;
-      for (const { taskId, attempts } of found) {
-        for (const attempt of attempts) {
-          if (kept.has(`${taskId}/${attempt}`)) continue;
-          try {
-            await remove({ taskId, attempt: Number(attempt) });
-            removed += 1;
-          } catch (error) {
-            failures.push(error);
-          }
+      for (const attempt of await endedOf(found)) {
+        try {
+          await remove(attempt);
+          removed += 1;
+        } catch (error) {
+          failures.push(error);
         }
-        if (![...kept].some((one) => one.startsWith(`${taskId}/`))) await rmdir(join(root, taskId)).catch(ignore('ENOENT', 'ENOTEMPTY', 'EEXIST'));
       }
       if (failures.length > 0) throw new AggregateError(failures, `${failures.length} workspaces could not be removed`);
       return removed;

@@ -184,8 +184,9 @@ export function createClient(options: ClientOptions) {
         transport.json<shapes.Pauses>({ method: 'DELETE', path: `${v1}/queue/pauses`, query: { ...target }, signal }),
     },
     locks: {
-      /** Every lock that a task has. */
-      list: (call?: CallOptions) => get<LockListView>('/locks', call),
+      /** One page of the locks that tasks have, by name. */
+      list: ({ signal, ...query }: CallOptions & { readonly limit?: number; readonly cursor?: string } = {}) =>
+        transport.json<LockListView>({ method: 'GET', path: `${v1}/locks`, query, signal }),
       /** Whether a running task has the lock now; never waits for it. `wait`: it is kept for the task when it is free, for 30 seconds. */
       acquire: (name: string, taskId: string, { wait = false, signal }: CallOptions & { readonly wait?: boolean } = {}) =>
         transport.json<LockAnswerView>({ method: 'POST', path: `${v1}/locks/${part(name)}`, body: { task_id: taskId, wait }, repeatable: true, signal }),

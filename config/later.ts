@@ -103,7 +103,10 @@ export const laterSections = {
   retention: section({
     task_executions: key(days.default(90), 'days that executions are kept; as a number, or as `90 days`, `6 months`, `1 year`', unsafe),
     performance_metrics: key(days.default(365), 'days that samples are kept', unsafe),
-    orchestration_decisions: key(days.default(180), 'days that decisions are kept', unsafe),
+    orchestration_decisions: key(
+      days.default(180),
+      'days that decisions are kept, longer only while the task that they are about has not ended; as a number, or as `90 days`, `6 months`, `1 year`',
+    ),
     logs: key(days.default(30), 'days that log files and the `logs` of executions are kept', unsafe),
   }),
   security: section({

@@ -19,6 +19,8 @@ export interface KeptTask {
   readonly attempt: number;
   /** 0 to 100 */
   readonly exact: number;
+  /** absent: the checkpoint is from a time when nobody noted it, and the priority counts as given */
+  readonly priority_given?: boolean;
   /** numeric, as text */
   readonly pos: string;
   readonly agent_assigned: string | null;
@@ -67,10 +69,12 @@ export async function readCheckpoint(sql: Sql, id: number): Promise<(CheckpointR
   return row ?? null;
 }
 
-/** Gives a task the priority and the place that it had, and queues it again when it has failed or was cancelled. May be repeated. */
-export async function restoreTask(sql: Sql, task: Pick<KeptTask, 'task_id' | 'exact' | 'pos'>): Promise<RestoredTask> {
+/** Gives a task the priority and the place that it had, whether or not somebody had chosen them, and queues it again when it has failed or was cancelled. May be repeated. */
+export async function restoreTask(sql: Sql, task: Pick<KeptTask, 'task_id' | 'exact' | 'pos' | 'priority_given'>): Promise<RestoredTask> {
   const [row] = await answered(
-    sql<{ outcome: RestoredTask }[]>`select checkpoint_restore_task(${task.task_id}, ${task.exact}, ${task.pos}::text::numeric) as outcome`,
+    sql<
+      { outcome: RestoredTask }[]
+    >`select checkpoint_restore_task(${task.task_id}, ${task.exact}, ${task.pos}::text::numeric, ${task.priority_given ?? true}) as outcome`,
   );
   if (row === undefined) throw new Error('PostgreSQL returned no row');
   return row.outcome;

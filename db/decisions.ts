@@ -15,29 +15,35 @@ const seenByAgent = 100;
 
 /**
  * What an agent has to know beside what any policy does: more of each level, since it may put another one first, and how far it may move each task. A task that a
- * person placed beside another one stays, and so does every task of the same priority, of which one is its neighbour. That a caller gave none is not stored, so that
- * no task is free of its level. Reads.
+ * person placed beside another one stays, and so does every task of the same priority, of which one is its neighbour. Of the rest, those to which nobody gave a
+ * priority are free. Reads.
  */
 export async function readForAgent(tx: Transaction, snapshot: Snapshot, maxWaitsMs: MaxWaits): Promise<{ snapshot: Snapshot; freedomOf: FreedomOf }> {
   const { heads, lacking = [], slots } = snapshot;
   const free: Record<string, number> = {};
   for (const { key, capacity, taken } of slots) free[key ?? ''] = (free[key ?? ''] ?? 0) + Math.max(0, capacity - taken.length);
   for (const key of Object.keys(free)) if (free[key] !== 0) free[key] = Math.max(seenByAgent, free[key] ?? 0);
-  const rows = await answered(tx<(Omit<Head, 'needs'> & { placed: boolean })[]>`
+  const rows = await answered(tx<(Omit<Head, 'needs'> & { freedom: Freedom })[]>`
     with ids as (
       select unnest(${[...heads, ...lacking].map(({ row }) => row)}::bigint[]) as id
       union select h.id from line_heads(clock_timestamp(), ${storedJson(tx, free)}, ${maxWaitsMs as number[]}::double precision[]) h (id) where not line_paused('general', null)
     ), placed as materialized (select distinct priority from tasks where status in ('queued', 'running') and stands_since is not null)
     select l.id::text as row, l.task_id as "taskId", l.pool, l.key, l.level, l.exact, (row_number() over (order by l.pos, l.id))::integer as place, l.continues,
-      greatest(0, floor(extract(epoch from clock_timestamp() - l.entered_at) * 1000))::double precision as "waitedMs", t.priority in (select priority from placed) as placed
+      greatest(0, floor(extract(epoch from clock_timestamp() - l.entered_at) * 1000))::double precision as "waitedMs",
+      case when t.priority in (select priority from placed) then 'none' when t.priority_given then 'level' else 'any' end as freedom
     from ids join line l on l.id = ids.id and l.state = 'waiting' join tasks t on t.id = l.task_id`);
   const found = new Map<string, Head>(rows.map((row) => [row.row, row]));
-  const again = (of: readonly Head[]) => of.map((head) => ({ ...head, place: found.get(head.row)?.place ?? head.place }));
+  // One that went meanwhile is no head any more: a value for it would be held against the agent.
+  const again = (of: readonly Head[]) =>
+    of.flatMap((head): Head[] => {
+      const place = found.get(head.row)?.place;
+      return place === undefined ? [] : [{ ...head, place }];
+    });
   const known = new Set([...heads, ...lacking].map(({ row }) => row));
-  const placed = new Set(rows.flatMap((row) => (row.placed ? [row.taskId] : [])));
+  const freedoms = new Map(rows.map(({ taskId, freedom }) => [taskId, freedom]));
   return {
     snapshot: { ...snapshot, heads: [...again(heads), ...[...found.values()].filter(({ row }) => !known.has(row))], lacking: again(lacking) },
-    freedomOf: (taskId): Freedom => (placed.has(taskId) ? 'none' : 'level'),
+    freedomOf: (taskId) => freedoms.get(taskId) ?? 'none',
   };
 }
 

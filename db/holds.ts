@@ -46,8 +46,11 @@ export interface LockRow {
   readonly waiting: string[];
 }
 
-/** Every lock that a task holds, by name. Reads. */
-export async function listLocks(sql: Sql, owner: string | null): Promise<LockRow[]> {
+/**
+ * Locks that tasks hold, by name. Reads.
+ * @param page.after the name that the first one follows; null: from the first
+ */
+export async function listLocks(sql: Sql, owner: string | null, page: { readonly after: string | null; readonly limit: number }): Promise<LockRow[]> {
   return answered(sql<LockRow[]>`
     select h.name, case when ${owner}::text is null or t.user_id = ${owner} then h.task_id::text end as "taskId", h.acquired_at as "acquiredAt", h.asked,
       array(
@@ -55,7 +58,7 @@ export async function listLocks(sql: Sql, owner: string | null): Promise<LockRow
           select task_id from lock_wishes where name = h.name and asked_at > clock_timestamp() - interval '30 seconds'
           union select l.task_id from line l where l.state = 'waiting' and not l.held and l.not_before < 'infinity' and l.locks is not null and h.name = any(l.locks))
         order by w.priority desc, w.pos, w.id limit 100) as waiting
-    from holds h join tasks t on t.id = h.task_id order by h.name`);
+    from holds h join tasks t on t.id = h.task_id ${page.after === null ? sql`` : sql`where h.name > ${page.after}`} order by h.name limit ${page.limit}`);
 }
 
 export interface ResourceRow {

@@ -35,9 +35,13 @@ export async function openTasks(sql: Sql, filter: OpenTaskFilter): Promise<Recon
   return read(sql, conditions, filter.limit);
 }
 
-/** The present attempts of all tasks that are not final. */
-export async function openAttempts(sql: Sql): Promise<Pick<ReconcileTask, 'taskId' | 'attempt'>[]> {
-  return answered(sql<Pick<ReconcileTask, 'taskId' | 'attempt'>[]>`select id as "taskId", attempt from tasks where status in ('queued', 'running')`);
+type Attempt = Pick<ReconcileTask, 'taskId' | 'attempt'>;
+
+/** Those of the attempts that have ended, since the task is final or a later attempt has begun; of tasks that are not there nothing is known. Reads. */
+export async function endedAttempts(sql: Sql, attempts: readonly Attempt[]): Promise<Attempt[]> {
+  return answered(sql<Attempt[]>`
+    select t.id as "taskId", a.attempt from unnest(${attempts.map(({ taskId }) => taskId)}::uuid[], ${attempts.map(({ attempt }) => attempt)}::integer[]) a (id, attempt)
+    join tasks t on t.id = a.id where t.status in ('completed', 'failed', 'cancelled') or a.attempt < t.attempt`);
 }
 
 /** Those of the tasks that are final. */

@@ -13,6 +13,8 @@ export interface NewTask {
   readonly description: string | null;
   /** 0 to 100 */
   readonly exact: number;
+  /** false: it is the default, and a learned agent may choose another one */
+  readonly priorityGiven: boolean;
   readonly userId: string;
   readonly parameters: JsonObject;
   readonly plan: Plan;
@@ -167,6 +169,7 @@ function storedTask(task: NewTask): object {
     name: task.name,
     description: task.description,
     exact: task.exact,
+    priority_given: task.priorityGiven,
     user_id: task.userId,
     template: plan.template,
     template_hash: plan.templateHash,
@@ -280,6 +283,7 @@ export interface ReplaySource {
   readonly metadata: JsonObject;
   /** 0 to 100 */
   readonly exact: number;
+  readonly priorityGiven: boolean;
   readonly agentAssigned: string | null;
   readonly userId: string;
   readonly originId: string | null;
@@ -288,7 +292,7 @@ export interface ReplaySource {
 /** The input of a task; null when there is none, or it is not the owner's. Reads. */
 export async function readReplaySource(sql: Sql, id: string, owner: string | null): Promise<ReplaySource | null> {
   const [row] = await answered(sql<ReplaySource[]>`
-    select id, name, description, template, parameters, request, metadata, priority as exact, agent_assigned as "agentAssigned", user_id as "userId", origin_id as "originId"
+    select id, name, description, template, parameters, request, metadata, priority as exact, priority_given as "priorityGiven", agent_assigned as "agentAssigned", user_id as "userId", origin_id as "originId"
     from tasks where id = ${id} and (${owner}::text is null or user_id = ${owner})`);
   return row ?? null;
 }
@@ -374,7 +378,7 @@ function movable(sql: Sql, move: BulkMove) {
     case 'retry':
       return sql`t.status in ('failed', 'cancelled')`;
     case 'priority':
-      return sql`(t.status in ('queued', 'running') and t.priority <> ${move.exact})`;
+      return sql`(t.status in ('queued', 'running') and (t.priority <> ${move.exact} or not t.priority_given))`;
   }
 }
 

@@ -2,7 +2,10 @@ import type { Logger } from 'pino';
 import { applyProposal, type AskingPolicy, type FreedomOf, type PriorityAgent } from '../scheduling/learned-order.js';
 import type { Policy, Snapshot } from '../scheduling/policy.js';
 
-/** An agent that takes longer than this holds up the line, since nobody else decides meanwhile. */
+/**
+ * An agent that takes longer than this holds up the line, since nobody else decides meanwhile. It is measured, not enforced: an agent runs on the thread of its
+ * engine, and nothing interrupts one that never answers.
+ */
 export const answerMaxMs = 20;
 /** How long an agent that failed is not asked, so that one that is slow or broken costs next to nothing. */
 export const restMs = 60_000;
@@ -44,7 +47,7 @@ export function askAgent({ agent, policy, log, nowMs = () => performance.now() }
   function tryAsking(snapshot: Snapshot, freedomOf: FreedomOf): { readonly snapshot: Snapshot } | { readonly fault: string } {
     try {
       if (!agent.trained()) return { fault: untrained };
-      const values: unknown = agent.propose(structuredClone(snapshot));
+      const values: unknown = agent.propose(structuredClone(snapshot), freedomOf);
       if (!(values instanceof Map)) return { fault: 'it proposed no values' };
       const proposed = applyProposal(snapshot, values, freedomOf);
       return proposed.ok ? proposed : { fault: proposed.fault };

@@ -17,6 +17,7 @@ import { createDecider } from './decide.js';
 import { createForecaster, forecastEveryMs } from './forecast.js';
 import { createResourceTeller, type MachineResources } from './resources.js';
 import { createOutboxDelivery } from './outbox.js';
+import { createPruner } from './prune.js';
 import { createReconciler } from './reconcile.js';
 
 const leaseEveryMs = 3_000;
@@ -25,6 +26,7 @@ const outboxEveryMs = 1_000;
 const reconcileEveryMs = 15_000;
 const deadlocksEveryMs = 2_000;
 const resourcesEveryMs = 10_000;
+const pruneEveryMs = 24 * 60 * 60_000;
 
 /** Workflow worker, `general` activities, and the loops that apply decisions. There may be many; any of them decides. */
 export interface Engine {
@@ -69,6 +71,8 @@ export interface EngineDeps {
   /** what `reinforcement_learning` asks; left out: there is none, and `priority_affinity` decides */
   readonly agent?: PriorityAgent;
   readonly meter?: Meter;
+  /** how long decisions are kept; left out: for ever */
+  readonly decisionsDays?: number;
   /** what a running step gets to end when the engine stops; default 10 s */
   readonly graceMs?: number;
   readonly log: Logger;
@@ -137,6 +141,8 @@ export function createEngine(deps: EngineDeps): Engine {
       loops.push(outbox, decide, reconcile, deadlocks);
       if (deps.resources)
         loops.push(startLoop({ name: 'resources', everyMs: resourcesEveryMs, run: createResourceTeller({ sql, resources: deps.resources }), log }));
+      if (deps.decisionsDays !== undefined)
+        loops.push(startLoop({ name: 'prune', everyMs: pruneEveryMs, run: createPruner({ sql, decisionsDays: deps.decisionsDays, log }), log }));
       const forecaster = createForecaster({ sql, log });
       const forecast = startLoop({ name: 'forecast', everyMs: forecastEveryMs, run: forecaster.run, log });
       loops.push(forecast);

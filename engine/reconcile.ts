@@ -4,7 +4,7 @@ import type { Workspaces } from '../activities/workspace.js';
 import { failureCodes } from '../contract/failure.js';
 import { residencyWorkflowId, taskOfWorkflowId } from '../contract/ids.js';
 import type { Sql } from '../db/connect.js';
-import { closeOutside, finalTasks, openAttempts, openTasks, type ReconcileTask, reopenTask, requeueStart } from '../db/reconcile.js';
+import { closeOutside, endedAttempts, finalTasks, openTasks, type ReconcileTask, reopenTask, requeueStart } from '../db/reconcile.js';
 import { abandonOrder, openOrders } from '../db/residency.js';
 import { isNotFound } from '../temporal/grpc-status.js';
 import { runTaskType } from '../workflows/run-task.messages.js';
@@ -29,7 +29,7 @@ export interface ReconcileDeps {
 /**
  * One run of the reconcile loop: tasks whose workflow ended without writing its end (terminated, timed out) are closed, tasks without a
  * workflow are given to the outbox with the same attempt, final tasks whose run was reset outside are opened again, residency orders
- * without a running workflow are given up, and workspaces that nobody needs are removed. At the start and every five minutes all open
+ * without a running workflow are given up, and workspaces of ended attempts are removed. At the start and every five minutes all open
  * tasks are looked at; between, what Temporal lists as ended or reset.
  */
 export function createReconciler({ sql, client, workspaces, onOutbox, log }: ReconcileDeps): () => Promise<undefined> {
@@ -38,7 +38,7 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
   return async () => {
     if (performance.now() - fullAtMs >= fullEveryMs) {
       await lookAtAll();
-      await workspaces.sweep(() => openAttempts(sql));
+      await workspaces.sweep((found) => endedAttempts(sql, found));
       fullAtMs = performance.now();
     }
     const since = new Date(askedAtMs - overlapMs).toISOString();

@@ -49,6 +49,7 @@ export async function runEngine(): Promise<void> {
       resources: { machine: hostname(), diskPath: config.home, pools: config.engine.pools },
       workspaces: parts.workspaces,
       meter: metrics.buffer,
+      decisionsDays: config.engine.decisionsDays,
       log,
     });
     await engine.start();

@@ -2,15 +2,20 @@ import { ollamaVersionWarning } from '../activities/backends/server/ollama-comma
 import { createStepActivities } from '../activities/step-activities.js';
 import { disconnect } from '../db/connect.js';
 import { createHostRows } from '../db/host-rows.js';
+import { endedAttempts } from '../db/reconcile.js';
 import { createHost } from '../host/host.js';
 import { watchRoom } from '../host/read-memory.js';
 import { readMachineFacts, serverIdentity } from '../host/server-identity.js';
+import { startLoop } from '../loop.js';
 import { claimServer } from './claim-server.js';
 import { createListenHub } from './listen-hub.js';
 import { besideLocal } from './local-database.js';
 import { databaseUrl, openDatabase, openStepParts, openTemporal } from './parts.js';
 import { markReady } from './process-file.js';
 import { runMain } from './run-main.js';
+
+/** How often workspaces of ended attempts are looked for: model steps make some here too, and no engine sweeps a machine without one. */
+const sweepEveryMs = 5 * 60_000;
 
 /** `orchestra host`: one machine with a model server. */
 export async function runHost(): Promise<void> {
@@ -40,11 +45,21 @@ export async function runHost(): Promise<void> {
       log,
     });
     await host.start();
+    const sweep = startLoop({
+      name: 'workspaces',
+      everyMs: sweepEveryMs,
+      run: async () => {
+        await parts.workspaces.sweep((found) => endedAttempts(sql, found));
+        return undefined;
+      },
+      log,
+    });
     if (config.underUp) await markReady(config.home, 'host', null);
     return {
       ended: host.ended,
       drain: (signal) => host.drain(signal),
       async stop() {
+        await sweep.stop();
         await host.stop();
         await claim.release();
         await hub.close();

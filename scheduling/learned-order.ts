@@ -12,13 +12,14 @@ export interface PriorityAgent {
   /** Whether it has learned enough to be asked. */
   trained(): boolean;
   /**
-   * Exact values, 0 to 100, by `row` of the heads; a step that it leaves out keeps the one it has. It has to answer within milliseconds, since nobody else
-   * decides meanwhile. The snapshot is a copy of its own.
+   * Exact values, 0 to 100, by `row` of the heads; a step that it leaves out keeps the one it has. The snapshot is a copy of its own. It runs on the engine's own
+   * thread and has to answer within milliseconds: its time is measured once it has answered, and one that never does stops its engine, which nothing interrupts.
+   * Whoever cannot be sure of that lets a worker thread prepare the values, and hands out the last ones that came.
    */
-  propose(snapshot: Snapshot): ReadonlyMap<string, number>;
+  propose(snapshot: Snapshot, freedomOf: FreedomOf): ReadonlyMap<string, number>;
 }
 
-/** How far an agent may move a step: to any value, within the level that its caller gave, or not at all, since a person has placed it. */
+/** How far an agent may move a step: to any value, where nobody gave a priority, within the level that was given, or not at all, since a person has placed it. */
 export type Freedom = 'any' | 'level' | 'none';
 
 /** What an agent may do with the steps of a task. */

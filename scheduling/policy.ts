@@ -93,7 +93,7 @@ export interface Snapshot {
   readonly soon: readonly Soon[];
   /** left out: nobody holds anything, and nobody needs anything */
   readonly holds?: HoldsState;
-  /** of each level the first ones, by order and by arrival, whose task lacks something that it needs; they are not among the heads */
+  /** of each level and model the first ones, by order and by arrival, whose task lacks something that it needs; they are not among the heads */
   readonly lacking?: readonly Head[];
 }
 

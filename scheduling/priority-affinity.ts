@@ -3,6 +3,7 @@ import type { ResidencyKey } from '../contract/queues.js';
 import { at, chooseOrders, type RankedHead } from './choose-orders.js';
 import { type HoldsState, mayPass, nothingHeld, type Reservation, reservationOf, shortageOf, withTaken } from './holds.js';
 import type { Decision, GrantDecision, OrderDecision, Policy, SlotSet, Snapshot } from './policy.js';
+import { servableIn } from './servable.js';
 import { compareStanding, defaultMaxWaitsMs, type MaxWaits, standingOf } from './waiting-order.js';
 
 export interface AffinitySettings {
@@ -16,7 +17,7 @@ export interface AffinitySettings {
 export function priorityAffinity({ maxWaitsMs }: AffinitySettings = { maxWaitsMs: defaultMaxWaitsMs }): Policy {
   return (snapshot: Snapshot): Decision => {
     const holds = snapshot.holds ?? nothingHeld;
-    const lacking = rank(snapshot.lacking ?? [], maxWaitsMs).map((each) => ({ ...each, needs: each.head.needs ?? null }));
+    const lacking = rank((snapshot.lacking ?? []).filter(servableIn(snapshot)), maxWaitsMs).map((each) => ({ ...each, needs: each.head.needs ?? null }));
     const reservation = reservationOf(holds, lacking);
     const ranked = rank(snapshot.heads, maxWaitsMs).filter((each) => mayHave(holds, reservation, each));
     const byKey = groupByKey(ranked);

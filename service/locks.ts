@@ -4,7 +4,13 @@ import type { LockAnswerView, LockListView, LockReleasedView } from '../contract
 import { acquireLock, listLocks, releaseLock } from '../db/holds.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
+import { foreignCursor, openCursor, sealCursor } from './page-cursor.js';
 import { taskIdOf, taskNotFound } from './task-id.js';
+
+export interface LocksRequest {
+  readonly limit: number;
+  readonly cursor: string | null;
+}
 
 export interface LockUseCases {
   /**
@@ -14,8 +20,11 @@ export interface LockUseCases {
   acquireLock(caller: Caller, name: string, taskIdText: string, wait: boolean): Promise<LockAnswerView>;
   /** Only who has a lock gives it back, and only one that was taken while the task ran. @throws {ProblemError} task_not_found */
   releaseLock(caller: Caller, name: string, taskIdText: string): Promise<LockReleasedView>;
-  /** Every lock that is held. Of other people's tasks a caller sees that they have it, not which they are. */
-  listLocks(caller: Caller): Promise<LockListView>;
+  /**
+   * One page of the locks that are held, by name. Of other people's tasks a caller sees that they have it, not which they are.
+   * @throws {ProblemError} invalid_request for a cursor that is not one of this list
+   */
+  listLocks(caller: Caller, request: LocksRequest): Promise<LockListView>;
 }
 
 export function lockUseCases({ sql }: ServiceDeps): LockUseCases {
@@ -41,16 +50,22 @@ export function lockUseCases({ sql }: ServiceDeps): LockUseCases {
       if (outcome === 'not_found') throw taskNotFound();
       return { name, released: outcome === 'released' };
     },
-    async listLocks(caller) {
-      const rows = await listLocks(sql, ownerOf(caller));
+    async listLocks(caller, { limit, cursor }) {
+      const scope = JSON.stringify(['locks', caller.userId, caller.role]);
+      const after = cursor === null ? null : openCursor(cursor, scope);
+      if (after?.includes('\0')) throw foreignCursor(); // no name, and no text to PostgreSQL
+      const rows = await listLocks(sql, ownerOf(caller), { after, limit: limit + 1 });
+      const page = rows.slice(0, limit);
+      const last = rows.length > limit ? page.at(-1) : undefined;
       return {
-        items: rows.map(({ name, taskId, acquiredAt, asked, waiting }) => ({
+        items: page.map(({ name, taskId, acquiredAt, asked, waiting }) => ({
           name,
           task_id: taskId,
           acquired_at: acquiredAt.toISOString(),
           until: asked ? 'released' : 'end',
           waiting,
         })),
+        next_cursor: last === undefined ? null : sealCursor(last.name, scope),
       };
     },
   };

@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { parseTaskId } from '../contract/ids.js';
 import type { JsonObject, JsonValue } from '../contract/json.js';
 import type { Plan } from '../contract/plan.js';
-import { exactOfLevel } from '../contract/priority.js';
+import { defaultLevel, exactOfLevel } from '../contract/priority.js';
 import { type Fault, ProblemError } from '../contract/problems.js';
 import type { CreateTaskRequest } from '../contract/schemas/task.js';
 import type { LargeAmount, NewTask } from '../db/tasks.js';
@@ -25,7 +25,8 @@ export function newTask(caller: Caller, request: CreateTaskRequest, plan: Plan, 
     id: randomUUID(),
     name: request.name ?? request.template,
     description: request.description ?? null,
-    exact: exactOfLevel(request.priority),
+    exact: exactOfLevel(request.priority ?? defaultLevel),
+    priorityGiven: request.priority !== undefined,
     userId: caller.userId,
     parameters: plan.parameters,
     plan,
@@ -87,10 +88,10 @@ export function resourcesExceeded(amounts: readonly LargeAmount[]): ProblemError
   return new ProblemError('resources_exceeded', errors.map(({ message }) => message).join(' '), { errors });
 }
 
-/** SHA-256 by which two spellings of one request are equal. */
+/** SHA-256 by which two spellings of one request are equal; the default priority may be spelled out. */
 export function requestHash(request: object): Buffer {
   return createHash('sha256')
-    .update(canonical(request as JsonValue))
+    .update(canonical({ priority: defaultLevel, ...request } as JsonValue))
     .digest();
 }
 

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../contract/json.js';
 import type { Plan, PlanStep } from '../contract/plan.js';
+import { defaultLevel } from '../contract/priority.js';
 import type { CreateTaskRequest } from '../contract/schemas/task.js';
 import type { TaskPreviewView } from '../contract/schemas/task-preview.js';
 import { readExceeded } from '../db/holds.js';
@@ -24,7 +25,7 @@ export function previewTaskUseCase({ sql }: ServiceDeps, compile: Compile) {
       const exceeded = await readExceeded(sql, request.resource_requirements as JsonObject);
       if (exceeded.length > 0) throw resourcesExceeded(exceeded);
     }
-    return preview(plan, request.priority);
+    return preview(plan, request.priority ?? defaultLevel);
   };
 }
 

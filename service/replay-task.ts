@@ -30,12 +30,12 @@ export function replayed(source: ReplaySource, changes: ReplayRequest): CreateTa
     template,
     parameters,
     depends_on: changes.depends_on ?? [],
-    priority: changes.priority ?? levelOfExact(source.exact),
     // A task that was named after its template is named after its new one.
     ...(changes.name !== undefined ? { name: changes.name } : source.name === source.template ? {} : { name: source.name }),
     ...(changes.description !== undefined ? { description: changes.description } : source.description === null ? {} : { description: source.description }),
     ...(source.agentAssigned === null ? {} : { agent_assigned: source.agentAssigned }),
     metadata: changes.metadata ?? source.metadata,
+    ...(changes.priority !== undefined ? { priority: changes.priority } : source.priorityGiven ? { priority: levelOfExact(source.exact) } : {}),
     ...(changes.retry === undefined ? {} : { retry: changes.retry }),
     ...(changes.limits === undefined ? {} : { limits: changes.limits }),
   };

@@ -1,6 +1,7 @@
 import type { LockListView, ResourceListView } from '../../contract/schemas/holds.js';
 import { type AddCommand, act } from '../command.js';
 import { moment } from '../moments.js';
+import type { Session } from '../session.js';
 import { type Column, printTable } from '../terminal.js';
 
 type Lock = LockListView['items'][number];
@@ -31,13 +32,25 @@ export const addLocks: AddCommand = (program) => {
     .description('list the locks that tasks have')
     .action(
       act<[], object>(async (session) => {
-        const list = await (await session.client()).locks.list();
-        if (session.json) return session.printJson(list);
-        if (list.items.length === 0) session.terminal.note('No task has a lock.');
-        printTable(session.terminal, lockColumns(Date.now()), list.items);
+        const items = await readLocks(session);
+        if (session.json) return session.printJson({ items, next_cursor: null });
+        if (items.length === 0) session.terminal.note('No task has a lock.');
+        printTable(session.terminal, lockColumns(Date.now()), items);
       }),
     );
 };
+
+/** All of them, page by page. */
+async function readLocks(session: Session): Promise<Lock[]> {
+  const client = await session.client();
+  const items: Lock[] = [];
+  for (let cursor: string | null | undefined; cursor !== null; ) {
+    const page: LockListView = await client.locks.list({ limit: 500, ...(cursor === undefined ? {} : { cursor }) });
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  }
+  return items;
+}
 
 export const addResources: AddCommand = (program) => {
   program

@@ -40,7 +40,9 @@ export const Lock = z
     example: { name: 'deploy-staging', task_id: exampleId, acquired_at: '2026-01-09T10:32:00.000Z', until: 'end', waiting: [] },
   });
 
-export const LockList = z.object({ items: z.array(Lock) }).meta({ id: 'LockList', description: 'Every lock that a task has, by name' });
+export const LockList = z
+  .object({ items: z.array(Lock), next_cursor: z.string().nullable().meta({ description: 'Give it as `cursor` for the next page; null on the last' }) })
+  .meta({ id: 'LockList', description: 'One page of the locks that tasks have, by name' });
 export type LockListView = z.output<typeof LockList>;
 
 export const ResourcePool = z

@@ -190,7 +190,11 @@ export const CreateTask = z
     template: z.string().min(1).max(100).meta({ description: 'Name of a template' }),
     parameters: JsonObjectSchema.default({}),
     depends_on: z.array(z.string().max(100)).max(dependenciesMax).default([]).meta({ description: 'Ids of tasks that have to complete first' }),
-    priority: Level.default(defaultLevel),
+    priority: Level.optional().meta({
+      description:
+        '1 to 10; 10 is most urgent. A learned agent may choose it for a task that is sent without, and moves one that is sent with it only within that level',
+      default: defaultLevel,
+    }),
     name: visibleText(255).optional().meta({ description: 'Default: the template' }),
     description: z.string().max(10_000).optional(),
     metadata: JsonObjectSchema.default({}).meta({ description: 'Kept and given back as it is' }),
@@ -208,7 +212,7 @@ export const CreateTask = z
     description: 'A task to run',
     example: { template: 'ollama-inference', parameters: { model: 'llama3.1:8b', prompt: 'Summarise the notes' }, depends_on: [], priority: 5 },
   });
-/** A create request as the service takes it: defaults filled in, ids not checked yet. */
+/** A create request as the service takes it: defaults filled in but for the priority, since it counts whether one was given; ids not checked yet. */
 export type CreateTaskRequest = z.output<typeof CreateTask>;
 
 export const ReplayTask = z

@@ -201,6 +201,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       workspaces: parts.workspaces,
       resources: { machine: 'test', diskPath: home, pools: config.engine.pools },
       meter: metrics.buffer,
+      decisionsDays: config.engine.decisionsDays,
       log,
     });
     await started.start();

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { LockListView } from '../../../contract/schemas/holds.js';
 import { acquireLock, configurePools, tellShares } from '../../../db/holds.js';
+import { sealCursor } from '../../../service/page-cursor.js';
 import { type ApiUnderTest, apiUnderTest } from './api-under-test.js';
 
 let api: ApiUnderTest;
@@ -29,11 +31,40 @@ describe('locks', () => {
     expect(await take(api.keys.bob, 'deploy', foreign)).toEqual({ status: 200, body: { name: 'deploy', acquired: false, holder: null } });
     expect((await call(api.keys.ann, 'GET', '/locks')).body).toEqual({
       items: [{ name: 'deploy', task_id: mine, acquired_at: expect.any(String), until: 'released', waiting: [other] }],
+      next_cursor: null,
     });
     expect((await call(api.keys.bob, 'GET', '/locks')).body).toMatchObject({ items: [{ name: 'deploy', task_id: null, waiting: [] }] });
     expect(await call(api.keys.ann, 'DELETE', `/locks/deploy/${other}`)).toEqual({ status: 200, body: { name: 'deploy', released: false } });
     expect(await call(api.keys.ann, 'DELETE', `/locks/deploy/${mine}`)).toEqual({ status: 200, body: { name: 'deploy', released: true } });
     expect((await take(api.keys.ann, 'deploy', other)).body).toMatchObject({ acquired: true });
+  });
+
+  test('pages of locks follow each other, each with its own end, and a cursor of another list is refused [CONC-01, bad-11]', async () => {
+    const { sql } = api.database;
+    const id = await runningTask(api.keys.ann);
+    const names = Array.from({ length: 7 }, (_, n) => `page-${n}`);
+    for (const name of names) await sql`insert into holds (name, task_id, attempt) values (${name}, ${id}, 1)`;
+    const all: unknown[] = [];
+    for (let query = '?limit=3'; query !== ''; ) {
+      const { items, next_cursor: cursor } = (await call(api.keys.ann, 'GET', `/locks${query}`)).body as unknown as LockListView;
+      expect(items.length).toBeLessThanOrEqual(3);
+      all.push(...items.map(({ name }) => name));
+      query = cursor === null ? '' : `?limit=3&cursor=${cursor}`;
+    }
+    expect(all).toEqual(((await call(api.keys.ann, 'GET', '/locks')).body as unknown as LockListView).items.map(({ name }) => name));
+    expect(all).toEqual(expect.arrayContaining(names));
+
+    const { next_cursor: foreign } = (await call(api.keys.bob, 'GET', '/locks?limit=1')).body;
+    const scope = JSON.stringify(['locks', 'ann', 'user']);
+    for (const cursor of ['forged', foreign, sealCursor('a\0b', scope), sealCursor('a', JSON.stringify(['tasks', 'ann', 'user']))])
+      expect(await call(api.keys.ann, 'GET', `/locks?cursor=${String(cursor)}`)).toMatchObject({ status: 422, body: { code: 'invalid_request' } });
+    // whoever makes a cursor sees no more than without one
+    expect((await call(api.keys.ann, 'GET', `/locks?cursor=${sealCursor('page-5', scope)}`)).body).toMatchObject({
+      items: [{ name: 'page-6' }],
+      next_cursor: null,
+    });
+    for (const query of ['limit=0', 'limit=501', 'limit=x', 'cursor=', 'page=2']) expect((await call(api.keys.ann, 'GET', `/locks?${query}`)).status).toBe(422);
+    await sql`delete from holds where task_id = ${id}`;
   });
 
   test('whoever may not see a task neither takes nor gives back for it [CONC-01, SEC-05]', async () => {

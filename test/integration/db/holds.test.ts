@@ -37,7 +37,7 @@ afterEach(async () => expect(await checkInvariants(db.sql)).toEqual([]));
 
 const anybody = { owner: null, wait: false, locksMax: 20 };
 const waiter = { ...anybody, wait: true };
-const held = async () => (await listLocks(db.sql, null)).map(({ name }) => name);
+const held = async () => (await listLocks(db.sql, null, { after: null, limit: 500 })).map(({ name }) => name);
 const allocated = async () => Object.fromEntries((await listResources(db.sql, null)).map(({ pool, allocated: amount }) => [pool, amount]));
 const detail = async ({ taskId }: Task) => (await readTask(db.sql, taskId, null))?.statusDetail;
 
@@ -89,7 +89,7 @@ describe('what a task needs', () => {
     expect(await decided()).toEqual([lacksNothing.taskId]);
     expect([await held(), await allocated()]).toEqual([['a', 'deploy'], { cpu: 2, licences: 1 }]);
     expect([await detail(lacksLock), await detail(lacksCpu)]).toEqual(['waiting_lock', 'waiting_resource']);
-    expect((await listLocks(db.sql, null))[0]).toMatchObject({ name: 'a', taskId: first.taskId, waiting: [lacksLock.taskId] });
+    expect((await listLocks(db.sql, null, { after: null, limit: 1 }))[0]).toMatchObject({ name: 'a', taskId: first.taskId, waiting: [lacksLock.taskId] });
     expect(await listResources(db.sql, null)).toMatchObject([
       { pool: 'cpu', total: 4, allocated: 2, tasks: [{ task_id: first.taskId, amount: 2 }], waiting: 2 },
       { pool: 'licences' },
@@ -219,11 +219,24 @@ describe('a large task among small ones', () => {
     expect(await allocated()).toEqual({ cpu: 8, gpu: 2 });
   });
 
+  const onModel = () => planOf(planStep('one', { pool: 'model', model: { name: 'm', numCtx: 1 } }));
+
   test('keeps what it needs also from one that enters and would be granted at once [SCHED-23]', async () => {
+    await world.host();
     await world.claimed(await world.task({ requires: { gpu_count: 1 } }));
-    await world.enter(await world.task({ requires: { gpu_count: 2 }, plan: planOf(planStep('one', { pool: 'model', model: { name: 'm', numCtx: 1 } })) }));
+    await world.enter(await world.task({ requires: { gpu_count: 2 }, plan: onModel() }));
     expect((await world.enter(await world.task({ requires: { gpu_count: 1 } }))).state).toBe('waiting');
     expect(await decided()).toEqual([]);
+  });
+
+  test('whose model no host can serve keeps nothing, and hides no other of its level that keeps what it needs [SCHED-23]', async () => {
+    await world.claimed(await world.task({ requires: { gpu_count: 1 } }));
+    await world.claimed(await world.task({ requires: { cpu_cores: 1 } }));
+    const [unserved, large] = [await world.task({ requires: { gpu_count: 2 }, plan: onModel() }), await world.task({ requires: { cpu_cores: 8 } })];
+    const [ofGpu, ofCpu] = [await world.task({ requires: { gpu_count: 1 } }), await world.task({ requires: { cpu_cores: 1 } })];
+    for (const task of [unserved, large, ofGpu, ofCpu]) expect((await world.enter(task)).state).toBe('waiting');
+    expect(await decided()).toEqual([ofGpu.taskId]);
+    expect([await detail(unserved), await detail(large)]).toEqual(['waiting_resource', 'waiting_resource']);
   });
 
   test('does not hide others behind many that wait for it [SCHED-23]', async () => {

@@ -50,11 +50,12 @@ test('a state takes the order of the queue, holds and pauses along, and neither 
   expect(await readForecast(to.sql, { known: null })).toBeNull();
   expect(await learnFinished(to.sql, () => expect.unreachable('learned twice'))).toEqual({ more: false, count: 0 });
   // a lock is taken again with the next grant
-  expect(await listLocks(to.sql, null)).toEqual([]);
+  const locks = { after: null, limit: 10 };
+  expect(await listLocks(to.sql, null, locks)).toEqual([]);
   for (const task of [first, second, moved, locked]) await there.enter(task);
   await there.engine(10);
   const decision = await decideOnce(to.sql, policy);
   if (decision === 'busy') throw new Error('busy');
   expect(decision.granted.map(({ workflowId }) => workflowId.slice('task-'.length))).toEqual(ids([moved, first, locked]));
-  expect(await listLocks(to.sql, null)).toMatchObject([{ name: 'deploy', taskId: locked.taskId }]);
+  expect(await listLocks(to.sql, null, locks)).toMatchObject([{ name: 'deploy', taskId: locked.taskId }]);
 });

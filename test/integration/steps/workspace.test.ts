@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { directorySize } from '../../../activities/directory-size.js';
-import { createWorkspaces, removeTree } from '../../../activities/workspace.js';
+import { createWorkspaces, removeTree, type TaskAttempt } from '../../../activities/workspace.js';
 
 const taskId = '0197a000-0000-7000-8000-000000000001';
 const other = '0197a000-0000-7000-8000-000000000002';
@@ -55,18 +55,21 @@ test('what cannot be measured, since its path is too long, is told [bad-30]', as
   await removeTree(path);
 });
 
-test('a sweep leaves the live attempts and those that begin meanwhile, and takes the rest [CONC-11]', async () => {
+test('a sweep takes the ended attempts, and leaves those that live, that begin meanwhile, and that nobody knows [CONC-11]', async () => {
   const workspaces = createWorkspaces(root);
   for (const attempt of [1, 2]) await workspaces.create({ taskId, attempt });
   await workspaces.create({ taskId: other, attempt: 1 });
   await writeFile(join(root, 'not-ours'), '');
   const late = '00000000-0000-4000-8000-00000000000c';
-  const live = async () => {
+  const unknown = '00000000-0000-4000-8000-00000000000d';
+  await workspaces.create({ taskId: unknown, attempt: 1 });
+  await mkdir(join(root, '00000000-0000-4000-8000-00000000000e')); // left empty by a crash
+  const ended = async (found: readonly TaskAttempt[]) => {
     await workspaces.create({ taskId: late, attempt: 1 });
-    return [{ taskId, attempt: 2 }];
+    return found.filter(({ taskId: id, attempt }) => id === other || (id === taskId && attempt === 1));
   };
-  expect(await workspaces.sweep(live)).toBe(2);
-  expect((await readdir(root)).sort()).toEqual([taskId, late, 'not-ours'].sort());
+  expect(await workspaces.sweep(ended)).toBe(2);
+  expect((await readdir(root)).sort()).toEqual([taskId, unknown, late, 'not-ours'].sort());
   expect(await readdir(join(root, taskId))).toEqual(['2']);
 });
 

@@ -182,3 +182,12 @@ test('a replay leaves out only a parameter that the task or the template has [TA
     code: 3,
   });
 });
+
+test('locks are shown all of them, however many pages they fill [MGR-10, CONC-01]', async () => {
+  const lock = (name: string) => ({ name, task_id: null, acquired_at: '2026-01-09T10:32:00.000Z', until: 'end', waiting: [] });
+  const answer = ({ query }: Sent) =>
+    query.get('cursor') === 'next' ? { items: [lock('b')], next_cursor: null } : { items: [lock('a')], next_cursor: 'next' };
+  const shown = await runCommand(['locks'], { answer });
+  expect(shown.out.split('\n').map((line) => line.split('\t')[0])).toEqual(['a', 'b', '']);
+  expect(JSON.parse((await runCommand(['--json', 'locks'], { answer })).out)).toEqual({ items: [lock('a'), lock('b')], next_cursor: null });
+});

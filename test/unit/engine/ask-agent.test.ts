@@ -18,9 +18,9 @@ function asked(propose: PriorityAgent['propose'], trained: () => boolean = () =>
   const agent: PriorityAgent = {
     version: 'v1',
     trained,
-    propose: (seen) => {
+    propose: (...given) => {
       times += 1;
-      return propose(seen);
+      return propose(...given);
     },
   };
   const policy = askAgent({ agent, policy: priorityAffinity(), log: pino({ level: 'silent' }), nowMs: () => nowMs });
@@ -73,7 +73,7 @@ const broken: [string, PriorityAgent['propose'], string][] = [
 
 test.each(broken)('while an agent %s priority_affinity decides, and it is left alone for a minute [SCHED-18]', (_what, propose, fault) => {
   let fails = true;
-  const agent = asked((seen) => (fails ? propose(seen) : new Map([['1', 45]])));
+  const agent = asked((...given) => (fails ? propose(...given) : new Map([['1', 45]])));
   const first = agent.decide();
   expect(first).toMatchObject({ ...alone(fault), by: { instead: expect.stringContaining(fault) } });
   fails = false;

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Needs } from '../../../contract/holds.js';
 import type { Head } from '../../../contract/line.js';
 import { type HoldsState, mayPass, nothingHeld, reservationOf, shortageOf, withTaken } from '../../../scheduling/holds.js';
-import type { SlotSet, Snapshot } from '../../../scheduling/policy.js';
+import type { HostState, ResidentRow, SlotSet, Snapshot } from '../../../scheduling/policy.js';
 import { priorityAffinity } from '../../../scheduling/priority-affinity.js';
 
 const locks = (...names: string[]): Needs => ({ locks: names, amounts: {} });
@@ -143,6 +143,86 @@ describe('a decision', () => {
     expect(granted({ holds, lacking, heads: [head(2, amounts({ gpu: 1 })), head(3, amounts({ cpu: 2 })), head(4, null)] })).toEqual(['3', '4']);
     expect(granted({ holds, lacking, heads: [head(2, amounts({ gpu: 1 }), 6)] })).toEqual(['2']);
     expect(granted({ holds, lacking: [head(1, amounts({ gpu: 3 }))], heads: [head(2, amounts({ gpu: 1 }))] })).toEqual(['2']);
+  });
+
+  const model = 'm:latest~ctx1';
+  const hostNames = ['h1', 'h2', 'h3'];
+  const hostOf = (host: string, paused: boolean): HostState => ({
+    ...{ host, hostEpoch: 1, parallel: 1, modelsMax: 1, roomBytes: null, budgetBytes: null },
+    paused,
+  });
+  const residentOn = (host: string, state: ResidentRow['state']): ResidentRow => ({
+    ...{ host, hostEpoch: 1, key: model, model: { name: 'm:latest', numCtx: 1 } },
+    ...{ state, sinceMs: 0, servedMs: 0 },
+  });
+  const ofModel = (each: Head): Head => ({ ...each, pool: 'model', key: model });
+  const standing = fc.record({
+    up: fc.boolean(),
+    paused: fc.boolean(),
+    failed: fc.boolean(),
+    has: fc.constantFrom(null, 'loading' as const, 'draining' as const),
+  });
+
+  test('keeps for a task whose model no host can serve nothing at all, and for any other what it lacks [SCHED-23]', () => {
+    fc.assert(
+      fc.property(fc.tuple(standing, standing, standing), (states) => {
+        const of = states.map((state, index) => ({ ...state, host: hostNames[index] ?? '' }));
+        const snapshot = {
+          holds: pools(['gpu', 2, 1], ['cpu', 8, 6]),
+          hosts: of.flatMap(({ host, up, paused }) => (up ? [hostOf(host, paused)] : [])),
+          residency: of.flatMap(({ host, has }) => (has === null ? [] : [residentOn(host, has)])),
+          backingOff: of.flatMap(({ host, failed }) => (failed ? [{ host, key: model }] : [])),
+          heads: [head(3, amounts({ gpu: 1 })), head(4, amounts({ cpu: 6 }))],
+        };
+        const unserved = ofModel(head(1, amounts({ gpu: 2 })));
+        const next = head(2, amounts({ cpu: 8 }));
+        const canBeServed = of.some(({ up, paused, failed, has }) => up && !paused && (!failed || has === 'loading'));
+        // The next one in line keeps what it lacks instead, as if the first one were not there.
+        expect(granted({ ...snapshot, lacking: [unserved, next] })).toEqual(canBeServed ? ['4'] : granted({ ...snapshot, lacking: [next] }));
+        expect(granted({ ...snapshot, lacking: [next] })).toEqual(['3']);
+      }),
+    );
+  });
+
+  test('whenever its model can be had again, the first in line starts as soon as those that hold have ended, however many small ones come [SCHED-23]', () => {
+    const lastsMax = 3;
+    const windows = fc.array(fc.record({ away: fc.integer({ min: 1, max: 6 }), back: fc.integer({ min: 1, max: 2 }) }), { maxLength: 4 });
+    fc.assert(
+      fc.property(windows, fc.array(fc.integer({ min: 1, max: lastsMax }), { minLength: 80, maxLength: 80 }), (outages, lasts) => {
+        const away = outages.flatMap((each) => [...Array<boolean>(each.away).fill(true), ...Array<boolean>(each.back).fill(false)]);
+        const large = ofModel(head(0, amounts({ gpu: 2 })));
+        let small = 0;
+        // Both halves are taken when it comes, and one of them longer than the other.
+        let running = [
+          { slot: 1, until: 1 },
+          { slot: 2, until: 2 },
+        ];
+        for (let now = 0; ; now += 1) {
+          expect(now).toBeLessThanOrEqual(away.length + lastsMax);
+          running = running.filter(({ until }) => until > now);
+          const free = 2 - running.length;
+          const isAway = away[now] ?? false;
+          const comes = [head(small + 1, amounts({ gpu: 1 })), head(small + 2, amounts({ gpu: 1 }))];
+          const decision = decide({
+            ...empty,
+            holds: pools(['gpu', 2, free]),
+            slots: [
+              { ...general, taken: running.map(({ slot }) => slot) },
+              ...(isAway ? [] : [{ pool: 'model' as const, host: 'h1', hostEpoch: 1, key: model, capacity: 1, taken: [] }]),
+            ],
+            hosts: [hostOf('h1', false)],
+            residency: isAway ? [] : [residentOn('h1', 'serving')],
+            backingOff: isAway ? [{ host: 'h1', key: model }] : [],
+            heads: [...(free === 2 ? [large] : []), ...(free > 0 ? comes : [])],
+            lacking: [...(free < 2 ? [large] : []), ...(free > 0 ? [] : comes)],
+          });
+          if (decision.grants.some(({ row }) => row === large.row)) return;
+          expect(decision.grants).toHaveLength(isAway ? free : 0); // nothing is left empty for one that cannot start
+          for (const { slot } of decision.grants) running.push({ slot, until: now + (lasts[small % lasts.length] ?? 1) });
+          small += decision.grants.length;
+        }
+      }),
+    );
   });
 
   test('under any arrivals and ends, in the end everybody has run, and nothing was ever held twice [SCHED-23, CONC-07]', () => {

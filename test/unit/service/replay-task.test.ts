@@ -11,6 +11,7 @@ const source: ReplaySource = {
   request: {},
   metadata: {},
   exact: 50,
+  priorityGiven: false,
   agentAssigned: null,
   userId: 'ann',
   originId: null,
@@ -19,4 +20,10 @@ const source: ReplaySource = {
 test('null takes away what the old task has; for any other name it is left to the check of the parameters [TASK-18]', () => {
   expect(replayed(source, { parameters: { text: null } }).parameters).toEqual({ toString: 'own' });
   expect(replayed(source, { parameters: { txt: null, valueOf: null } }).parameters).toEqual({ ...source.parameters, txt: null, valueOf: null });
+});
+
+test('a replay has the priority that was given to the task or to the replay, and none where neither was [TASK-18][SCHED-18]', () => {
+  expect(replayed(source, {})).not.toHaveProperty('priority');
+  expect(replayed(source, { priority: 2 }).priority).toBe(2);
+  expect(replayed({ ...source, exact: 73, priorityGiven: true }, {}).priority).toBe(8);
 });
