@@ -26,6 +26,7 @@ const transient: ReadonlySet<string> = new Set([
   'allocations',
   'lock_wishes',
   'given_ways',
+  'needing_walk',
   'resource_shares',
   // made anew within seconds; what was promised before would be judged by starts that nobody foresaw
   'forecasts',

@@ -109,7 +109,7 @@ export function createWorld(sql: Sql) {
       (await sql<{ kind: string }[]>`select kind from task_events where task_id = ${id} order by id`).map((row) => row.kind),
 
     async empty() {
-      await sql`truncate tasks, hosts, engines, residency, residency_orders, residency_backoff, residency_service, key_costs, models, queue_pauses, outbox, holds, orchestration_decisions, resource_shares cascade`;
+      await sql`truncate tasks, hosts, engines, residency, residency_orders, residency_backoff, residency_service, key_costs, models, queue_pauses, outbox, holds, orchestration_decisions, resource_shares, needing_walk cascade`;
     },
   };
 }
