@@ -13,10 +13,11 @@ export interface ApiConfig {
   readonly allowedHosts: readonly string[];
   /** whether /docs and /openapi.json are open to everybody */
   readonly publicDocs: boolean;
-  /** address of the Temporal Web UI, for people; null when it is not known */
   /** whether /metrics is open to everybody */
   readonly publicMetrics: boolean;
+  /** address of the Temporal Web UI, for people; null when it is not known */
   readonly temporalUi: string | null;
+  readonly temporalNamespace: string;
   readonly version: string;
 }
 

@@ -63,6 +63,7 @@ export async function runApi(): Promise<void> {
         publicDocs: config.api.publicDocs,
         publicMetrics: config.monitoring.publicMetrics,
         temporalUi: config.temporal.uiAddress,
+        temporalNamespace: config.temporal.namespace,
         version,
       },
     });

@@ -9,6 +9,7 @@ import { endOrphanRunners } from '../activities/backends/server/orphan-runners.j
 import { findOllama, findOllamaBinary, findOrBuildOllama } from '../activities/backends/server/provide-ollama.js';
 import { steps } from '../activities/steps/index.js';
 import { childEnvironment, type Config, packageRoot, packageVersion } from '../config.js';
+import { temporalPage } from '../contract/temporal-page.js';
 import { connect, disconnect } from '../db/connect.js';
 import { defaultModelsMax } from '../host/room-of.js';
 import { readParts } from '../db/health.js';
@@ -221,7 +222,7 @@ interface TemporalPart {
 }
 
 async function startTemporal(config: Config, supervisor: Supervisor, say: Say): Promise<TemporalPart> {
-  const { namespace, uiAddress, priorityLevels } = config.temporal;
+  const { uiAddress, priorityLevels } = config.temporal;
   const provided = await provideTemporal({ address: config.temporal.address, path: config.path, cacheDir: config.cacheDir, say });
   if (provided.kind === 'foreign') return { address: provided.address, uiAddress, priorityLevels };
   const directory = join(config.home, 'temporal');
@@ -248,8 +249,7 @@ async function startTemporal(config: Config, supervisor: Supervisor, say: Say): 
         { cause: error },
       );
     });
-  const ownUi = uiPort === null ? null : `http://127.0.0.1:${uiPort}/namespaces/${namespace}/workflows`;
-  return { address, uiAddress: ownUi, priorityLevels: ownPriorityLevels };
+  return { address, uiAddress: uiPort === null ? null : `http://127.0.0.1:${uiPort}`, priorityLevels: ownPriorityLevels };
 }
 
 const reserved = new Set<number>();
@@ -452,7 +452,14 @@ function readyBlock(config: Config, addresses: Addresses, broken: string | null)
     ['Sign in (once)', signIn ?? 'with an address that `orchestra dashboard` prints'],
     ['API documentation', `${api}/docs`],
     ['Metrics', metrics ?? `${api}/metrics`],
-    ['Temporal Web UI', temporalUi ?? (config.temporal.ui ? 'where your Temporal server has it (TEMPORAL_UI_ADDRESS)' : 'off (TEMPORAL_UI)')],
+    [
+      'Temporal Web UI',
+      temporalUi === null
+        ? config.temporal.ui
+          ? 'where your Temporal server has it (TEMPORAL_UI_ADDRESS)'
+          : 'off (TEMPORAL_UI)'
+        : temporalPage(temporalUi, config.temporal.namespace),
+    ],
     ['Models', models],
     ["Administrator's key", adminKeyFile],
     ['Logs', join(config.home, 'logs')],

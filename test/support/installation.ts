@@ -165,6 +165,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       publicDocs: true,
       publicMetrics: true,
       temporalUi: null,
+      temporalNamespace: 'default',
       version: 'test',
     },
   });

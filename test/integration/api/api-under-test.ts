@@ -28,6 +28,7 @@ export const apiConfig: ApiConfig = {
   publicDocs: true,
   publicMetrics: true,
   temporalUi: 'http://127.0.0.1:8233',
+  temporalNamespace: 'default',
   version: '0.0.0-test',
 };
 
