@@ -2,14 +2,13 @@ import { closeSync, fstatSync, mkdirSync, openSync, renameSync, rmSync, writeSyn
 import path from 'node:path';
 import pino, { type DestinationStream, type Logger } from 'pino';
 import type { Config } from './config.js';
+import { isSecretName, withoutSecrets } from './contract/secrets.js';
 
 const fieldCharactersMax = 8_192;
 const depthMax = 5;
 const itemsMax = 100;
 const lineCharactersMax = 65_536;
 
-/** Keys whose values are never written. */
-const secretKey = /^(.*_)?(password|passwd|secret|token|ticket|authorization|cookie|set-cookie|credentials?)$|api_?key$|x-api-key/i;
 /** What may drive a terminal or reorder text: C1, line and paragraph separators, direction marks. JSON escapes the rest itself. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const unsafe = /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
@@ -129,7 +128,7 @@ function safeValue(value: unknown, depth: number): unknown {
   return Object.fromEntries(
     Object.entries(value)
       .slice(0, itemsMax)
-      .map(([key, item]) => [key, secretKey.test(key) && item !== null && item !== undefined ? '[redacted]' : safeValue(item, depth + 1)]),
+      .map(([key, item]) => [key, isSecretName(key) && item !== null && item !== undefined ? '[redacted]' : safeValue(item, depth + 1)]),
   );
 }
 
@@ -152,16 +151,6 @@ function safeText(value: string): string {
   if (value.length <= fieldCharactersMax) return withoutSecrets(value);
   const kept = withoutSecrets(value.slice(0, fieldCharactersMax + secretCharactersMax)).slice(0, fieldCharactersMax);
   return `${kept}[${value.length - fieldCharactersMax} more]`;
-}
-
-/** Credentials that stand in a text: in a URL, after an authorization scheme. */
-export function withoutSecrets(value: string): string {
-  return value
-    .replaceAll(/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/@"'\\]+@/gi, '$1[redacted]@')
-    .replaceAll(/([?&](?:access_token|auth|token|api_?key|key|password|passwd|secret|sig|signature|ticket|x-amz-signature)=)[^&\s#"'\\]+/gi, '$1[redacted]')
-    .replaceAll(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, '$1 [redacted]')
-    .replaceAll(/\borc_[0-9a-f]{12}_[A-Za-z0-9_-]{20,}/g, 'orc_[redacted]')
-    .replaceAll(/\b(or[st])_[A-Za-z0-9_-]{43}/g, '$1_[redacted]');
 }
 
 function escaped(character: string): string {

@@ -104,6 +104,10 @@ export function createClient(options: ClientOptions) {
     hold: (id: string, { signal }: CallOptions = {}) => transport.json<TaskView>({ method: 'POST', path: task(id, '/hold'), repeatable: true, signal }),
     release: (id: string, { signal }: CallOptions = {}) => transport.json<TaskView>({ method: 'POST', path: task(id, '/release'), repeatable: true, signal }),
     executions: (id: string, { signal }: CallOptions = {}) => transport.json<shapes.ExecutionPage>({ method: 'GET', path: task(id, '/executions'), signal }),
+    /** What its steps were to do, where they stand, and each time that they stood in the line. */
+    steps: (id: string, { signal }: CallOptions = {}) => transport.json<shapes.TaskSteps>({ method: 'GET', path: task(id, '/steps'), signal }),
+    /** Tasks that it waits for, that wait for it, and that repeat it. */
+    relations: (id: string, { signal }: CallOptions = {}) => transport.json<shapes.TaskRelations>({ method: 'GET', path: task(id, '/relations'), signal }),
     addDependency: (id: string, dependency: shapes.NewDependency, { signal }: CallOptions = {}) =>
       transport.json<TaskView>({ method: 'POST', path: task(id, '/dependencies'), body: dependency, repeatable: true, signal }),
     removeDependency: (id: string, dependencyId: string, { signal }: CallOptions = {}) =>

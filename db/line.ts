@@ -104,7 +104,7 @@ function enteredOf(entered: EnteredRow): Entered {
   }
 }
 
-interface StepOutput {
+export interface StepOutput {
   readonly step: string;
   readonly output: JsonObject;
 }
@@ -145,7 +145,7 @@ function claimOf(claim: ClaimRow): Claim {
  * What a step may name: outputs of the steps before it, `{}` for those that were skipped.
  * @param outputs completed steps of the attempt, latest first
  */
-function outputsFor(plan: Plan, step: PlanStep, outputs: readonly StepOutput[]): StepOutputs {
+export function outputsFor(plan: Plan, step: PlanStep, outputs: readonly StepOutput[]): StepOutputs {
   const before = stepsBefore(plan, step);
   const completed = outputs.filter((output) => before.has(output.step));
   const steps: Record<string, JsonObject> = Object.fromEntries([...before].map((id) => [id, {}]));

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../contract/json.js';
-import type { Plan, PlanStep } from '../contract/plan.js';
+import type { Plan } from '../contract/plan.js';
 import { defaultLevel } from '../contract/priority.js';
 import type { CreateTaskRequest } from '../contract/schemas/task.js';
 import type { TaskPreviewView } from '../contract/schemas/task-preview.js';
@@ -10,6 +10,7 @@ import type { Compile } from './create-task.js';
 import type { ServiceDeps } from './deps.js';
 import { modelsOf } from './models-of.js';
 import { dependencyIds, resourcesExceeded, unknownDependencies } from './new-task.js';
+import { plannedStepView } from './planned-step.js';
 
 /**
  * What a request would run: checked as a task that is created, and nothing is stored or started.
@@ -36,30 +37,6 @@ function preview(plan: Plan, priority: number): TaskPreviewView {
     priority,
     parameters: plan.parameters,
     models: modelsOf(plan.steps),
-    steps: plan.steps.map(stepPreview),
-  };
-}
-
-function stepPreview(step: PlanStep): TaskPreviewView['steps'][number] {
-  const { retry } = step;
-  return {
-    id: step.id,
-    type: step.type,
-    title: step.title,
-    pool: step.pool,
-    model: step.model?.name ?? null,
-    needs: [...step.needs],
-    input: step.input,
-    deferred: step.deferred.map(({ path, template }) => ({ path: [...path], template })),
-    when: step.when ?? null,
-    timeout_seconds: step.startToCloseMs / 1_000,
-    retry: {
-      max_attempts: retry.maximumAttempts,
-      initial_interval_seconds: retry.initialIntervalMs / 1_000,
-      backoff_coefficient: retry.backoffCoefficient,
-      max_interval_seconds: retry.maximumIntervalMs / 1_000,
-      non_retryable_errors: [...retry.nonRetryable],
-    },
-    on_failure: step.onFailure,
+    steps: plan.steps.map(plannedStepView),
   };
 }

@@ -23,7 +23,9 @@ import { type HealthUseCases, healthUseCases } from './health.js';
 import { listDecisionsUseCase } from './list-decisions.js';
 import { listExecutionsUseCase } from './list-executions.js';
 import { listModelsUseCase } from './list-models.js';
+import { listRelationsUseCase } from './list-relations.js';
 import { listResourcesUseCase } from './list-resources.js';
+import { listStepsUseCase } from './list-steps.js';
 import { holdTaskUseCase } from './hold-task.js';
 import { listQueueUseCase } from './list-queue.js';
 import { listTasksUseCase } from './list-tasks.js';
@@ -80,6 +82,8 @@ export interface Services
   readonly holdTask: ReturnType<typeof holdTaskUseCase>;
   readonly retryTask: ReturnType<typeof retryTaskUseCase>;
   readonly listExecutions: ReturnType<typeof listExecutionsUseCase>;
+  readonly listSteps: ReturnType<typeof listStepsUseCase>;
+  readonly listRelations: ReturnType<typeof listRelationsUseCase>;
   readonly listResources: ReturnType<typeof listResourcesUseCase>;
   readonly listModels: ReturnType<typeof listModelsUseCase>;
   readonly modelTimeline: ReturnType<typeof modelTimelineUseCase>;
@@ -161,6 +165,8 @@ export function createServices(deps: ServicesDeps): Services {
     holdTask: holdTaskUseCase(deps),
     retryTask: retryTaskUseCase(deps),
     listExecutions: listExecutionsUseCase(deps),
+    listSteps: listStepsUseCase(deps, deps.catalogue),
+    listRelations: listRelationsUseCase(deps),
     listResources: listResourcesUseCase(deps),
     listModels: listModelsUseCase(deps, deps.deployment),
     modelTimeline: modelTimelineUseCase(deps, forecastNow),

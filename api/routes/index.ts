@@ -27,6 +27,8 @@ import { listModels } from './list-models.js';
 import { listResources } from './list-resources.js';
 import { listQueuePauses } from './list-queue-pauses.js';
 import { listTaskExecutions } from './list-task-executions.js';
+import { listTaskRelations } from './list-task-relations.js';
+import { listTaskSteps } from './list-task-steps.js';
 import { listTasks } from './list-tasks.js';
 import { listTemplates } from './list-templates.js';
 import { listUsers } from './list-users.js';
@@ -71,6 +73,8 @@ export const routes: readonly ApiRoute[] = [
   postTaskBulk,
   getTaskReport,
   listTaskExecutions,
+  listTaskSteps,
+  listTaskRelations,
   getTaskEvents,
   getEvents,
   postTaskDependency,
