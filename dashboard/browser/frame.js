@@ -32,7 +32,7 @@
     waiting ??= window.setTimeout(redraw, Math.max(50, redrawMs - (performance.now() - drawnMs)));
   }
 
-  /** @param {'live' | 'polling' | 'offline'} state */
+  /** @param {'live' | 'polling' | 'offline' | 'ended'} state */
   function show(state) {
     if (live === null || live.dataset['state'] === state) return;
     live.dataset['state'] = state;
@@ -116,7 +116,7 @@
     return [body?.detail ?? body?.title ?? 'It did not work.', ...faults].join(' ');
   }
 
-  window.orchestra = { call, tell, soon, problemText };
+  window.orchestra = { call, tell, soon, problemText, showLive: show };
 
   // A button with `data-call="DELETE /api/v1/tasks/x"` calls the API; `data-body`, `data-confirm` and `data-done` are its body, a question before, and what is told after.
   document.addEventListener('click', async (event) => {

@@ -16,6 +16,8 @@ interface Orchestra {
   soon(): void;
   /** What a problem says, as one text. */
   problemText(body: unknown): string;
+  /** Says whether the page follows what happens; for pages that follow it by a stream of their own. */
+  showLive(state: 'live' | 'polling' | 'offline' | 'ended'): void;
 }
 
 interface Htmx {

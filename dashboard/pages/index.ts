@@ -1,6 +1,7 @@
 import type { Page } from '../page.js';
 import { modelsPage } from './models.js';
 import { queuePage } from './queue.js';
+import { taskPage } from './task.js';
 
 /** Every page of the dashboard. */
-export const pages: readonly Page[] = [queuePage, modelsPage];
+export const pages: readonly Page[] = [queuePage, modelsPage, taskPage];
