@@ -42,6 +42,18 @@ export function relative(at: string | null, nowMs: number): string {
   return ms > 0 ? `in ${text}` : `${text} ago`;
 }
 
+/** A moment that is predicted, as seen from now; what was predicted to have happened by now may happen at any moment. */
+export function expected(at: string | null, nowMs: number): string {
+  return at !== null && Date.parse(at) < nowMs ? 'any moment' : relative(at, nowMs);
+}
+
+/** The time within which something is predicted: `12 s – 40 s`, `within 40 s` where it may be now. */
+export function expectedWithin([earliest, latest]: readonly [string, string], nowMs: number): string {
+  const [from, to] = [Date.parse(earliest) - nowMs, Date.parse(latest) - nowMs];
+  if (to <= 0) return 'any moment';
+  return from <= second ? `within ${duration(to)}` : `${duration(from)} – ${duration(to)}`;
+}
+
 /** A moment in full, in the time of the server's database: `2026-01-09 10:30:00 UTC`. Scripts of the page show it in the time of the reader. */
 export function moment(at: string): string {
   return `${at.slice(0, 10)} ${at.slice(11, 19)} UTC`;

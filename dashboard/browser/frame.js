@@ -162,7 +162,12 @@
     for (const element of document.querySelectorAll('time[datetime]')) {
       if (!(element instanceof HTMLTimeElement)) continue;
       const at = Date.parse(element.dateTime);
-      const text = 'relative' in element.dataset ? relative(at - Date.now()) : full.format(at);
+      const ahead = at - Date.now();
+      const text = !('relative' in element.dataset)
+        ? full.format(at)
+        : element.dataset['relative'] === 'expected' && ahead < 0
+          ? 'any moment'
+          : relative(ahead);
       if (element.textContent !== text) element.textContent = text;
       const title = full.format(at);
       if ('relative' in element.dataset && !element.title) element.title = title;

@@ -6,7 +6,7 @@ export interface TimelineDrawing {
   readonly height: number;
   /** where now is */
   readonly nowX: number;
-  readonly ticks: readonly { readonly x: number; readonly label: string }[];
+  readonly ticks: readonly { readonly x: number; readonly label: string; readonly anchor: 'middle' | 'end' }[];
   readonly hosts: readonly { readonly host: string; readonly y: number }[];
   readonly lanes: readonly {
     readonly model: string;

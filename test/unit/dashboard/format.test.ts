@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { bytes, count, duration, moment, plural, relative, withQuery } from '../../../dashboard/format.js';
+import { bytes, count, duration, expected, expectedWithin, moment, plural, relative, withQuery } from '../../../dashboard/format.js';
 
 const second = 1_000;
 const minute = 60 * second;
@@ -55,4 +55,13 @@ test('an address keeps the rest of its query', () => {
     '/',
     '/?priority=9&cursor=x&minutes=15',
   ]);
+});
+
+test('what is predicted for the past may happen at any moment', () => {
+  const now = Date.parse('2026-01-09T10:30:00.000Z');
+  const at = (ms: number) => new Date(now + ms).toISOString();
+  expect([expected(at(-5_000), now), expected(at(5_000), now), expected(null, now)]).toEqual(['any moment', 'in 5 s', '–']);
+  expect(expectedWithin([at(-5_000), at(40_000)], now)).toBe('within 40 s');
+  expect(expectedWithin([at(12_000), at(40_000)], now)).toBe('12 s – 40 s');
+  expect(expectedWithin([at(-50_000), at(-40_000)], now)).toBe('any moment');
 });
