@@ -59,3 +59,14 @@ test('a state takes the order of the queue, holds and pauses along, and neither 
   expect(decision.granted.map(({ workflowId }) => workflowId.slice('task-'.length))).toEqual(ids([moved, first, locked]));
   expect(await listLocks(to.sql, null, locks)).toMatchObject([{ name: 'deploy', taskId: locked.taskId }]);
 });
+
+test('users with the hashes of their passwords are state, and who has signed in is not [SEC-13, DASH-15]', async () => {
+  const tables: string[] = [];
+  await readState(
+    from.sql,
+    async ({ name }) => void tables.push(name),
+    async () => {},
+  );
+  expect(tables).toContain('users');
+  expect(tables.filter((name) => /session|ticket|failure/.test(name))).toEqual([]);
+});
