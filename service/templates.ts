@@ -2,7 +2,7 @@ import { ProblemError } from '../contract/problems.js';
 import type { JsonObject } from '../contract/json.js';
 import type { TemplateDetailView, TemplateListView, TemplateSummaryView, TemplateVerdictView } from '../contract/schemas/template-view.js';
 import type { BrokenFile, CatalogueEntry } from '../templates/catalogue.js';
-import { templateDocs } from '../templates/docs.js';
+import { exampleCalls, modelText, resultFields, templateDocs } from '../templates/docs.js';
 import type { TemplateFault } from '../templates/fault.js';
 import { exampleParameters, formOf, parametersSchema } from '../templates/form.js';
 import { parseTemplate, type StepRegistry, type Template } from '../templates/parse-template.js';
@@ -37,16 +37,19 @@ export function templateUseCases(catalogue: CatalogueNow, registry: StepRegistry
       const { template } = entry;
       return {
         ...summaryOf(entry),
-        steps: template.steps.map(({ id, definition, when, onFailure }) => ({
-          id,
-          type: definition.type,
-          summary: definition.summary,
-          when: when ?? null,
-          on_failure: onFailure,
+        steps: template.steps.map((step) => ({
+          id: step.id,
+          type: step.definition.type,
+          summary: step.definition.summary,
+          model: modelText(step),
+          when: step.when ?? null,
+          on_failure: step.onFailure,
         })),
+        result: resultFields(template),
         parameters_schema: parametersSchema(template),
         form: formOf(template),
         example_request: { template: template.name, parameters: exampleParameters(template) },
+        example_calls: exampleCalls(template),
         yaml: template.yaml.text,
       };
     },
@@ -76,7 +79,15 @@ function summaryOf({ template, source, stale }: Pick<CatalogueEntry, 'template' 
 }
 
 function plain({ name, description, hash, parameters, steps }: Template) {
-  return { name, description, hash, parameters: [...parameters], step_types: steps.map(({ definition }) => definition.type) };
+  const models = steps.map(modelText).filter((model) => model !== null && !/\{[{%#]/.test(model));
+  return {
+    name,
+    description,
+    hash,
+    parameters: [...parameters],
+    step_types: steps.map(({ definition }) => definition.type),
+    models: [...new Set(models as string[])],
+  };
 }
 
 /** Where a file lies on the server is nobody's business; its name says enough. */

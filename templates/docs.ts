@@ -8,7 +8,7 @@ import type { Template } from './parse-template.js';
 /** The page of a template, in Markdown: what it is for, its parameters, its steps, how to submit it, and what comes out. */
 export function templateDocs(template: Template, source: string): string {
   const { name, description, parameters, steps } = template;
-  const example = exampleParameters(template);
+  const calls = exampleCalls(template);
   const last = steps.at(-1);
   return page([
     `# ${name}`,
@@ -36,28 +36,52 @@ export function templateDocs(template: Template, source: string): string {
         `\`${step.id}\``,
         `[${step.definition.type}](../step-types.md#${step.definition.type})`,
         step.definition.summary,
-        typeof step.input['model'] === 'string' ? code(step.input['model']) : '',
+        modelText(step) === null ? '' : code(modelText(step) as string),
         step.when === undefined ? '' : code(step.when),
         step.onFailure === 'retry' ? 'tried again, then the task fails' : step.onFailure === 'skip' ? 'skipped' : 'the task fails at once',
       ]),
     ),
     '## Submit it',
-    fenced(
-      'sh',
-      `npx orchestra submit ${name}${Object.entries(example)
-        .map(([key, value]) => ` \\\n  -p ${key}=${shellWord(value)}`)
-        .join('')} --wait`,
-    ),
+    fenced('sh', calls.cli),
     'or over HTTP:',
-    fenced(
-      'sh',
-      `curl -s $API/tasks -H "X-API-Key: $KEY" -H 'content-type: application/json' -d ${shellQuote(JSON.stringify({ template: name, parameters: example }, null, 2))}`,
-    ),
+    fenced('sh', calls.curl),
     '## Result',
     last === undefined ? '' : `The output of \`${last.id}\`, and under \`steps\` the output of each step by its id.`,
     last === undefined ? '' : fieldsTable(last.definition.output, 'output'),
     ...(last === undefined || fieldsOf(last.definition.output, 'output').length > 0 ? [] : ['It may have any field.']),
   ]);
+}
+
+/** How to submit a template with its example parameters: by the command line, and over HTTP with the variables `API` and `KEY`. */
+export function exampleCalls(template: Template): { readonly cli: string; readonly curl: string } {
+  const { name } = template;
+  const parameters = exampleParameters(template);
+  const options = Object.entries(parameters).map(([key, value]) => ` \\\n  -p ${key}=${shellWord(value)}`);
+  return {
+    cli: `npx orchestra submit ${name}${options.join('')} --wait`,
+    curl: `curl -s $API/tasks -H "X-API-Key: $KEY" -H 'content-type: application/json' -d ${shellQuote(JSON.stringify({ template: name, parameters }, null, 2))}`,
+  };
+}
+
+/** The model of a step as its author wrote it, expressions included; null: it names none. */
+export function modelText({ input }: Pick<Template['steps'][number], 'input'>): string | null {
+  return typeof input['model'] === 'string' ? input['model'] : null;
+}
+
+/** A field of what a step gives. */
+export interface OutputField {
+  readonly name: string;
+  readonly type: string;
+  /** whether every output has it */
+  readonly always: boolean;
+  readonly description: string;
+}
+
+/** What the last step of a template gives, and with it the task; empty: it may be anything. */
+export function resultFields({ steps }: Pick<Template, 'steps'>): OutputField[] {
+  const last = steps.at(-1);
+  if (last === undefined) return [];
+  return fieldsOf(last.definition.output, 'output').map(({ name, type, required, description }) => ({ name, type, always: required, description }));
 }
 
 /** The page of all step types, from their schemas. */

@@ -42,6 +42,7 @@ const summary = {
   hash: z.string().meta({ description: 'SHA-256 of the file’s text' }),
   parameters: z.array(Parameter),
   step_types: z.array(z.string()).meta({ description: 'Types of its steps, in their order' }),
+  models: z.array(z.string()).meta({ description: 'Models that it names itself, each once; those that come from parameters are not among them' }),
   stale: z
     .array(TemplateFaultSchema)
     .nullable()
@@ -54,6 +55,7 @@ const summaryExample = {
   hash: '6f1ed002ab5595859014ebf0951522d9a3f1c1b1d0a1d2e5b5f6f3e7a8c9d0e1',
   parameters: [{ name: 'model', type: 'string' as const, required: true }],
   step_types: ['ollama_generate'],
+  models: [],
   stale: null,
 };
 
@@ -72,12 +74,27 @@ export type TemplateListView = z.output<typeof TemplateList>;
 export const TemplateDetail = z
   .object({
     ...summary,
-    steps: z.array(z.object({ id: z.string(), type: z.string(), summary: z.string(), when: z.string().nullable(), on_failure: z.enum(onFailures) })),
+    steps: z.array(
+      z.object({
+        id: z.string(),
+        type: z.string(),
+        summary: z.string(),
+        model: z.string().nullable().meta({ description: 'As the template has it, expressions included; null: it names none' }),
+        when: z.string().nullable(),
+        on_failure: z.enum(onFailures),
+      }),
+    ),
+    result: z
+      .array(z.object({ name: z.string(), type: z.string(), always: z.boolean(), description: z.string() }))
+      .meta({ description: 'Fields of what its last step gives; empty: it may be anything' }),
     parameters_schema: JsonObjectSchema.meta({ description: 'JSON Schema of the parameters' }),
     form: z
       .array(Parameter.extend({ label: z.string(), widget: z.enum(['text', 'textarea', 'number', 'checkbox', 'select', 'list', 'json', 'model', 'files']) }))
       .meta({ description: 'The parameters as the fields of a form' }),
     example_request: z.object({ template: z.string(), parameters: JsonObjectSchema }),
+    example_calls: z
+      .object({ cli: z.string(), curl: z.string() })
+      .meta({ description: 'The same as a command line and as a call with curl, which takes the variables `API` and `KEY`' }),
     yaml: z.string().meta({ description: 'The file' }),
   })
   .meta({ id: 'Template', description: 'A template and all that is known of it' });
