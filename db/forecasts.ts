@@ -3,6 +3,7 @@ import type { ForecastEntry, StoredForecast } from '../contract/forecast.js';
 import type { Pool } from '../contract/plan.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { LineState } from '../scheduling/line-state.js';
+import type { KeyCost } from '../scheduling/policy.js';
 import { answered, type Sql, type TransactionSql } from './connect.js';
 import { entriesOfText, textOfEntries } from './forecast-text.js';
 import { storedJson } from './stored-json.js';
@@ -129,6 +130,12 @@ export async function readForecastInput(sql: Sql | TransactionSql): Promise<Fore
 
 function rowOf([id, attempt, step, pool, key, state, level, exact, place, waitedMs, continues, held, locks, lack, host, ranMs, dueInMs]: SentRow): ForecastRow {
   return { id, attempt, step, pool, key, state, level, exact, place, waitedMs, continues, held, locks: locks ?? [], lack, host, ranMs, dueInMs };
+}
+
+/** Reads what it costs to have models in memory, on each host that may have them; the line's own are in {@link ForecastInput} already. */
+export async function readKeyCosts(sql: Sql | TransactionSql, keys: readonly ResidencyKey[]): Promise<KeyCost[]> {
+  if (keys.length === 0) return [];
+  return answered(sql<KeyCost[]>`select host, key, load_ms as "loadMs", bytes::double precision as bytes from costs_of(${keys as string[]}::text[])`);
 }
 
 /** Reads plans; those of unknown tasks are left out. */

@@ -61,6 +61,11 @@ export function durationOf(kind: StepKind, statsOf: (group: string) => DurationS
   return { mu, variance: Math.max(varianceMin, variance * stretch * stretch * (1 + 1 / (samples + 1))) };
 }
 
+/** Whether anything was learned of steps like this one, be it only of its type. */
+export function isLearned(kind: StepKind, statsOf: (group: string) => DurationStats | undefined): boolean {
+  return groupsOf(kind).some((group) => statsOf(group) !== undefined);
+}
+
 /**
  * Takes a duration into account, in all groups of its step.
  * @returns the groups as they are now

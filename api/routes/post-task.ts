@@ -50,7 +50,7 @@ export const postTask = defineRoute(
     tags: ['tasks'],
     summary: 'Create a task',
     description:
-      'Checks the template and its parameters, stores the task and queues it. Nothing is stored when anything is wrong. With `dry_run=true` nothing is stored at all: the answer shows the rendered steps and the models, and an idempotency key is left alone.',
+      'Checks the template and its parameters, stores the task and queues it. Nothing is stored when anything is wrong. With `dry_run=true` nothing is stored at all: the answer shows the rendered steps, the models, what they are expected to take, and when the task would start if it came now; an idempotency key is left alone.',
     request: { headers: IdempotencyHeader, query: DryRun, body: jsonBody(CreateTask, 'What to run') },
     responses: {
       201: { ...json(Task, 'The task was created and is queued.'), headers: taskLocation },

@@ -1,6 +1,8 @@
+import type { TaskPreview } from '../../client/shapes.js';
 import { collect, type AddCommand, act } from '../command.js';
 import { usageFault } from '../failure.js';
 import { followTask, leftRunning, tellEnd } from '../follow.js';
+import { moment, span } from '../moments.js';
 import { parseParameters, readParameterFile } from '../parameters.js';
 import { resolveIds } from '../resolve-ids.js';
 import { countOf, levelOf } from '../task-filter.js';
@@ -62,6 +64,7 @@ export const addSubmit: AddCommand = (program) => {
             for (const line of visibleJson(step.input).split('\n')) session.terminal.print(`   ${line}`);
             for (const { path, template: text } of step.deferred) session.terminal.print(`   later: ${path.join('.')} = ${visibleLine(text)}`);
           }
+          for (const line of expectations(preview, Date.now())) session.terminal.note(line);
           return;
         }
         const task = await client.tasks.create(request, { idempotencyKey: options.idempotencyKey });
@@ -78,6 +81,19 @@ export const addSubmit: AddCommand = (program) => {
       }),
     );
 };
+
+/** What is expected of a task that was not submitted. */
+export function expectations(preview: TaskPreview, nowMs: number): string[] {
+  const { estimated_duration_seconds: seconds, estimated_duration_interval: between, estimated_start_time: start, queue_position: place } = preview;
+  return [
+    seconds === null
+      ? 'takes: not known, since not all of its steps have run here before'
+      : `takes: about ${span(seconds)}${between === null ? '' : `, ${span(between[0])} to ${span(between[1])} in 80 of 100 cases`}`,
+    start === null
+      ? `would start: cannot be told${preview.waits_for === null ? '' : ` (${preview.waits_for})`}`
+      : `would start: ${moment(start, nowMs)}${place === null ? '' : `, at place ${place} of what waits`}`,
+  ];
+}
 
 function requirementsOf({ lock = [], needs = [] }: Options): { resource_requirements?: { locks?: string[]; resources?: Record<string, number> } } {
   if (lock.length + needs.length === 0) return {};

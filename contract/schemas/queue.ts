@@ -104,7 +104,7 @@ export const PauseTarget = z
   .strictObject({ host: host.optional(), model: model.optional() })
   .refine(({ host: one, model: other }) => one === undefined || other === undefined, { error: 'give a host or a model, not both', path: ['model'] });
 
-const Interval = z.tuple([Timestamp, Timestamp]).nullable().meta({ description: 'Earliest and latest; meant to hold in 80 of 100 cases' });
+export const Interval = z.tuple([Timestamp, Timestamp]).nullable().meta({ description: 'Earliest and latest; meant to hold in 80 of 100 cases' });
 
 export const QueueEntry = z
   .object({
