@@ -2,6 +2,8 @@ import type { Page } from '../page.js';
 import { modelsPage } from './models.js';
 import { queuePage } from './queue.js';
 import { taskPage } from './task.js';
+import { templatePage } from './template.js';
+import { templatesPage } from './templates.js';
 
 /** Every page of the dashboard. */
-export const pages: readonly Page[] = [queuePage, modelsPage, taskPage];
+export const pages: readonly Page[] = [queuePage, modelsPage, templatesPage, templatePage, taskPage];
