@@ -47,6 +47,11 @@ test.each([
     ['completed', 'skipped', 'completed'],
   ],
   [
+    'the last step failed and the task completed without it',
+    { status: 'completed' as const, tries: [row('one', 'done'), row('two', 'done'), row('three', 'void', { ended: 'failed' })] },
+    ['completed', 'completed', 'skipped'],
+  ],
+  [
     'failed in two',
     {
       status: 'failed' as const,
