@@ -16,13 +16,11 @@ create index residency_spans_time on residency_spans (host, began_at);
 
 create function residency_span() returns trigger language plpgsql as $$
 begin
-  if tg_op <> 'INSERT' then
-    if tg_op = 'UPDATE' and new.state = old.state then return new; end if;
-    update residency_spans set ended_at = clock_timestamp() where host = old.host and key = old.key and ended_at is null;
-  end if;
-  if tg_op = 'DELETE' then return old; end if;
+  if tg_op = 'UPDATE' and new.state = old.state then return null; end if;
+  update residency_spans set ended_at = clock_timestamp() where host = coalesce(new.host, old.host) and key = coalesce(new.key, old.key) and ended_at is null;
+  if tg_op = 'DELETE' then return null; end if;
   insert into residency_spans (host, key, model, state, size_bytes) values (new.host, new.key, new.model, new.state, new.size_bytes);
-  return new;
+  return null;
 end $$;
 create trigger residency_span after insert or update of state or delete on residency for each row execute function residency_span();
 
