@@ -164,6 +164,9 @@ export function createClient(options: ClientOptions) {
     },
     models: {
       list: (call?: CallOptions) => get<shapes.Models>('/models', call),
+      /** What hosts held, hold and are predicted to hold; minutes from 1 to 1,440. */
+      timeline: ({ signal, ...query }: CallOptions & { readonly past_minutes?: number; readonly ahead_minutes?: number } = {}) =>
+        transport.json<shapes.ModelTimeline>({ method: 'GET', path: `${v1}/models/timeline`, query, signal }),
       load: (name: string, order?: shapes.ModelOrderOptions & CallOptions) => orderModel('load', name, order),
       unload: (name: string, order?: shapes.ModelOrderOptions & CallOptions) => orderModel('unload', name, order),
       pull: (name: string, order?: shapes.ModelOrderOptions & CallOptions) => orderModel('pull', name, order),
@@ -177,6 +180,9 @@ export function createClient(options: ClientOptions) {
       /** Places a task directly beside another one that waits. Repeated only without a version. */
       reorder: (move: shapes.Reorder, { signal }: CallOptions = {}) =>
         transport.json<shapes.QueueMove>({ method: 'POST', path: `${v1}/queue/reorder`, body: move, repeatable: move.version === undefined, signal }),
+      /** Whose predicted start a move would change; moves nothing. */
+      previewReorder: (move: shapes.Reorder, { signal }: CallOptions = {}) =>
+        transport.json<shapes.QueueMovePreview>({ method: 'POST', path: `${v1}/queue/reorder/preview`, body: move, repeatable: true, signal }),
       /** One page of what the scheduler decided, newest first. */
       decisions: ({ signal, ...query }: shapes.DecisionFilter & CallOptions & { readonly limit?: number; readonly cursor?: string } = {}) =>
         transport.json<shapes.DecisionPage>({ method: 'GET', path: `${v1}/decisions`, query, signal }),

@@ -3,11 +3,12 @@ import type { CheckpointList, CreateCheckpoint, RestoredCheckpoint } from '../co
 import type { DecisionListView } from '../contract/schemas/decision.js';
 import type { ExecutionList } from '../contract/schemas/execution.js';
 import type { BatchItem, BatchResult as BatchResultSchema, BulkRequest, BulkResult as BulkResultSchema } from '../contract/schemas/many.js';
+import type { ModelTimelineView } from '../contract/schemas/model-timeline.js';
 import type { ModelList, ModelOrderView, OrderModel } from '../contract/schemas/model.js';
 import type { TaskPreviewView } from '../contract/schemas/task-preview.js';
 import type { TaskRelationsView } from '../contract/schemas/task-relations.js';
 import type { TaskStepsView } from '../contract/schemas/task-steps.js';
-import type { PauseListView, PauseQueue, PauseTarget, QueueMoveView, QueueView, ReorderQueue } from '../contract/schemas/queue.js';
+import type { PauseListView, PauseQueue, PauseTarget, QueueMovePreviewView, QueueMoveView, QueueView, ReorderQueue } from '../contract/schemas/queue.js';
 import type { AddDependency, CreateTask, ReplayTask, TaskList } from '../contract/schemas/task.js';
 import type { TemplateDetailView, TemplateListView, TemplateSummaryView, TemplateVerdictView } from '../contract/schemas/template-view.js';
 
@@ -31,6 +32,8 @@ export type PauseOptions = z.input<typeof PauseQueue>;
 export type QueuePage = QueueView;
 export type DecisionPage = DecisionListView;
 export type QueueMove = QueueMoveView;
+export type QueueMovePreview = QueueMovePreviewView;
+export type ModelTimeline = ModelTimelineView;
 export type Pauses = PauseListView;
 export type TaskPage = z.output<typeof TaskList>;
 export type TaskPreview = TaskPreviewView;
@@ -57,6 +60,9 @@ export interface QueueFilter {
   readonly user?: readonly string[];
   readonly pool?: readonly ('general' | 'model')[];
   readonly status_detail?: readonly string[];
+  readonly template?: readonly string[];
+  /** 1 to 10 */
+  readonly priority?: readonly number[];
 }
 
 /** Filters of decisions; values of one filter are alternatives. */

@@ -96,8 +96,10 @@ function ticksOf(fromMs: number, untilMs: number, nowMs: number, xOf: (ms: numbe
   const ticks = [];
   for (let at = nowMs - Math.floor((nowMs - fromMs) / step) * step; at <= untilMs; at += step) {
     const minutes = Math.round((at - nowMs) / 60_000);
+    const x = xOf(at);
     ticks.push({
-      x: xOf(at),
+      x,
+      anchor: x > drawnWidth - 20 ? ('end' as const) : ('middle' as const),
       label: minutes === 0 ? 'now' : `${minutes > 0 ? '+' : '−'}${Math.abs(minutes) % 60 === 0 ? `${Math.abs(minutes) / 60} h` : `${Math.abs(minutes)} min`}`,
     });
   }

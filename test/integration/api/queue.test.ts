@@ -216,7 +216,7 @@ describe('pages', () => {
     const forged = (text: string) =>
       Buffer.from(
         createHash('sha256')
-          .update(`${JSON.stringify(['ann', 'user', [], [], [], [], []])}\0${text}`)
+          .update(`${JSON.stringify(['ann', 'user', [], [], [], [], [], [], []])}\0${text}`)
           .digest('base64url')
           .slice(0, 16) + text,
       ).toString('base64url');
