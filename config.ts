@@ -63,6 +63,7 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
   if (faults.length > 0) throw new ConfigFault(faults);
   const home = resolve(cwd, file.home);
   const at = (path: string) => (isAbsolute(path) ? path : resolve(cwd, path));
+  const { performance } = file.orchestration;
   const provided = new Set((env['ORCHESTRA_PROVIDED'] ?? '').split(','));
   return {
     environment,
@@ -169,6 +170,18 @@ export function loadConfig(env: Environment = process.env, options: LoadOptions 
       /** of `/metrics` alone; null: none */ port: file.monitoring.port === 'off' ? null : file.monitoring.port,
       /** taken, the default gives way instead of failing */ portGivesWay: file.monitoring.port === defaultMetricsPort,
       publicMetrics: file.monitoring.public_metrics,
+      /** how the whole is collected, and when that raises an alert */
+      collect: {
+        intervalMs: performance.monitoring.metrics_collection_interval * 1_000,
+        keptDays: file.retention.performance_metrics,
+        alerts: {
+          targetLatencyMs: performance.targets.latency_ms,
+          highLatencyMs: performance.monitoring.alert_thresholds.high_latency_ms,
+          lowAccuracy: performance.monitoring.alert_thresholds.low_accuracy,
+          highErrorRate: performance.monitoring.alert_thresholds.high_error_rate,
+          rules: file.monitoring.alert_rules,
+        },
+      },
     },
     templates: { directory: file.templates.directory === undefined ? null : at(file.templates.directory) },
     security: { apiKeyHeader: file.security.api_key.header },

@@ -62,17 +62,17 @@ const resourcePrediction = section({
 
 const performance = section({
   targets: section({
-    latency_ms: key(int(1, 3_600_000).default(100), 'milliseconds', later),
+    latency_ms: key(int(1, 3_600_000).default(100), 'milliseconds that are aimed at; alerts of `high_latency_ms` tell it'),
     completion_improvement: key(share().default(0.3), 'share', later),
     resource_reduction: key(share().default(0.2), 'share', later),
     prediction_accuracy: key(share().default(0.85), 'share', later),
   }),
   monitoring: section({
-    metrics_collection_interval: key(seconds(60), 'seconds between two samples', later),
+    metrics_collection_interval: key(seconds(60), 'seconds between two collections of `performance_metrics` and `system_state`'),
     alert_thresholds: section({
-      high_latency_ms: key(int(1, 3_600_000).default(200), 'milliseconds from which an alert is raised', later),
-      low_accuracy: key(share().default(0.75), 'share below which an alert is raised', later),
-      high_error_rate: key(share().default(0.05), 'share from which an alert is raised', later),
+      high_latency_ms: key(int(1, 3_600_000).default(200), 'milliseconds beyond which the mean latency of scheduling or of the API raises an alert'),
+      low_accuracy: key(share().default(0.75), 'share of predictions that held below which an alert is raised'),
+      high_error_rate: key(share().default(0.05), 'share of attempts of steps that failed beyond which an alert is raised'),
     }),
   }),
 });
@@ -102,7 +102,7 @@ export const laterSections = {
   }),
   retention: section({
     task_executions: key(days.default(90), 'days that executions are kept; as a number, or as `90 days`, `6 months`, `1 year`', unsafe),
-    performance_metrics: key(days.default(365), 'days that samples are kept', unsafe),
+    performance_metrics: key(days.default(365), 'days that samples of the collection, and alerts that have cleared, are kept'),
     orchestration_decisions: key(
       days.default(180),
       'days that decisions are kept, longer only while the task that they are about has not ended; as a number, or as `90 days`, `6 months`, `1 year`',

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type DeclaredKey, key, keysOf, section } from './key.js';
 import { amountMax, poolForm } from '../contract/holds.js';
+import { collectedMetrics } from '../contract/metrics.js';
 import { aliasForm } from '../contract/model-alias.js';
 import { ModelProfile } from '../contract/schemas/model-options.js';
 import { laterSections } from './later.js';
@@ -158,6 +159,17 @@ const shape = {
       { variable: 'METRICS_PORT' },
     ),
     public_metrics: key(flag.default(true), 'whether `/metrics` on the port of the API is open to everybody; its own port always is'),
+    alert_rules: key(
+      z
+        .record(
+          z.string().regex(/^[a-z][a-z0-9_]{0,62}$/, 'expected lower-case letters, digits and "_"'),
+          z
+            .strictObject({ metric: z.enum(collectedMetrics), above: z.number().optional(), below: z.number().optional() })
+            .refine(({ above, below }) => (above === undefined) !== (below === undefined), 'expected one of above and below'),
+        )
+        .default({}),
+      `alerts beside those of \`alert_thresholds\`, such as \`long_queue: { metric: queue_size, above: 500 }\`; metrics: ${collectedMetrics.join(', ')}`,
+    ),
   }),
   templates: section({ directory: key(text.optional(), 'folder of your own templates', { variable: 'TEMPLATES_DIRECTORY' }) }),
   shutdown: section({

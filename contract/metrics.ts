@@ -41,11 +41,17 @@ export const metrics = {
     buckets: seconds,
   },
   model_switches_total: { type: 'counter', help: 'Loads for which another model had to leave.' },
+  model_unloads_total: { type: 'counter', help: 'Models that orders have taken out of memory.' },
+  prediction_accuracy: { type: 'gauge', help: 'Share of the judged predictions of starts and ends that held, 0 to 1.', labelled: true },
+  prediction_latency_ms: { type: 'histogram', help: 'Time of one forecast of the whole line, in milliseconds.', buckets: milliseconds },
+  gpu_utilization: { type: 'gauge', help: 'Share of its time that a GPU was busy, 0 to 1, as its machine last told.', labelled: true },
+  gpu_memory_used_bytes: { type: 'gauge', help: 'Memory of a GPU in use, by all programs.', labelled: true },
+  gpu_memory_total_bytes: { type: 'gauge', help: 'Memory of a GPU.', labelled: true },
   system_cpu_utilization: { type: 'gauge', help: 'Share of the processor time in use, 0 to 1, of the machine that answers.' },
   system_memory_utilization: { type: 'gauge', help: 'Share of the memory in use, 0 to 1, of the machine that answers.' },
   resource_utilization: {
     type: 'gauge',
-    help: 'Share in use, 0 to 1, by resource: cpu and memory of the machine that answers, general slots of all engines.',
+    help: 'Share in use, 0 to 1, by resource: cpu and memory of the machine that answers, gpu of all machines, general slots of all engines.',
     labelled: true,
   },
   http_requests_total: { type: 'counter', help: 'Requests to the API, by route, method and status.', labelled: true },
@@ -68,3 +74,22 @@ export interface MetricSeries {
   readonly labels: MetricLabels;
   readonly value: number;
 }
+
+/** What each collection keeps of its interval in `performance_metrics`. */
+export const collectedMetrics = [
+  'queue_size',
+  'active_tasks',
+  'line_waiting',
+  'resource_utilization',
+  'prediction_accuracy',
+  'tasks_per_minute',
+  'tokens_per_second',
+  'latency_ms',
+  'task_duration_seconds',
+  'error_rate',
+  'loading_share',
+  'model_loads',
+  'model_unloads',
+  'model_switches',
+] as const;
+export type CollectedMetric = (typeof collectedMetrics)[number];

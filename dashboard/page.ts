@@ -10,6 +10,8 @@ export const navigation = [
   { id: 'models', path: '/models', label: 'Models' },
   { id: 'templates', path: '/templates', label: 'Templates' },
   { id: 'history', path: '/history', label: 'History' },
+  { id: 'resources', path: '/resources', label: 'Resources' },
+  { id: 'system', path: '/system', label: 'System' },
 ] as const;
 export type NavId = (typeof navigation)[number]['id'];
 

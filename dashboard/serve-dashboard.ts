@@ -46,12 +46,12 @@ async function answerPage(c: PageContext, page: Page, draw: Draw, asset: AssetUr
   const { services, config, log } = c.var;
   const caller = callerOf(c);
   const request: PageRequest = { caller, services, config, log, url: new URL(c.req.url), param: (name) => c.req.param(name) ?? '' };
-  const content = await contentOf(page, request);
+  const [content, troubles] = await Promise.all([contentOf(page, request), services.troubles().catch(() => ['The database does not answer.'])]);
   const view = 'problem' in content ? 'problem' : page.view;
   const frame = { title: content.title, page, navigation, caller, config, nowMs: Date.now(), url: request.url };
   const body = draw(view, { ...content.data, ...frame });
   c.header('Content-Security-Policy', policy);
-  return c.html(draw('layout', { ...frame, body, scripts: (page.scripts ?? []).map(asset) }), content.status ?? 200);
+  return c.html(draw('layout', { ...frame, troubles, body, scripts: (page.scripts ?? []).map(asset) }), content.status ?? 200);
 }
 
 /** The page, or what was wrong with the request, as a page too. */

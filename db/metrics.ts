@@ -1,5 +1,6 @@
 import { type MetricFacts, type MetricSeries, metrics } from '../contract/metrics.js';
 import { answered, type Sql } from './connect.js';
+import type { GpuReading } from './observations.js';
 import { storedJson } from './stored-json.js';
 
 /** What is now, and every stored series. */
@@ -15,6 +16,11 @@ export interface MetricsNow {
   /** of all engines, for steps without a model */
   readonly slots: number;
   readonly slotsTaken: number;
+  /** of the latest samples of machines */
+  readonly gpus: readonly (GpuReading & { readonly machine: string })[];
+  /** predictions that were judged, and those that held */
+  readonly judged: number;
+  readonly kept: number;
   readonly series: readonly MetricSeries[];
 }
 

@@ -19,6 +19,12 @@ const transient: ReadonlySet<string> = new Set([
   'sign_in_failures',
   'metric_series',
   'metric_cursor',
+  // how machines and the whole were; of the installation that was watched
+  'machine_samples',
+  'performance_metrics',
+  'system_state',
+  'alerts',
+  'availability_probes',
   // counted on from the tasks that are imported
   'queue_state',
   // what tasks need is taken again with the next grant

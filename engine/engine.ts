@@ -12,6 +12,7 @@ import type { PriorityAgent } from '../scheduling/learned-order.js';
 import { priorityAffinity } from '../scheduling/priority-affinity.js';
 import { createActivityWorker, createWorkflowWorker } from '../temporal/worker.js';
 import { askAgent } from './ask-agent.js';
+import { type CollectSettings, createCollector } from './collect.js';
 import { createDeadlockWatch } from './deadlocks.js';
 import { createDecider } from './decide.js';
 import { createForecaster, forecastEveryMs } from './forecast.js';
@@ -27,6 +28,8 @@ const reconcileEveryMs = 15_000;
 const deadlocksEveryMs = 2_000;
 const resourcesEveryMs = 10_000;
 const pruneEveryMs = 24 * 60 * 60_000;
+/** how often an engine looks whether the next interval of the collection has begun */
+const collectLookMs = 5_000;
 
 /** Workflow worker, `general` activities, and the loops that apply decisions. There may be many; any of them decides. */
 export interface Engine {
@@ -73,6 +76,8 @@ export interface EngineDeps {
   readonly meter?: Meter;
   /** how long decisions are kept; left out: for ever */
   readonly decisionsDays?: number;
+  /** how it collects how the whole is doing; left out: it does not */
+  readonly collect?: CollectSettings;
   /** what a running step gets to end when the engine stops; default 10 s */
   readonly graceMs?: number;
   readonly log: Logger;
@@ -143,9 +148,18 @@ export function createEngine(deps: EngineDeps): Engine {
         loops.push(startLoop({ name: 'resources', everyMs: resourcesEveryMs, run: createResourceTeller({ sql, resources: deps.resources }), log }));
       if (deps.decisionsDays !== undefined)
         loops.push(startLoop({ name: 'prune', everyMs: pruneEveryMs, run: createPruner({ sql, decisionsDays: deps.decisionsDays, log }), log }));
-      const forecaster = createForecaster({ sql, log });
+      const forecaster = createForecaster({ sql, ...(deps.meter === undefined ? {} : { meter: deps.meter }), log });
       const forecast = startLoop({ name: 'forecast', everyMs: forecastEveryMs, run: forecaster.run, log });
       loops.push(forecast);
+      if (deps.collect)
+        loops.push(
+          startLoop({
+            name: 'collect',
+            everyMs: Math.min(deps.collect.intervalMs, collectLookMs),
+            run: createCollector({ sql, settings: deps.collect, log }),
+            log,
+          }),
+        );
       listening.push(
         await deps.listen('line', () => {
           decide.wake();

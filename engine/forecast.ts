@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { Meter } from '../contract/metrics.js';
 import type { Sql, TransactionSql } from '../db/connect.js';
 import { type Learned, learnFinished, readLearned } from '../db/durations.js';
 import {
@@ -31,6 +32,7 @@ export interface ForecasterDeps {
   readonly maxWaitsMs?: MaxWaits;
   /** the shortest time between two forecasts; default {@link forecastEveryMs} */
   readonly everyMs?: number;
+  readonly meter?: Meter;
   readonly log: Logger;
 }
 
@@ -45,7 +47,7 @@ export interface Forecaster {
  * The forecast loop: learns from what has ended, and when the line has changed predicts it anew, at most every two seconds and by one engine at a time. What
  * was predicted of a step when it was first seen is kept until it ends, and judged then.
  */
-export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs = forecastEveryMs, log }: ForecasterDeps): Forecaster {
+export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs = forecastEveryMs, meter, log }: ForecasterDeps): Forecaster {
   const outlines = new Map<string, PlanOutline>();
   const promised = new Set<string>();
   let learned: Learned | null = null;
@@ -104,6 +106,7 @@ export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs 
     promised.clear();
     for (const { taskId, step } of predictions) promised.add(`${taskId} ${step}`);
     tookMs = performance.now() - startedMs - coldMs;
+    meter?.observe('prediction_latency_ms', performance.now() - startedMs);
     if (tookMs > forecastEveryMs) log.warn({ steps: size, took_ms: Math.round(tookMs) }, 'a forecast of the line takes long; it is made less often');
   }
 

@@ -12,6 +12,7 @@ import { startMetrics } from './metrics.js';
 import { databaseUrl, lazyClient, openDatabase, templateDirectories } from './parts.js';
 import { markReady } from './process-file.js';
 import { runMain, StartFault } from './run-main.js';
+import { startProbe } from './sample-machine.js';
 import { watchTemplates } from './watch-templates.js';
 
 /** How long a request waits for Temporal before the outbox gets the work. */
@@ -73,6 +74,7 @@ export async function runApi(): Promise<void> {
       throw error.code === 'EADDRINUSE' ? new StartFault(`Port ${port} is taken: set PORT to another one, or to 0 for any free one.`) : error;
     });
     const scraped = await listenForMetrics(config, services.metrics, log);
+    const probe = startProbe(sql, 'api', async () => (await app.request('/readyz')).ok, log);
     if (config.underUp) await markReady(config.home, 'api', server.port);
     log.info({ host: config.api.host, port: server.port, metrics_port: scraped?.port ?? null }, 'the API serves');
     return {
@@ -81,6 +83,7 @@ export async function runApi(): Promise<void> {
         await server.close(Math.min(8_000, config.shutdown.graceMs));
       },
       async stop() {
+        await probe.stop();
         await services.endStreams();
         await server.close(0);
         await scraped?.close(0);

@@ -4,6 +4,7 @@ import { createLineActivities } from '../activities/line-activities.js';
 import { createOrderActivities } from '../activities/residency.js';
 import { createStepActivities } from '../activities/step-activities.js';
 import { disconnect } from '../db/connect.js';
+import { engineLives } from '../db/observations.js';
 import { abandonOrder } from '../db/residency.js';
 import { createEngine } from '../engine/engine.js';
 import { createListenHub } from './listen-hub.js';
@@ -11,6 +12,7 @@ import { startMetrics } from './metrics.js';
 import { databaseUrl, openDatabase, openStepParts, openTemporal } from './parts.js';
 import { markReady } from './process-file.js';
 import { runMain } from './run-main.js';
+import { startProbe, startSampling } from './sample-machine.js';
 
 /** `orchestra engine`: workflows, steps without a model, and the loops that decide; there may be many. */
 export async function runEngine(): Promise<void> {
@@ -50,14 +52,17 @@ export async function runEngine(): Promise<void> {
       workspaces: parts.workspaces,
       meter: metrics.buffer,
       decisionsDays: config.engine.decisionsDays,
+      collect: config.monitoring.collect,
       log,
     });
     await engine.start();
+    const watches = [startSampling(sql, null, config.path, log), startProbe(sql, 'scheduling', () => engineLives(sql, id), log)];
     if (config.underUp) await markReady(config.home, 'engine', null);
     return {
       ended: engine.ended,
       drain: (signal) => engine.drain(signal),
       async stop() {
+        for (const watch of watches) await watch.stop();
         await engine.stop();
         await metrics.stop();
         await hub.close();

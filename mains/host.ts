@@ -13,6 +13,7 @@ import { besideLocal } from './local-database.js';
 import { databaseUrl, openDatabase, openStepParts, openTemporal } from './parts.js';
 import { markReady } from './process-file.js';
 import { runMain } from './run-main.js';
+import { startSampling } from './sample-machine.js';
 
 /** How often workspaces of ended attempts are looked for: model steps make some here too, and no engine sweeps a machine without one. */
 const sweepEveryMs = 5 * 60_000;
@@ -54,12 +55,14 @@ export async function runHost(): Promise<void> {
       },
       log,
     });
+    const sampling = startSampling(sql, id, config.path, log);
     if (config.underUp) await markReady(config.home, 'host', null);
     return {
       ended: host.ended,
       drain: (signal) => host.drain(signal),
       async stop() {
         await sweep.stop();
+        await sampling.stop();
         await host.stop();
         await claim.release();
         await hub.close();

@@ -40,6 +40,9 @@ export function metricsUseCase(deps: { readonly sql: Sql; readonly counted: Flus
 export function metricsText(now: MetricsNow, machine: { readonly cpu: number; readonly memory: number; readonly streams: number }): string {
   const byName = new Map<string, MetricSeries[]>();
   for (const series of now.series) byName.set(series.name, [...(byName.get(series.name) ?? []), series]);
+  const ofGpus = (field: 'utilization' | 'usedBytes' | 'totalBytes') =>
+    now.gpus.flatMap(({ machine: of, index, [field]: value }) => (value === null ? [] : [[{ machine: of, gpu: String(index) }, value] as const]));
+  const busy = now.gpus.flatMap(({ utilization }) => (utilization === null ? [] : [utilization]));
   const gauges: Readonly<Record<string, readonly (readonly [MetricLabels, number])[]>> = {
     active_tasks: [[{}, now.running]],
     queue_size: [[{}, now.queued]],
@@ -51,8 +54,13 @@ export function metricsText(now: MetricsNow, machine: { readonly cpu: number; re
     resource_utilization: [
       [{ resource: 'cpu' }, machine.cpu],
       [{ resource: 'memory' }, machine.memory],
+      ...(busy.length === 0 ? [] : [[{ resource: 'gpu' }, busy.reduce((sum, share) => sum + share, 0) / busy.length] as const]),
       [{ resource: 'general_slots' }, now.slots === 0 ? 0 : Math.min(1, now.slotsTaken / now.slots)],
     ],
+    prediction_accuracy: now.judged === 0 ? [] : [[{}, now.kept / now.judged]],
+    gpu_utilization: ofGpus('utilization'),
+    gpu_memory_used_bytes: ofGpus('usedBytes'),
+    gpu_memory_total_bytes: ofGpus('totalBytes'),
     sse_streams: [[{}, machine.streams]],
   };
   const lines = Object.entries<MetricFacts>(metrics).flatMap(([name, { type, help, buckets, labelled }]) => [

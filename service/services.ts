@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { ConfigurationView } from '../contract/schemas/configuration.js';
 import type { CreateTaskRequest } from '../contract/schemas/task.js';
 import type { TaskStatus } from '../contract/status.js';
@@ -33,6 +34,7 @@ import { type LockUseCases, lockUseCases } from './locks.js';
 import { type ModelOrderUseCases, modelOrderUseCases } from './model-orders.js';
 import { type FlushMetrics, metricsUseCase } from './metrics.js';
 import { modelTimelineUseCase } from './model-timeline.js';
+import { type ObservationUseCases, observationUseCases } from './observations.js';
 import { moveTaskUseCase } from './move-task.js';
 import { createPatternThread } from './pattern-thread.js';
 import { type PauseUseCases, pauseUseCases } from './pauses.js';
@@ -44,6 +46,7 @@ import { retryTaskUseCase } from './retry-task.js';
 import { sessionUseCases, type SessionUseCases } from './sessions.js';
 import { setPriorityUseCase } from './set-priority.js';
 import { createStartsUnderWay } from './start-task.js';
+import { type SystemUseCases, systemUseCases } from './system-report.js';
 import { type TemplateUseCases, templateUseCases } from './templates.js';
 import { type UserUseCases, userUseCases } from './users.js';
 
@@ -55,9 +58,11 @@ export interface Services
     HealthUseCases,
     LockUseCases,
     ModelOrderUseCases,
+    ObservationUseCases,
     PauseUseCases,
     Pick<PasswordChecks, 'verifyPassword'>,
     SessionUseCases,
+    SystemUseCases,
     TemplateUseCases,
     UserUseCases {
   readonly createTask: ReturnType<typeof createTaskUseCase>;
@@ -130,12 +135,19 @@ export function createServices(deps: ServicesDeps): Services {
     passwords.forgetUser(id);
     forgetUser(id);
   });
+  const health = healthUseCases(deps);
   return {
     ...keys,
     ...sessions,
     ...users,
     verifyPassword: passwords.verifyPassword,
-    ...healthUseCases(deps),
+    ...health,
+    ...observationUseCases(deps),
+    ...systemUseCases(deps, {
+      health: health.health,
+      brokenTemplates: () => deps.catalogue().broken.map(({ file }) => path.basename(file)),
+      streams: () => feed.streams,
+    }),
     ...checkpointUseCases(deps, deps.catalogue),
     ...dependencyUseCases(deps),
     ...lockUseCases(deps),

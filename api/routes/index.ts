@@ -57,6 +57,10 @@ import { postTaskRetry } from './post-task-retry.js';
 import { postTemplateValidate } from './post-template-validate.js';
 import { postUser } from './post-user.js';
 import { readyz } from './readyz.js';
+import { getSystem } from './get-system.js';
+import { listAlerts } from './list-alerts.js';
+import { getPerformanceReport } from './get-performance-report.js';
+import { getResourceUsage } from './get-resource-usage.js';
 
 /** Every endpoint of the API, in the order of the document. */
 export const routes: readonly ApiRoute[] = [
@@ -102,6 +106,10 @@ export const routes: readonly ApiRoute[] = [
   postModelPull,
   getModelOrder,
   getHealth,
+  getSystem,
+  listAlerts,
+  getPerformanceReport,
+  getResourceUsage,
   healthz,
   readyz,
   postSession,

@@ -6,7 +6,18 @@ import { metricsText } from '../../../service/metrics.js';
 import { parsePrometheus, sampleOf } from '../../support/prometheus.js';
 
 const machine = { cpu: 0.25, memory: 0.5, streams: 3 };
-const now = (series: readonly MetricSeries[] = []) => ({ queued: 4, running: 2, unstarted: 1, waiting: 3, slots: 10, slotsTaken: 5, series });
+const now = (series: readonly MetricSeries[] = []) => ({
+  queued: 4,
+  running: 2,
+  unstarted: 1,
+  waiting: 3,
+  slots: 10,
+  slotsTaken: 5,
+  gpus: [],
+  judged: 0,
+  kept: 0,
+  series,
+});
 async function counted(act: (buffer: ReturnType<typeof createMetricBuffer>) => void): Promise<MetricSeries[]> {
   const buffer = createMetricBuffer();
   act(buffer);
