@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { ForecastEntry } from '../contract/forecast.js';
 import type { Plan, PlanStep } from '../contract/plan.js';
 import { exactOfLevel } from '../contract/priority.js';
@@ -45,28 +46,53 @@ interface Expected {
   readonly known: boolean;
 }
 
+/** Longer than this nobody waits for the forecast of a long line; what is told without it is the durations. */
+const forecastWaitMs = 5_000;
+/** Forecasts under way and waiting at the same time. */
+const forecastsMax = 4;
+
 /**
- * Estimates what a plan takes by what steps like its own took, and when it would start and end by a forecast of the line with the task at its place. One at a
- * time in each process, since each forecasts the whole line. Reads.
+ * Estimates what a plan takes by what steps like its own took, and when it would start and end by a forecast of the line with the task at its place. Forecasts
+ * are made one at a time in each process, since each is of the whole line; where that takes too long or too many wait, start and end are null. Reads.
  */
 export function planEstimator(sql: Sql): (task: PlannedTask) => Promise<PlanEstimate> {
   let last: Promise<unknown> = Promise.resolve();
-  return async (task) => {
-    const next = last.then(() => estimate(sql, task));
+  let open = 0;
+
+  /** @returns null: there is no time for it */
+  async function forecast(task: PlannedTask, expected: readonly Expected[], learned: Learned): Promise<readonly ForecastEntry[] | null> {
+    if (open >= forecastsMax) return null;
+    open += 1;
+    const next = last.then(() => forecastWith(sql, task, expected, learned)).finally(() => (open -= 1));
     last = next.catch(() => {});
-    return next;
+    return Promise.race([next, delay(forecastWaitMs, null, { ref: false })]);
+  }
+
+  return async (task) => {
+    const learned = await readLearned(sql);
+    const expected = task.plan.steps.map((step) => expectedOf(task.plan.template, step, learned));
+    const entries = (await forecast(task, expected, learned)) ?? [];
+    const [first] = [...entries].sort((a, b) => (a.start_ms ?? Infinity) - (b.start_ms ?? Infinity));
+    const allKnown = expected.every((each) => each.known);
+    return {
+      steps: new Map(expected.map((each) => [each.step.id, each.known ? intervalOf(spreadOf(each.duration)) : null])),
+      duration: allKnown ? intervalOf(planDuration(expected.map(({ step: { id, needs }, duration }) => ({ id, needs, duration })))) : null,
+      first: { position: first?.position ?? null, why: first?.why ?? null },
+      start: first === undefined ? null : interval(first.start_ms, first.start_low_ms, first.start_high_ms),
+      end: first === undefined || !allKnown ? null : interval(first.done_ms, first.done_low_ms, first.done_high_ms),
+    };
   };
 }
 
-async function estimate(sql: Sql, task: PlannedTask): Promise<PlanEstimate> {
-  const [learned, input] = await Promise.all([readLearned(sql), readForecastInput(sql)]);
+/** What a forecast of the line with the task in it says of the task's own steps. */
+async function forecastWith(sql: Sql, task: PlannedTask, expected: readonly Expected[], learned: Learned): Promise<ForecastEntry[]> {
+  const input = await readForecastInput(sql);
   const ids = tasksIn(input);
   const keys = task.plan.steps.flatMap(({ model }) => (model === undefined ? [] : [residencyKey(model)]));
   const [outlines, costs] = await Promise.all([readPlanOutlines(sql, [...ids]), readKeyCosts(sql, [...new Set(keys)])]);
   const byId = new Map(outlines.map((outline) => [outline.id, outline]));
   const done = await readDoneSteps(sql, ofSeveralSteps(ids, byId));
   const line = await inSlices(lineStateOf({ input, outlines: byId, done, learned }));
-  const expected = task.plan.steps.map((step) => expectedOf(task.plan.template, step, learned));
   const known = new Set(line.costs.map(({ host, key }) => `${host} ${key}`));
   const state: LineState = {
     ...line,
@@ -74,16 +100,7 @@ async function estimate(sql: Sql, task: PlannedTask): Promise<PlanEstimate> {
     costs: [...line.costs, ...costs.filter(({ host, key }) => !known.has(`${host} ${key}`))],
   };
   const { entries } = await inSlices(forecastInSlices(state, { maxWaitsMs: defaultMaxWaitsMs, handoverMs, stretch: stretchesOf(learned) }));
-  const own = entries.filter(({ task_id: id }) => id === newId).sort((a, b) => (a.start_ms ?? Infinity) - (b.start_ms ?? Infinity));
-  const [first] = own;
-  const allKnown = expected.every((each) => each.known);
-  return {
-    steps: new Map(expected.map((each) => [each.step.id, each.known ? intervalOf(spreadOf(each.duration)) : null])),
-    duration: allKnown ? intervalOf(planDuration(expected.map(({ step: { id, needs }, duration }) => ({ id, needs, duration })))) : null,
-    first: { position: first?.position ?? null, why: first?.why ?? null },
-    start: first === undefined ? null : interval(first.start_ms, first.start_low_ms, first.start_high_ms),
-    end: first === undefined || !allKnown ? null : interval(first.done_ms, first.done_low_ms, first.done_high_ms),
-  };
+  return entries.filter(({ task_id: id }) => id === newId);
 }
 
 function expectedOf(template: string, step: PlanStep, { durations }: Learned): Expected {

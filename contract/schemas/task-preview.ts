@@ -51,7 +51,9 @@ export const TaskPreview = z
       .min(1)
       .nullable()
       .meta({ description: 'Where its first step would stand among the steps that wait, if it came now; null where nothing can be told' }),
-    estimated_start_time: Timestamp.nullable().meta({ description: 'If it came now; null where nothing can be told' }),
+    estimated_start_time: Timestamp.nullable().meta({
+      description: 'If it came now; null where nothing can be told, or not in time for a line as long as this',
+    }),
     estimated_start_interval: Interval,
     estimated_completion_time: Timestamp.nullable().meta({
       description: 'Of the whole task, waiting and loading of models included; null as `estimated_duration_seconds` as well',

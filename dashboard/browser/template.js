@@ -368,7 +368,7 @@
       durationText(preview.estimated_duration_seconds, preview.estimated_duration_interval) ?? 'not known: not all of its steps have run here before',
     );
     const why = waits[preview.waits_for];
-    if (preview.estimated_start_time === null) fact('Would start', `cannot be told${why === undefined ? '' : `: ${why}`}`);
+    if (preview.estimated_start_time === null) fact('Would start', `cannot be told${why === undefined ? ' now' : `: ${why}`}`);
     else
       fact(
         'Would start',
