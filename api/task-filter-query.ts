@@ -27,6 +27,9 @@ export const TaskFilterQuery = {
   priority: repeatable(wholeNumber(1, levelMax), '1 to 10'),
   type: repeatable(name, 'Type of the task'),
   user_id: repeatable(name, 'Owner; only administrators see tasks of others'),
+  name: name
+    .optional()
+    .meta({ type: 'string', minLength: 1, maxLength: 255, description: 'A text that the name contains, upper and lower case alike', example: 'nightly' }),
   created_after: time
     .optional()
     .meta({ type: 'string', format: 'date-time', description: 'Only tasks created later than this time', example: '2026-01-09T00:00:00Z' }),
@@ -43,6 +46,7 @@ export function filterOf(query: z.output<z.ZodObject<typeof TaskFilterQuery>>) {
     levels: query.priority,
     types: query.type,
     userIds: query.user_id,
+    name: query.name ?? null,
     createdAfter: query.created_after ?? null,
     createdBefore: query.created_before ?? null,
   };

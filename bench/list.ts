@@ -8,7 +8,7 @@ import { inUnits, quantile, timeMany } from './statistics.js';
 const queued = 10_000;
 const barMs = 50;
 
-const none: TaskFilter = { owner: null, statuses: [], templates: [], levels: [], types: [], userIds: [], createdAfter: null, createdBefore: null };
+const none: TaskFilter = { owner: null, statuses: [], templates: [], levels: [], types: [], userIds: [], name: null, createdAfter: null, createdBefore: null };
 /** What people look for, each alone and together, as an administrator and as a user. */
 const looks: readonly (readonly [name: string, filter: TaskFilter])[] = [
   ['all', none],
@@ -19,6 +19,7 @@ const looks: readonly (readonly [name: string, filter: TaskFilter])[] = [
   ['one user', { ...none, userIds: ['user-3'] }],
   ['own tasks', { ...none, owner: 'user-3' }],
   ['own failed tasks', { ...none, owner: 'user-3', statuses: ['failed'] }],
+  ['a part of a name', { ...none, name: '9999' }],
   ['a day', { ...none, createdAfter: new Date(Date.now() - 9 * 86_400_000), createdBefore: new Date(Date.now() - 8 * 86_400_000) }],
   ['failed, common template, level 5', { ...none, statuses: ['failed'], templates: ['common-1'], levels: [5] }],
 ];

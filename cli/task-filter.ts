@@ -10,6 +10,7 @@ export interface FilterOptions {
   readonly template?: readonly string[];
   readonly level?: readonly string[];
   readonly user?: readonly string[];
+  readonly name?: string;
   readonly since?: string;
 }
 
@@ -20,11 +21,12 @@ export function withFilters(command: Command): Command {
     .option('-t, --template <name>', 'tasks of this template; repeatable', collect)
     .option('--level <1-10>', 'tasks of this priority; repeatable', collect)
     .option('--user <id>', 'tasks of this user; repeatable', collect)
+    .option('--name <text>', 'tasks whose name contains a text')
     .option('--since <time>', 'tasks created since a time, such as 2026-01-09, or 15min, 2h, 7d ago');
 }
 
 /** @throws {CliFailure} 2 for a status or a time that is none */
-export function filterOf({ status = [], template = [], level = [], user = [], since }: FilterOptions) {
+export function filterOf({ status = [], template = [], level = [], user = [], name, since }: FilterOptions) {
   const after = since === undefined ? undefined : parseSince(since, Date.now());
   if (since !== undefined && after === undefined) throw usageFault(`--since ${since} is no time: give one such as 2026-01-09, or 15min, 2h, 7d.`);
   return {
@@ -32,6 +34,7 @@ export function filterOf({ status = [], template = [], level = [], user = [], si
     ...(template.length === 0 ? {} : { template: [...template] }),
     ...(level.length === 0 ? {} : { priority: level.map(levelOf) }),
     ...(user.length === 0 ? {} : { user_id: [...user] }),
+    ...(name === undefined ? {} : { name }),
     ...(after === undefined ? {} : { created_after: after }),
   };
 }

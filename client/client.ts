@@ -12,6 +12,7 @@ import type {
   UserListView,
   UserView,
 } from '../contract/schemas/sign-in.js';
+import type { ErrorGroupsView, TrendsView } from '../contract/schemas/reports.js';
 import type { TaskView } from '../contract/schemas/task.js';
 import { isFinal } from '../contract/status.js';
 import { followEvents, type StreamOptions } from './event-stream.js';
@@ -209,6 +210,12 @@ export function createClient(options: ClientOptions) {
       /** The report as it comes, unread: it may be long. */
       tasks: async ({ format = 'json', signal, ...filter }: shapes.TaskFilter & CallOptions & { readonly format?: 'json' | 'csv' } = {}): Promise<Response> =>
         transport.open({ method: 'GET', path: `${v1}/reports/tasks`, query: { format, ...filter }, signal }),
+      /** What ended in a range of time, by template: counts, durations, and the slowest steps. */
+      trends: ({ signal, ...query }: shapes.ReportQuery & CallOptions = {}) =>
+        transport.json<TrendsView>({ method: 'GET', path: `${v1}/reports/trends`, query, signal }),
+      /** Failed tasks by what went wrong; `ids` of them are named. */
+      errors: ({ signal, ...query }: shapes.ReportQuery & CallOptions & { readonly group?: string; readonly ids?: number } = {}) =>
+        transport.json<ErrorGroupsView>({ method: 'GET', path: `${v1}/reports/errors`, query, signal }),
     },
     checkpoints: {
       create: (request: shapes.NewCheckpoint = {}, { signal }: CallOptions = {}) =>

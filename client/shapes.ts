@@ -81,7 +81,16 @@ export interface TaskFilter {
   readonly priority?: readonly number[];
   readonly type?: readonly string[];
   readonly user_id?: readonly string[];
+  /** a text that the name contains */
+  readonly name?: string;
   /** ISO 8601 */
   readonly created_after?: string;
   readonly created_before?: string;
+}
+
+/** Which tasks trends and groups of errors tell of. */
+export interface ReportQuery {
+  /** default 24h */
+  readonly range?: '24h' | '7d' | '30d';
+  readonly template?: readonly string[];
 }

@@ -33,6 +33,16 @@ export async function reportPage(
   return { rows: rows.map(({ row }) => row), end: rows.length < limit || last === undefined ? null : { createdAt: last.createdText, id: last.row.id } };
 }
 
+const resultChars = 200;
+
+/** The beginning of what tasks gave: the text of the last step, or else its output as JSON. Reads. */
+export async function readResults(sql: Sql, ids: readonly string[]): Promise<Map<string, string>> {
+  const rows = await answered(sql<{ id: string; result: string }[]>`
+    select id::text, left(case jsonb_typeof(result -> 'text') when 'string' then result ->> 'text' else (result - 'steps')::text end, ${resultChars}) as result
+    from tasks where id = any(${ids as string[]}::uuid[]) and result is not null`);
+  return new Map(rows.map(({ id, result }) => [id, result]));
+}
+
 function utc(sql: Sql, time: ReturnType<Sql>) {
   return sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 }

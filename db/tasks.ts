@@ -87,6 +87,8 @@ export interface TaskFilter {
   readonly levels: readonly number[];
   readonly types: readonly string[];
   readonly userIds: readonly string[];
+  /** a text that the name contains, upper and lower case alike; null: any name */
+  readonly name: string | null;
   readonly createdAfter: Date | null;
   readonly createdBefore: Date | null;
 }
@@ -315,7 +317,7 @@ export async function listTasks(
 ): Promise<{ rows: TaskRow[]; total: number; end: TaskPosition | null }> {
   const matches = matching(sql, filter);
   // One row more than asked for tells whether there is a next page.
-  const counting = answered(sql<{ total: number }[]>`select count(*)::integer as total from tasks t where ${matches}`);
+  const counting = countMatching(sql, filter);
   counting.catch(() => {}); // awaited below, unless the page fails first
   const rows = await answered(sql<(TaskRow & { createdText: string; fetched: number })[]>`
     with picked as materialized (
@@ -335,15 +337,21 @@ export async function listTasks(
       to_char(t.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "createdText"
     from page t left join queue on queue.id = t.id ${joins(sql)}
     order by t.created_at desc, t.id desc`);
-  const [count] = await counting;
+  const total = await counting;
   const shown = rows.slice(0, page.limit);
   const last = shown.at(-1);
   const more = (last?.fetched ?? 0) > shown.length;
   return {
     rows: shown,
-    total: count?.total ?? 0,
+    total,
     end: more && last !== undefined ? { createdAt: last.createdText, id: last.id } : null,
   };
+}
+
+/** How many tasks fit a filter. Reads an index alone. */
+export async function countMatching(sql: Sql, filter: TaskFilter): Promise<number> {
+  const [row] = await answered(sql<{ total: number }[]>`select count(*)::integer as total from tasks t where ${matching(sql, filter)}`);
+  return row?.total ?? 0;
 }
 
 /** The condition of a filter on `tasks t`; of what the indexes for lists hold, but for the two halves of `queued`. */
@@ -355,6 +363,7 @@ export function matching(sql: Sql, filter: TaskFilter) {
     ${filter.levels.length > 0 ? sql`and t.priority_level = any(${filter.levels as number[]})` : sql``}
     ${filter.types.length > 0 ? sql`and t.type = any(${filter.types as string[]})` : sql``}
     ${filter.userIds.length > 0 ? sql`and t.user_id = any(${filter.userIds as string[]})` : sql``}
+    ${filter.name !== null ? sql`and t.name ilike ${`%${filter.name.replaceAll(/[\\%_]/g, '\\$&')}%`}` : sql``}
     ${filter.createdAfter !== null ? sql`and t.created_at > ${filter.createdAfter}` : sql``}
     ${filter.createdBefore !== null ? sql`and t.created_at < ${filter.createdBefore}` : sql``}`;
 }

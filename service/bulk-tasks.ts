@@ -85,6 +85,7 @@ function filterOf(filter: NonNullable<BulkRequestInput['filter']>, owner: string
     levels: filter.priority,
     types: filter.type,
     userIds: filter.user_id,
+    name: filter.name,
     createdAfter,
     createdBefore,
   };

@@ -16,6 +16,7 @@ import { createTaskUseCase } from './create-task.js';
 import { configurationView, type EffectiveConfiguration } from './configuration.js';
 import { type DependencyUseCases, dependencyUseCases } from './change-dependencies.js';
 import type { ServiceDeps } from './deps.js';
+import { errorGroupsUseCase } from './error-groups.js';
 import { createEventFeed, type EventFeedConfig, type ListenEvents } from './event-feed.js';
 import { type EventUseCases, eventUseCases } from './events.js';
 import { estimatesReader, forecastReader } from './forecasts.js';
@@ -23,6 +24,7 @@ import { getTaskUseCase } from './get-task.js';
 import { type HealthUseCases, healthUseCases } from './health.js';
 import { listDecisionsUseCase } from './list-decisions.js';
 import { listExecutionsUseCase } from './list-executions.js';
+import { listHistoryUseCase } from './list-history.js';
 import { listModelsUseCase } from './list-models.js';
 import { listRelationsUseCase } from './list-relations.js';
 import { listResourcesUseCase } from './list-resources.js';
@@ -48,6 +50,7 @@ import { setPriorityUseCase } from './set-priority.js';
 import { createStartsUnderWay } from './start-task.js';
 import { type SystemUseCases, systemUseCases } from './system-report.js';
 import { type TemplateUseCases, templateUseCases } from './templates.js';
+import { trendsUseCase } from './trends.js';
 import { type UserUseCases, userUseCases } from './users.js';
 
 /** Every use case, the only way into the house for the API, the dashboard and what comes later. */
@@ -69,6 +72,9 @@ export interface Services
   readonly createBatch: ReturnType<typeof createBatchUseCase>;
   readonly bulkTasks: ReturnType<typeof bulkTasksUseCase>;
   readonly reportTasks: ReturnType<typeof reportTasksUseCase>;
+  readonly listHistory: ReturnType<typeof listHistoryUseCase>;
+  readonly trends: ReturnType<typeof trendsUseCase>;
+  readonly errorGroups: ReturnType<typeof errorGroupsUseCase>;
   readonly previewTask: ReturnType<typeof previewTaskUseCase>;
   readonly replayTask: ReturnType<typeof replayTaskUseCase>;
   readonly getTask: ReturnType<typeof getTaskUseCase>;
@@ -158,6 +164,9 @@ export function createServices(deps: ServicesDeps): Services {
     createBatch: createBatchUseCase(deps, compile),
     bulkTasks: bulkTasksUseCase(deps),
     reportTasks: reportTasksUseCase(deps),
+    listHistory: listHistoryUseCase(deps),
+    trends: trendsUseCase(deps),
+    errorGroups: errorGroupsUseCase(deps),
     previewTask: previewTaskUseCase(deps, compile),
     replayTask: replayTaskUseCase(deps, createTask),
     getTask: getTaskUseCase(deps, estimates),

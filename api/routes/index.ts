@@ -8,7 +8,9 @@ import { getConfig } from './get-config.js';
 import { getEvents } from './get-events.js';
 import { getTaskEvents } from './get-task-events.js';
 import { getCheckpoint } from './get-checkpoint.js';
+import { getErrorGroups } from './get-error-groups.js';
 import { getTaskReport } from './get-task-report.js';
+import { getTrends } from './get-trends.js';
 import { getModelOrder } from './get-model-order.js';
 import { getModelTimeline } from './get-model-timeline.js';
 import { getTemplate } from './get-template.js';
@@ -76,6 +78,8 @@ export const routes: readonly ApiRoute[] = [
   postTaskBatch,
   postTaskBulk,
   getTaskReport,
+  getTrends,
+  getErrorGroups,
   listTaskExecutions,
   listTaskSteps,
   listTaskRelations,

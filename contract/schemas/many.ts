@@ -88,6 +88,7 @@ export const BulkFilter = z
     priority: list(Level),
     type: list(text),
     user_id: list(text),
+    name: text.nullable().default(null).meta({ description: 'A text that the name contains, upper and lower case alike' }),
     created_after: time,
     created_before: time,
   })

@@ -224,7 +224,8 @@ describe('bulk', () => {
     [{ action: 'delete', ids: ['x'] }, 'action'],
     [{ action: 'cancel', ids: [] }, 'ids'],
     [{ action: 'cancel', filter: { status: ['nothing'] } }, 'filter.status[0]'],
-    [{ action: 'cancel', filter: { name: 'x' } }, 'filter.name'],
+    [{ action: 'cancel', filter: { nam: 'x' } }, 'filter.nam'],
+    [{ action: 'cancel', filter: { name: '' } }, 'filter.name'],
     [{ action: 'cancel', filter: { created_after: '2026-02-01T00:00:00Z', created_before: '2026-01-01T00:00:00Z' } }, 'filter.created_after'],
     [{ action: 'cancel', filter: {}, limit: 10_001 }, 'limit'],
     [{ action: 'cancel', filter: { created_after: '9999-12-31T23:59:59.999999999-14:00' } }, 'filter.created_after'],
@@ -269,12 +270,29 @@ describe('report', () => {
     expect(text).toContain(`${task.id},reported,ollama-inference`);
   });
 
+  test('a part of a name finds tasks in the list, in the report and for a bulk change, whatever signs it has [DASH-07]', async () => {
+    for (const name of ['Nightly 100% run', 'nightly 1000 run', 'other_name', 'otherXname']) await api.task(api.keys.ann, { name });
+    const found = async (name: string) => {
+      const query = `?name=${encodeURIComponent(name)}`;
+      const [list, rows] = [await api.request(api.keys.ann, 'GET', `/api/v1/tasks${query}`), await report(api.keys.ann, query)];
+      const names = ((await list.json()) as { items: { name: string }[] }).items.map((task) => task.name);
+      expect(((await rows.json()) as { items: { name: string }[] }).items.map((row) => row.name)).toEqual(names);
+      expect((await bulk({ action: 'cancel', dry_run: true, filter: { name } })).body).toMatchObject({ matched: names.length });
+      return names.toSorted();
+    };
+    expect(await found('NIGHTLY')).toEqual(['Nightly 100% run', 'nightly 1000 run']);
+    expect(await found('100%')).toEqual(['Nightly 100% run']);
+    expect(await found('r_n')).toEqual(['other_name']);
+    expect(await found('no such')).toEqual([]);
+    await api.database.sql`delete from tasks where name ilike '%nightly%' or name like 'other%'`;
+  });
+
   test('a user reports the own tasks only, and an unknown filter or format is refused', async () => {
     await api.task(api.keys.bob, { name: 'theirs' });
     expect(await (await report(api.keys.ann, '?format=csv')).text()).not.toContain('theirs');
     expect(await (await report(api.keys.admin, '?format=csv')).text()).toContain('theirs');
     expect((await report(api.keys.ann, '?format=xml')).status).toBe(422);
-    expect((await report(api.keys.ann, '?name=x')).status).toBe(422);
+    expect((await report(api.keys.ann, '?nam=x')).status).toBe(422);
   });
 
   test('a time that an offset leads out of the years 1 to 9999 is refused by the list and the report [bad-52]', async () => {

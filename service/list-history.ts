@@ -1,0 +1,38 @@
+import type { ReportRowView } from '../contract/schemas/many.js';
+import { readResults, reportPage, type TaskFilter } from '../db/reports.js';
+import { countMatching } from '../db/tasks.js';
+import { type Caller, ownerOf } from './caller.js';
+import type { ServiceDeps } from './deps.js';
+import { cursorOf, positionOf } from './page-cursor.js';
+
+export interface HistoryRequest {
+  readonly filter: Omit<TaskFilter, 'owner'>;
+  readonly limit: number;
+  readonly cursor: string | null;
+}
+
+export interface HistoryPage {
+  /** a line of the report, and the beginning of what the task gave */
+  readonly items: readonly (ReportRowView & { readonly result: string | null })[];
+  readonly nextCursor: string | null;
+  readonly total: number;
+}
+
+/** One page of the caller's tasks as the report has them, newest first. @throws {ProblemError} invalid_request for a cursor that is not one of this list */
+export function listHistoryUseCase({ sql }: ServiceDeps) {
+  return async (caller: Caller, { filter, limit, cursor }: HistoryRequest): Promise<HistoryPage> => {
+    const scope = JSON.stringify(['history', caller.userId, filter]);
+    const after = cursor === null ? null : positionOf(cursor, scope);
+    const fits = { ...filter, owner: ownerOf(caller) };
+    const [page, total] = await Promise.all([reportPage(sql, fits, after, limit), countMatching(sql, fits)]);
+    const results = await readResults(
+      sql,
+      page.rows.filter(({ status }) => status === 'completed').map(({ id }) => id),
+    );
+    return {
+      items: page.rows.map((row) => ({ ...row, result: results.get(row.id) ?? null })),
+      nextCursor: page.end === null ? null : cursorOf(page.end, scope),
+      total,
+    };
+  };
+}
