@@ -22,6 +22,7 @@ const files: Readonly<Record<string, { readonly file: string; readonly type: str
   'models.js': { file: path.join(room, 'browser', 'models.js'), type: script },
   'task.js': { file: path.join(room, 'browser', 'task.js'), type: script },
   'template.js': { file: path.join(room, 'browser', 'template.js'), type: script },
+  'history.js': { file: path.join(room, 'browser', 'history.js'), type: script },
   'sign-in.js': { file: path.join(room, 'browser', 'sign-in.js'), type: script },
   'htmx.js': { file: fromPackage('htmx.org', 'dist/htmx.min.js'), type: script },
   'sortable.js': { file: fromPackage('sortablejs', 'Sortable.min.js'), type: script },

@@ -10,6 +10,7 @@ export const navigation = [
   { id: 'models', path: '/models', label: 'Models' },
   { id: 'templates', path: '/templates', label: 'Templates' },
   { id: 'history', path: '/history', label: 'History' },
+  { id: 'trends', path: '/trends', label: 'Trends' },
   { id: 'resources', path: '/resources', label: 'Resources' },
   { id: 'system', path: '/system', label: 'System' },
 ] as const;

@@ -21,11 +21,14 @@
     if (document.hidden || drawing || document.body.dataset['busy'] !== undefined) return soon();
     drawing = true;
     drawnMs = performance.now();
+    const address = location.pathname + location.search;
     try {
-      await htmx.ajax('GET', location.pathname + location.search, { target: '#main', select: '#main', swap: 'outerMorph', source: '#main' });
+      await htmx.ajax('GET', address, { target: '#main', select: '#main', swap: 'outerMorph', source: '#main' });
     } finally {
       drawing = false;
     }
+    // A filter was chosen meanwhile, and its answer may have come first.
+    if (address !== location.pathname + location.search) soon();
   }
 
   function soon() {

@@ -1,4 +1,5 @@
 import type { Page } from '../page.js';
+import { historyPage } from './history.js';
 import { modelsPage } from './models.js';
 import { queuePage } from './queue.js';
 import { resourcesPage } from './resources.js';
@@ -6,6 +7,7 @@ import { systemPage } from './system.js';
 import { taskPage } from './task.js';
 import { templatePage } from './template.js';
 import { templatesPage } from './templates.js';
+import { trendsPage } from './trends.js';
 
 /** Every page of the dashboard. */
-export const pages: readonly Page[] = [queuePage, modelsPage, templatesPage, templatePage, taskPage, resourcesPage, systemPage];
+export const pages: readonly Page[] = [queuePage, modelsPage, templatesPage, templatePage, taskPage, historyPage, trendsPage, resourcesPage, systemPage];

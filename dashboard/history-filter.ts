@@ -1,0 +1,77 @@
+import { z } from '@hono/zod-openapi';
+import { repeatable } from '../api/query-values.js';
+import { TaskFilterQuery } from '../api/task-filter-query.js';
+import type { BulkRequestInput } from '../contract/schemas/many.js';
+import { ProblemError } from '../contract/problems.js';
+import { finalStatuses, type TaskStatus, taskStatuses } from '../contract/status.js';
+import type { ListTasksRequest } from '../service/list-tasks.js';
+
+const day = z.iso.date().refine((text) => text >= '1900' && text < '9999', { error: 'expected a day such as 2026-01-09' });
+
+/** The query of the page of the history: the filters of the API, with days instead of moments, and what has ended unless a status is named. */
+export const HistoryQuery = z.strictObject({
+  status: repeatable(z.enum([...taskStatuses, 'all']), 'One of the statuses, or all'),
+  template: TaskFilterQuery.template,
+  priority: TaskFilterQuery.priority,
+  user_id: TaskFilterQuery.user_id,
+  name: TaskFilterQuery.name,
+  /** days in UTC, both included */
+  from: day.optional(),
+  to: day.optional(),
+  cursor: z.string().min(1).max(500).optional(),
+});
+export type HistoryFilter = ListTasksRequest['filter'];
+
+const dayMs = 86_400_000;
+
+/** @throws {ProblemError} invalid_request when the first day is behind the last */
+export function historyFilterOf({ status, template, priority, user_id: users, name, from, to }: z.output<typeof HistoryQuery>): HistoryFilter {
+  if (from !== undefined && to !== undefined && from > to) {
+    const fault = { path: 'query.from', expected: 'a day not behind query.to', got: from, message: 'The range of days is empty.' };
+    throw new ProblemError('invalid_request', fault.message, { errors: [fault] });
+  }
+  return {
+    statuses: status.length === 0 ? finalStatuses : status.filter((each): each is TaskStatus => each !== 'all'),
+    templates: template,
+    levels: priority,
+    types: [],
+    userIds: users,
+    name: name ?? null,
+    createdAfter: from === undefined ? null : new Date(Date.parse(from) - 1), // that moment itself is left out
+    createdBefore: to === undefined ? null : new Date(Date.parse(to) + dayMs),
+  };
+}
+
+/** The address of the report of these tasks. */
+export function reportAddress(filter: HistoryFilter, format: 'csv' | 'json'): string {
+  const query = new URLSearchParams({ format });
+  for (const status of filter.statuses) query.append('status', status);
+  for (const template of filter.templates) query.append('template', template);
+  for (const level of filter.levels) query.append('priority', String(level));
+  for (const user of filter.userIds) query.append('user_id', user);
+  if (filter.name !== null) query.set('name', filter.name);
+  if (filter.createdAfter !== null) query.set('created_after', filter.createdAfter.toISOString());
+  if (filter.createdBefore !== null) query.set('created_before', filter.createdBefore.toISOString());
+  return `/api/v1/reports/tasks?${query}`;
+}
+
+/**
+ * What a bulk request for some of these tasks names.
+ * @param statuses those that the action is for
+ * @param now tasks that are created later are not meant
+ * @returns null when the filter shows no task of these statuses
+ */
+export function bulkFilter(filter: HistoryFilter, statuses: readonly TaskStatus[], now: Date): BulkRequestInput['filter'] | null {
+  const meant = statuses.filter((status) => filter.statuses.length === 0 || filter.statuses.includes(status));
+  if (meant.length === 0) return null;
+  return {
+    status: meant,
+    template: [...filter.templates],
+    priority: [...filter.levels],
+    type: [],
+    user_id: [...filter.userIds],
+    name: filter.name,
+    created_after: filter.createdAfter?.toISOString() ?? null,
+    created_before: (filter.createdBefore !== null && filter.createdBefore < now ? filter.createdBefore : now).toISOString(),
+  };
+}
