@@ -85,7 +85,7 @@ test('failures are grouped whatever ids and numbers they hold, and a group is re
     { status: 'failed', count: 1 },
     { status: 'queued', count: 3 },
   ]);
-  await expect.poll(() => rows.count()).toBe(1);
+  await expect.poll(() => rows.count(), { timeout: 5_000 }).toBe(1);
   await close();
 });
 
@@ -95,7 +95,7 @@ test('users see their own tasks, and a viewer retries none [DASH-15, SEC-05]', a
   const { page, close } = await dashboard.open('viewer', '/trends?range=30d');
   expect(await page.locator('main').textContent()).not.toContain('of-bob');
   expect(await page.locator('#errors tbody tr').count()).toBe(1);
-  expect(await page.locator('main button').count()).toBe(0);
+  expect(await page.locator('main button:visible').count()).toBe(0);
   await close();
 });
 
