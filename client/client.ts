@@ -206,6 +206,13 @@ export function createClient(options: ClientOptions) {
     },
     /** Every resource pool: what there is, what tasks hold and what is in use. */
     resources: (call?: CallOptions) => get<ResourceListView>('/resources', call),
+    /** What machines had in use and what was done on them, over the last minutes. */
+    resourceUsage: ({ signal, ...query }: CallOptions & { readonly minutes?: number } = {}) =>
+      transport.json<shapes.ResourceUsage>({ method: 'GET', path: `${v1}/resources/usage`, query, signal }),
+    /** What keeps work waiting, or is not as it should be, now. */
+    alerts: (call?: CallOptions) => get<shapes.Alerts>('/alerts', call),
+    /** The parts of the installation, their versions and leases. */
+    system: (call?: CallOptions) => get<shapes.SystemParts>('/system', call),
     reports: {
       /** The report as it comes, unread: it may be long. */
       tasks: async ({ format = 'json', signal, ...filter }: shapes.TaskFilter & CallOptions & { readonly format?: 'json' | 'csv' } = {}): Promise<Response> =>
@@ -213,6 +220,9 @@ export function createClient(options: ClientOptions) {
       /** What ended in a range of time, by template: counts, durations, and the slowest steps. */
       trends: ({ signal, ...query }: shapes.ReportQuery & CallOptions = {}) =>
         transport.json<TrendsView>({ method: 'GET', path: `${v1}/reports/trends`, query, signal }),
+      /** How long tasks take, what is in use, and how available the service was, over the last hours. */
+      performance: ({ signal, ...query }: CallOptions & { readonly hours?: number } = {}) =>
+        transport.json<shapes.Performance>({ method: 'GET', path: `${v1}/reports/performance`, query, signal }),
       /** Failed tasks by what went wrong; `ids` of them are named. */
       errors: ({ signal, ...query }: shapes.ReportQuery & CallOptions & { readonly group?: string; readonly ids?: number } = {}) =>
         transport.json<ErrorGroupsView>({ method: 'GET', path: `${v1}/reports/errors`, query, signal }),

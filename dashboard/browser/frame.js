@@ -113,6 +113,23 @@
     }
   }
 
+  /** Browsers give pages the clipboard only under https and on this machine itself; elsewhere a selection is copied. @param {string} text */
+  async function copy(text) {
+    if (navigator.clipboard !== undefined)
+      return navigator.clipboard.writeText(text).then(
+        () => true,
+        () => false,
+      );
+    const area = document.createElement('textarea');
+    area.value = text;
+    area.className = 'aside';
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand('copy');
+    area.remove();
+    return done;
+  }
+
   /** @param {any} body */
   function problemText(body) {
     const faults = (body?.errors ?? []).map((/** @type {any} */ fault) => `${fault.path}: ${fault.message}`);
@@ -126,10 +143,8 @@
     const target = event.target instanceof Element ? event.target : null;
     const copied = target?.closest('[data-copy]');
     if (copied instanceof HTMLElement) {
-      await navigator.clipboard.writeText(copied.dataset['copy'] ?? '').then(
-        () => tell('Copied.', 'done'),
-        () => tell('The browser does not let this page copy.', 'problem'),
-      );
+      if (await copy(copied.dataset['copy'] ?? '')) tell('Copied.', 'done');
+      else tell('The browser does not let this page copy.', 'problem');
       return;
     }
     if (target?.closest('[data-sign-out]')) {

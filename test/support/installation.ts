@@ -14,6 +14,7 @@ import { createApp } from '../../api/app.js';
 import { listen } from '../../api/server.js';
 import { type Config, effectiveConfiguration, loadConfig, packageRoot } from '../../config.js';
 import type { TaskView } from '../../contract/schemas/task.js';
+import { serveDashboard } from '../../dashboard/serve-dashboard.js';
 import { connect, disconnect, type Sql } from '../../db/connect.js';
 import { createHostRows } from '../../db/host-rows.js';
 import { abandonOrder } from '../../db/residency.js';
@@ -75,7 +76,7 @@ export interface Installation {
   changeTemplates(changed: Readonly<Record<string, string>>): Promise<Catalogue>;
   /** Another engine beside the first; ends with the installation. `steps`: step types that it has instead of those of the installation. */
   addEngine(more?: { readonly steps?: readonly StepDefinition[] }): Promise<Engine>;
-  /** Serves the API on a port of loopback, for clients of other processes; ends with the installation. @returns its address */
+  /** Serves the API and the dashboard on a port of loopback, for clients of other processes; ends with the installation. @returns its address */
   serve(): Promise<string>;
   request(method: string, url: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   submit(template: string, parameters: object, more?: object): Promise<TaskView>;
@@ -278,6 +279,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     },
     addEngine,
     async serve() {
+      serveDashboard(app);
       const server = await listen(app, { hostname: '127.0.0.1', port: 0, log });
       stops.unshift(() => server.close(0));
       return `http://127.0.0.1:${server.port}`;

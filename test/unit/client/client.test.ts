@@ -93,6 +93,10 @@ test('every operation of the API has its method', async () => {
     (c) => c.caller(),
     (c) => c.signInTicket(),
     (c) => c.resources(),
+    (c) => c.resourceUsage({ minutes: 60 }),
+    (c) => c.alerts(),
+    (c) => c.system(),
+    ({ reports }) => reports.performance(),
     (c) => c.config(),
     (c) => c.health(),
   ];

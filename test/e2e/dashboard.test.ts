@@ -1,0 +1,107 @@
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createTinyModel, tinyShape } from '../../activities/backends/server/tiny-model.js';
+import { type Installation, startInstallation } from '../support/installation.js';
+import { ollamaAddress } from '../support/servers.js';
+
+const [quick, endless] = ['dashboard-quick', 'dashboard-endless'] as const;
+const failing = [
+  'name: failing',
+  'parameters:',
+  '  - { name: text, type: string, required: true }',
+  'steps:',
+  '  - { id: first, type: format_output, format: text, data: "{{text}}" }',
+  '  - { id: broken, type: format_output, format: text, data: "{{ steps.first.nothing.there }}" }',
+].join('\n');
+
+let orchestra: Installation;
+let browser: Browser;
+let url: string;
+
+beforeAll(async () => {
+  orchestra = await startInstallation({ models: true, templates: { failing }, env: { MODEL_MAX_LOADED: '1' } });
+  await createTinyModel(ollamaAddress(), quick, tinyShape);
+  await createTinyModel(ollamaAddress(), endless, { ...tinyShape, endless: true });
+  url = await orchestra.serve();
+  browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+}, 180_000);
+afterAll(async () => {
+  await browser?.close();
+  await orchestra?.stop();
+});
+
+/** A page of somebody who has opened the address that the start prints. */
+async function signedIn(): Promise<Page> {
+  const answer = await orchestra.request('POST', '/api/v1/sign-in-tickets', {});
+  const page = await (await browser.newContext({ viewport: { width: 1_440, height: 900 } })).newPage();
+  page.setDefaultTimeout(30_000);
+  await page.goto(`${url}/sign-in?ticket=${answer.body.ticket}`);
+  await page.waitForURL(`${url}/`);
+  return page;
+}
+
+/** Fills in the form of `ollama-inference` and submits it. @returns the id of the task, whose page is shown then */
+async function submit(page: Page, model: string, prompt: string): Promise<string> {
+  await page.goto(`${url}/templates/ollama-inference`);
+  await page.getByLabel('Model').first().fill(model);
+  await page.getByLabel('Prompt', { exact: false }).first().fill(prompt);
+  await page.getByRole('button', { name: 'Submit' }).click();
+  await page.waitForURL(/\/tasks\/[0-9a-f-]{36}$/);
+  return page.url().slice(-36);
+}
+
+test('a newcomer submits from a form, watches tokens arrive, sees why another waits, drags it forward, and finds what is in memory [DASH-01, DASH-02, DASH-04, DASH-18, DASH-20]', async () => {
+  const page = await signedIn();
+  await page.getByRole('link', { name: 'New task' }).click();
+  await page.getByRole('link', { name: 'ollama-inference' }).first().click();
+  await page.waitForURL(/\/templates\/ollama-inference/);
+
+  const running = await submit(page, endless, 'write without an end');
+  const output = page.locator('#output');
+  await expect.poll(async () => (await output.textContent())?.length ?? 0, { timeout: 60_000 }).toBeGreaterThan(50);
+  const before = (await output.textContent())?.length ?? 0;
+  await expect.poll(async () => (await output.textContent())?.length ?? 0, { timeout: 30_000 }).toBeGreaterThan(before);
+
+  const first = await submit(page, quick, 'one');
+  const second = await submit(page, quick, 'two');
+  await page.goto(url);
+  const rows = page.locator('#queue tbody tr');
+  await expect.poll(() => rows.count()).toBe(2);
+  await expect.poll(() => rows.first().locator('.reason').textContent(), { timeout: 20_000 }).toContain(`waits for ${quick}`);
+  expect(await page.locator('#running').textContent()).toContain(endless);
+  await rows
+    .nth(1)
+    .locator('.grip')
+    .dragTo(rows.nth(0), { targetPosition: { x: 60, y: 4 } });
+  await page.locator('.toast.done').first().waitFor();
+  await expect.poll(() => rows.evaluateAll((all) => all.map((row) => row.getAttribute('data-task')))).toEqual([second, first]);
+
+  await page.goto(`${url}/models`);
+  await page.locator('#installed tbody tr').filter({ hasText: endless }).locator('.tag.serving').waitFor();
+
+  await page.goto(`${url}/tasks/${running}`);
+  page.on('dialog', (dialog) => void dialog.accept());
+  await page.getByRole('button', { name: 'Cancel' }).first().click();
+  await page.locator('.tag.cancelled').first().waitFor();
+  // What waited goes on by itself, in the order into which it was dragged.
+  for (const id of [first, second]) expect((await orchestra.finished(id, 60_000)).status).toBe('completed');
+  const started = await orchestra.sql<
+    { id: string }[]
+  >`select task_id as id from line where task_id in (${first}, ${second}) and state = 'done' order by started_at`;
+  expect(started.map(({ id }) => id)).toEqual([second, first]);
+  await page.context().close();
+});
+
+test('why a task of yesterday failed is found from the history: step, place in the template, words [DASH-07, DASH-18]', async () => {
+  const { id } = await orchestra.submit('failing', { text: 'x' }, { name: 'nightly report' });
+  expect((await orchestra.finished(id)).status).toBe('failed');
+  await orchestra.sql`update tasks set created_at = created_at - interval '1 day', started_at = started_at - interval '1 day', completed_at = completed_at - interval '1 day' where id = ${id}`;
+  const page = await signedIn();
+  await page.getByRole('link', { name: 'History' }).click();
+  await page.getByRole('link', { name: 'nightly report' }).click();
+  await page.waitForURL(`${url}/tasks/${id}`);
+  const text = await page.locator('main').textContent();
+  expect(text).toContain('broken');
+  expect(text).toMatch(/failing\.yaml:6/);
+  await page.context().close();
+});
