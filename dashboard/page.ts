@@ -50,6 +50,8 @@ export interface Page {
   readonly view: string;
   /** what it shows of things that may change while it is open; it is drawn anew when they do */
   readonly live: readonly ChangeTopic[];
+  /** a script of its own follows what happens, by a stream of its own */
+  readonly ownStream?: boolean;
   /** scripts of `browser/` that it needs beside those of the frame */
   readonly scripts?: readonly string[];
   load(request: PageRequest): Promise<PageContent>;

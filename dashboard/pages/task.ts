@@ -24,6 +24,7 @@ export const taskPage: Page = {
   view: 'task',
   // Its script follows the events of the task and draws the page anew, so that one stream is enough.
   live: [],
+  ownStream: true,
   scripts: ['task.js'],
   async load(request) {
     const { caller, services, config, url } = request;
