@@ -5,7 +5,7 @@
   const pollMs = 2_000;
   const { htmx } = window;
   // What the reader has opened, ticked or written stays.
-  htmx.config['morphIgnore'] = ['data-htmx-powered', 'open', 'checked', 'hidden'];
+  htmx.config['morphIgnore'] = ['data-htmx-powered', 'open', 'checked', 'hidden', 'tabindex'];
   htmx.config['includeIndicatorCSS'] = false;
   const live = document.getElementById('live');
   const topics = (document.body.dataset['live'] ?? '').split(' ').filter(Boolean);
@@ -191,7 +191,18 @@
       if ('relative' in element.dataset && !element.title) element.title = title;
     }
   }
+  /** What can be scrolled is reached by the keyboard too; what fits is no stop on the way. */
+  function reachScrolled() {
+    for (const box of document.querySelectorAll('.scroll')) {
+      if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.setAttribute('tabindex', '0');
+      else box.removeAttribute('tabindex');
+    }
+  }
   document.addEventListener('htmx:after:swap', tick);
+  document.addEventListener('htmx:after:swap', reachScrolled);
+  document.addEventListener('toggle', reachScrolled, true);
+  window.addEventListener('resize', reachScrolled);
+  reachScrolled();
   window.setInterval(tick, 1_000);
   document.addEventListener('visibilitychange', () => {
     if (!document.hidden && waiting === undefined) soon();
