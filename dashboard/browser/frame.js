@@ -18,22 +18,22 @@
   /** Draws the page anew, unless somebody is in the middle of something on it; then a little later. */
   async function redraw() {
     waiting = undefined;
-    if (document.hidden || drawing || document.body.dataset['busy'] !== undefined) return soon();
+    if (document.hidden) return; // as soon as it is looked at
+    if (drawing || isBusy()) return soon();
     drawing = true;
     drawnMs = performance.now();
-    const address = location.pathname + location.search;
     try {
-      await htmx.ajax('GET', address, { target: '#main', select: '#main', swap: 'outerMorph', source: '#main' });
+      await htmx.ajax('GET', location.pathname + location.search, { target: '#main', select: '#main', swap: 'outerMorph', source: '#main' });
     } finally {
       drawing = false;
     }
-    // A filter was chosen meanwhile, and its answer may have come first.
-    if (address !== location.pathname + location.search) soon();
   }
 
   function soon() {
-    waiting ??= window.setTimeout(redraw, Math.max(50, redrawMs - (performance.now() - drawnMs)));
+    waiting ??= window.setTimeout(redraw, Math.max(300, redrawMs - (performance.now() - drawnMs)));
   }
+
+  const isBusy = () => document.body.dataset['busy'] !== undefined;
 
   /** @param {'live' | 'polling' | 'offline' | 'ended'} state */
   function show(state) {
@@ -67,8 +67,14 @@
 
   // An answer that is no page is told, not drawn; one that leads to the sign-in is followed.
   document.addEventListener('htmx:before:swap', (event) => {
-    const response = /** @type {CustomEvent} */ (event).detail?.ctx?.response;
+    const { sourceElement, response } = /** @type {CustomEvent} */ (event).detail?.ctx ?? {};
     const raw = response?.raw ?? response;
+    // A redraw that was under way when somebody took hold of something, or chose another filter, comes too late.
+    if (sourceElement?.id === 'main' && raw?.url && (isBusy() || new URL(raw.url).search !== location.search)) {
+      event.preventDefault();
+      soon();
+      return;
+    }
     if (raw?.redirected && new URL(raw.url).pathname === '/sign-in') {
       event.preventDefault();
       location.reload();

@@ -135,6 +135,12 @@
     });
   }
 
+  // From the touch on, so that no row is drawn anew under the finger; a drag ends in `onEnd`.
+  document.addEventListener('pointerdown', (event) => {
+    if (event.target instanceof Element && event.target.closest('.grip')) busy(true);
+  });
+  document.addEventListener('pointerup', () => busy(false));
+
   document.addEventListener('keydown', (event) => {
     const grip = event.target instanceof Element ? event.target.closest('.grip') : null;
     const row = grip?.closest('tr');

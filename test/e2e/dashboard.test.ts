@@ -77,7 +77,9 @@ test('a newcomer submits from a form, watches tokens arrive, sees why another wa
   await expect.poll(() => rows.evaluateAll((all) => all.map((row) => row.getAttribute('data-task')))).toEqual([second, first]);
 
   await page.goto(`${url}/models`);
-  await page.locator('#installed tbody tr').filter({ hasText: endless }).locator('.tag.serving').waitFor();
+  // It is to make room for what waits, as soon as what runs on it has ended.
+  await page.locator('#installed tbody tr').filter({ hasText: endless }).locator('.tag.draining').waitFor();
+  await page.locator('svg.timeline rect.held.planned').first().waitFor({ state: 'attached' });
 
   await page.goto(`${url}/tasks/${running}`);
   page.on('dialog', (dialog) => void dialog.accept());
