@@ -104,7 +104,7 @@ describe('locks', () => {
     for (const { id } of [first, low, high, other]) expect((await orchestra.finished(id)).status).toBe('completed');
     const order = gates.arrived.filter((name) => names.includes(name));
     expect(order).toEqual(['lock-1', 'lock-4', 'lock-3', 'lock-2']);
-    expect((await orchestra.request('GET', '/api/v1/locks')).body).toEqual({ items: [] });
+    expect((await orchestra.request('GET', '/api/v1/locks')).body).toEqual({ items: [], next_cursor: null });
   });
 
   test('an agent runs one task at a time [CONC-03]', async () => {
