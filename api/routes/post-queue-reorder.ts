@@ -1,9 +1,9 @@
 import { createRoute } from '@hono/zod-openapi';
-import { QueueMove, ReorderQueue } from '../../contract/schemas/queue.js';
+import { QueueMove } from '../../contract/schemas/queue.js';
 import { callerOf } from '../auth/authenticate.js';
 import { defineRoute } from '../define-route.js';
-import { json, jsonBody } from '../json-content.js';
-import { problems } from '../problem.js';
+import { json } from '../json-content.js';
+import { reorderProblems, reorderRequest } from '../reorder.js';
 
 export const postQueueReorder = defineRoute(
   'write',
@@ -15,21 +15,10 @@ export const postQueueReorder = defineRoute(
     summary: 'Move a task in the queue',
     description:
       'Places a task directly before or behind another one that waits. It takes that one’s exact priority and counts as waiting as long as that one, so that both stay together. Users move their own tasks beside their own; administrators move every task.',
-    request: { body: jsonBody(ReorderQueue, 'Where the task is to stand') },
+    request: reorderRequest,
     responses: {
       200: json(QueueMove, 'The task at its new place.'),
-      ...problems(
-        'invalid_json',
-        'task_not_found',
-        'task_started',
-        'neighbour_gone',
-        'queue_changed',
-        'overtakes_others',
-        'task_finished',
-        'payload_too_large',
-        'unsupported_media_type',
-        'invalid_request',
-      ),
+      ...reorderProblems,
     },
   }),
   async (c) => c.json(await c.var.services.moveTask(callerOf(c), c.req.valid('json')), 200),
