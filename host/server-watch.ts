@@ -150,7 +150,7 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       await rows.seen({ installed, loaded, usedAtMs });
       for (const key of memory.keys()) if (!wanted.some((row) => row.key === key)) memory.delete(key);
       const ours = new Set(wanted.map(({ model }) => model.name));
-      learnKept(serving, loaded, ours);
+      learnKept(wanted, loaded, ours);
       await put(held, serving, loaded, signal);
       const measured = await deps.room(loaded, ours);
       room = { ...measured, modelsMax: Math.max(1, Math.min(measured.modelsMax, keptMax())) };
@@ -172,10 +172,11 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
   }
 
   /** A server that drops one of our models when another is loaded keeps fewer than was thought; loading the one again would only drop the other. */
-  function learnKept(serving: readonly ResidencyRow[], loaded: readonly LoadedModel[], ours: ReadonlySet<string>): void {
+  function learnKept(wanted: readonly ResidencyRow[], loaded: readonly LoadedModel[], ours: ReadonlySet<string>): void {
     if (performance.now() - lastLoadAtMs > times.settleMs) return;
-    const there = serving.filter(({ model }) => loaded.some(({ name }) => sameModel(name, model.name)));
-    const dropped = serving.filter((row) => memory.has(row.key) && !there.includes(row));
+    // The one for which another was dropped may not be served yet when the server is looked at after its load.
+    const there = wanted.filter(({ state, model }) => state !== 'draining' && loaded.some(({ name }) => sameModel(name, model.name)));
+    const dropped = wanted.filter((row) => row.state === 'serving' && memory.has(row.key) && !there.includes(row));
     const byOthers = loaded.some(({ name }) => ![...ours].some((mine) => sameModel(name, mine)));
     if (there.length === 0 || dropped.length === 0 || byOthers) return;
     kept = { max: there.length, untilMs: performance.now() + keptBelievedMs };
