@@ -128,7 +128,7 @@
       );
     const area = document.createElement('textarea');
     area.value = text;
-    area.className = 'aside';
+    area.className = 'off-screen';
     document.body.append(area);
     area.select();
     const done = document.execCommand('copy');
