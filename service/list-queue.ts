@@ -41,6 +41,9 @@ export interface QueueRequest {
   readonly cursor: string | null;
 }
 
+/** Filters that let everything pass. */
+export const unfiltered: Omit<QueueRequest, 'limit' | 'cursor'> = { tasks: [], models: [], users: [], pools: [], details: [], templates: [], levels: [] };
+
 /** The order of everything that waits, as it was a moment ago. */
 interface Snapshot extends QueueRows {
   readonly forecast: StoredForecast | null;

@@ -1,4 +1,5 @@
 import type { ModelListView } from '../../contract/schemas/model.js';
+import { unfiltered } from '../../service/list-queue.js';
 import { drawTimeline } from '../drawings/model-timeline.js';
 import type { Page } from '../page.js';
 import { wholeOf } from '../query.js';
@@ -19,7 +20,7 @@ export const modelsPage: Page = {
     const [models, timeline, queue] = await Promise.all([
       services.listModels(),
       services.modelTimeline(caller, { pastMinutes: minutes, aheadMinutes: minutes }),
-      services.listQueue(caller, { tasks: [], models: [], users: [], pools: ['model'], details: [], templates: [], levels: [], limit: 1, cursor: null }),
+      services.listQueue(caller, { ...unfiltered, pools: ['model'], limit: 1, cursor: null }),
     ]);
     return {
       title: 'Models',

@@ -5,6 +5,7 @@ import type { TaskView } from '../../contract/schemas/task.js';
 import type { TaskStepsView } from '../../contract/schemas/task-steps.js';
 import { isFinal } from '../../contract/status.js';
 import { temporalPage } from '../../contract/temporal-page.js';
+import { unfiltered } from '../../service/list-queue.js';
 import { commandOf, curlOf } from '../copied-commands.js';
 import { waterfallOf } from '../drawings/waterfall.js';
 import type { Page, PageRequest } from '../page.js';
@@ -66,7 +67,7 @@ export const taskPage: Page = {
   },
 };
 
-const everything = { tasks: [], models: [], users: [], pools: [], details: [], templates: [], levels: [], limit: waitingMax, cursor: null };
+const everything = { ...unfiltered, limit: waitingMax, cursor: null };
 
 /** A result that is a text is read as one. */
 function textOf(result: object): string | null {
