@@ -23,9 +23,16 @@ export interface AlertRule {
   readonly below?: number | undefined;
 }
 
+/** A sample as it is collected; a share says of how many it is one. */
+export interface CollectedSample extends MetricSeries {
+  readonly of?: number;
+}
+
 /** Fewer judged predictions than this say nothing of their accuracy, nor fewer attempts of the share that failed. */
 const judgedMin = 20;
 const attemptsMin = 5;
+/** A share of few may be out of bounds by chance alone; an alert fires when this many standard deviations away from it are so too (one-sided, 95 %). */
+const deviations = 1.645;
 
 /** Counters that a collection compares with those of the one before: the sum over all labels. */
 const counted = [
@@ -58,10 +65,13 @@ export function stateOf(now: MetricsNow, seen: SeenSince): SystemState {
  * @param before null: the first collection, or the one before is too long ago; rates are left out
  * @param seconds since then
  */
-export function samplesOf(before: SystemState | null, state: SystemState, now: MetricsNow, seen: SeenSince, seconds: number): MetricSeries[] {
-  const samples: MetricSeries[] = [];
+export function samplesOf(before: SystemState | null, state: SystemState, now: MetricsNow, seen: SeenSince, seconds: number): CollectedSample[] {
+  const samples: CollectedSample[] = [];
   const add = (name: CollectedMetric, value: number | null, labels: Readonly<Record<string, string>> = {}) => {
     if (value !== null && Number.isFinite(value)) samples.push({ name, labels, value });
+  };
+  const addShare = (name: CollectedMetric, part: number, of: number, least: number) => {
+    if (of >= least) samples.push({ name, labels: {}, value: Math.min(1, part / of), of });
   };
   add('queue_size', now.queued);
   add('active_tasks', now.running);
@@ -71,7 +81,7 @@ export function samplesOf(before: SystemState | null, state: SystemState, now: M
   add('resource_utilization', seen.gpu, { resource: 'gpu' });
   add('resource_utilization', seen.gpuMemory, { resource: 'gpu_memory' });
   if (now.slots > 0) add('resource_utilization', Math.min(1, now.slotsTaken / now.slots), { resource: 'general_slots' });
-  if (seen.judged >= judgedMin) add('prediction_accuracy', seen.kept / seen.judged);
+  addShare('prediction_accuracy', seen.kept, seen.judged, judgedMin);
   if (before === null || seconds <= 0) return samples;
 
   // Counters begin anew when a state is imported; an interval in which they fall says nothing.
@@ -82,7 +92,7 @@ export function samplesOf(before: SystemState | null, state: SystemState, now: M
   add('latency_ms', mean('scheduling_latency_ms_sum', 'scheduling_latency_ms_count'), { of: 'scheduling' });
   add('latency_ms', mean('http_request_duration_seconds_sum', 'http_request_duration_seconds_count', 1_000), { of: 'api' });
   add('task_duration_seconds', mean('task_duration_seconds_sum', 'task_duration_seconds_count'));
-  if (since('step_duration_seconds_count') >= attemptsMin) add('error_rate', Math.min(1, since('errors_total') / since('step_duration_seconds_count')));
+  addShare('error_rate', since('errors_total'), since('step_duration_seconds_count'), attemptsMin);
   if (seen.hosts > 0) add('loading_share', Math.min(1, seen.loadingSeconds / (seconds * seen.hosts)));
   add('model_loads', since('model_loads_total'));
   add('model_unloads', since('model_unloads_total'));
@@ -90,8 +100,26 @@ export function samplesOf(before: SystemState | null, state: SystemState, now: M
   return samples;
 }
 
+/**
+ * The least and the greatest share of which a measured one may be a sample: the score interval.
+ * @param share measured, 0 to 1
+ * @param of how many it was measured of, from 1
+ * @see E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA 22 (1927)
+ */
+export function shareBetween(share: number, of: number): readonly [least: number, greatest: number] {
+  const square = deviations ** 2 / of;
+  const middle = (share + square / 2) / (1 + square);
+  const half = Math.sqrt((share * (1 - share) + square / 4) * square) / (1 + square);
+  return [middle - half, middle + half];
+}
+
+function outOfBounds({ value, of }: CollectedSample, { above, below }: AlertRule): boolean {
+  const [least, greatest] = of === undefined ? [value, value] : shareBetween(value, of);
+  return (above !== undefined && least > above) || (below !== undefined && greatest < below);
+}
+
 /** Which rules hold for what was collected. A metric without a sample fires nothing. */
-export function findingsOf(samples: readonly MetricSeries[], settings: AlertSettings): AlertFinding[] {
+export function findingsOf(samples: readonly CollectedSample[], settings: AlertSettings): AlertFinding[] {
   const { targetLatencyMs, highLatencyMs, lowAccuracy, highErrorRate, rules } = settings;
   const builtIn: readonly (readonly [rule: string, AlertRule, message: (value: number, subject: string) => string])[] = [
     [
@@ -119,12 +147,12 @@ export function findingsOf(samples: readonly MetricSeries[], settings: AlertSett
         (value: number, subject: string) => `${rule.metric}${subject === '' ? '' : ` of ${subject}`} is ${round(value)}, ${boundWords(rule)}.`,
       ] as const,
   );
-  return [...builtIn, ...configured].flatMap(([rule, { metric, above, below }, message]) =>
+  return [...builtIn, ...configured].flatMap(([rule, { metric, ...bounds }, message]) =>
     samples
-      .filter(({ name, value }) => name === metric && ((above !== undefined && value > above) || (below !== undefined && value < below)))
+      .filter((sample) => sample.name === metric && outOfBounds(sample, { metric, ...bounds }))
       .map(({ value, labels }) => {
         const subject = Object.values(labels).join(' ');
-        return { rule, subject, message: message(value, subject), value, threshold: above ?? below ?? 0 };
+        return { rule, subject, message: message(value, subject), value, threshold: bounds.above ?? bounds.below ?? 0 };
       }),
   );
 }
