@@ -33,8 +33,9 @@ export async function generateStraight(
     body: JSON.stringify(body),
     ...(request.signal === undefined ? {} : { signal: request.signal }),
   });
-  const { load_duration: loadNs = 0 } = (await answer.json()) as { load_duration?: number };
-  return { ok: answer.ok, status: answer.status, loadMs: loadNs / 1e6, tookMs: performance.now() - startedMs };
+  const text = await answer.text(); // now and then nothing, with status 200, when another model takes the place of this one
+  const { load_duration: loadNs = 0 } = text === '' ? {} : (JSON.parse(text) as { load_duration?: number });
+  return { ok: answer.ok && text !== '', status: answer.status, loadMs: loadNs / 1e6, tookMs: performance.now() - startedMs };
 }
 
 /** Unloads every model, so that the next measurement starts from an empty server. */

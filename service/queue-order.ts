@@ -117,29 +117,36 @@ function inLineOrder(rows: readonly WaitingRow[], nowMs: number, maxWaitsMs: Max
 const before = (a: InLine, b: InLine) => compareStanding(a.standing, a.waiting, b.standing, b.waiting);
 
 function* mergeUnseen(seen: readonly Placed[], unseen: readonly InLine[], look: (row: WaitingRow) => InLine): Slices<Placed[]> {
-  const ofKey = new Map<ResidencyKey | null, { readonly line: InLine; readonly at: number }[]>();
+  const goesBefore = ({ ready, row }: InLine) => ready && row.step !== null;
+  // Only where something is to be inserted it matters how the others of the model stand.
+  const ofKey = new Map(unseen.filter(goesBefore).map(({ row }) => [row.key, [] as { readonly line: InLine; readonly at: number }[]]));
   for (const [at, { row }] of seen.entries()) {
     if (at % sliceRows === sliceRows - 1) yield;
-    const line = look(row);
-    if (!line.ready) continue;
     const list = ofKey.get(row.key);
-    if (list === undefined) ofKey.set(row.key, [{ line, at }]);
-    else list.push({ line, at });
+    if (list === undefined) continue;
+    const line = look(row);
+    if (line.ready) list.push({ line, at });
   }
-  const inserted = new Map<number, WaitingRow[]>();
-  const last: WaitingRow[] = [];
+  const inserted = new Map<number, Placed[]>();
+  const last: Placed[] = [];
   // Those that come later in the line are not inserted earlier, so that each list is gone through once.
   const reached = new Map<ResidencyKey | null, number>();
   for (const [index, line] of unseen.entries()) {
     if (index % sliceRows === sliceRows - 1) yield;
-    const list = line.ready && line.row.step !== null ? (ofKey.get(line.row.key) ?? []) : [];
+    const list = goesBefore(line) ? (ofKey.get(line.row.key) ?? []) : [];
     let next = reached.get(line.row.key) ?? 0;
     for (let other = list[next]; other !== undefined && before(other.line, line) < 0; other = list[next]) next += 1;
     if (list.length > 0) reached.set(line.row.key, next);
     const at = list[next]?.at;
-    if (at === undefined) last.push(line.row);
-    else inserted.set(at, [...(inserted.get(at) ?? []), line.row]);
+    const placed = { row: line.row, entry: null };
+    if (at === undefined) last.push(placed);
+    else inserted.set(at, [...(inserted.get(at) ?? []), placed]);
   }
-  const unknown = (row: WaitingRow): Placed => ({ row, entry: null });
-  return [...seen.flatMap((placed, at) => [...(inserted.get(at) ?? []).map(unknown), placed]), ...last.map(unknown)];
+  const merged: Placed[] = [];
+  for (const [at, placed] of seen.entries()) {
+    if (at % sliceRows === sliceRows - 1) yield;
+    for (const each of inserted.get(at) ?? []) merged.push(each);
+    merged.push(placed);
+  }
+  return [...merged, ...last];
 }
