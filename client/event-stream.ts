@@ -31,11 +31,11 @@ export async function* followEvents(
   let after = options.after;
   let last: EventView | undefined;
   let pauseMs = reconnectMs;
-  let heardAtMs = Date.now();
+  let heardAtMs = performance.now();
   for (;;) {
     try {
       for await (const message of connection(transport, { ...call, method: 'GET', headers: after === undefined ? {} : { 'last-event-id': after } }, signal)) {
-        heardAtMs = Date.now();
+        heardAtMs = performance.now();
         if (message === null) continue;
         if (typeof message === 'number') {
           pauseMs = message;
@@ -45,12 +45,12 @@ export async function* followEvents(
         after = last.id;
         yield last;
       }
-      heardAtMs = Date.now();
+      heardAtMs = performance.now();
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       if (error instanceof StreamOver) return;
       const passing = error instanceof ApiUnreachable || (error instanceof ApiProblem && [429, 502, 503, 504].includes(error.status));
-      if (!passing || Date.now() - heardAtMs > awayMs) throw error;
+      if (!passing || performance.now() - heardAtMs > awayMs) throw error;
       if (error instanceof ApiProblem && error.retryAfterSeconds !== null) pauseMs = Math.max(pauseMs, error.retryAfterSeconds * 1_000);
     }
     if (endsWithTask && last !== undefined && finalEventKinds.includes(last.kind)) return;

@@ -52,7 +52,7 @@ export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs 
   const promised = new Set<string>();
   let learned: Learned | null = null;
   let stale = true;
-  let madeAtMs = 0;
+  let madeAtMs = Number.NEGATIVE_INFINITY;
   let tookMs = 0;
   /** steps that the last forecast was about */
   let size = 0;
@@ -116,7 +116,7 @@ export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs 
     },
     async run() {
       const pauseMs = everyMs === 0 ? 0 : Math.max(everyMs, tookMs / timeShare);
-      const ageMs = Date.now() - madeAtMs;
+      const ageMs = performance.now() - madeAtMs;
       if (ageMs < pauseMs) return { againInMs: pauseMs - ageMs };
       if (!stale && (size === 0 || ageMs < agedMs)) return undefined;
       await learn();
@@ -129,7 +129,7 @@ export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs 
         stale = true;
         return { againInMs: forecastEveryMs };
       }
-      madeAtMs = Date.now();
+      madeAtMs = performance.now();
       return undefined;
     },
   };

@@ -21,10 +21,12 @@ const gpuTimeoutMs = 5_000;
 /** One run of the loop that tells what the machine has and what is in use; the first run tells the configured pools too. */
 export function createResourceTeller({ sql, resources }: { readonly sql: Sql; readonly resources: MachineResources }): () => Promise<undefined> {
   let cards: number | undefined;
+  let configured = false;
   return async () => {
-    if (cards === undefined) {
-      cards = await countCards();
+    cards ??= await countCards();
+    if (!configured) {
       await configurePools(sql, resources.pools);
+      configured = true;
     }
     await tellShares(sql, resources.machine, await sharesOf(resources.diskPath, cards));
     return undefined;

@@ -100,18 +100,18 @@ async function submit(config: Config, client: Client, model: string, options: De
 /** Shows each change of the tasks until all have ended. @returns whether all completed */
 async function follow(client: Client, tasks: readonly TaskView[]): Promise<boolean> {
   const shown = new Map<string, string>();
-  const deadlineMs = Date.now() + waitMs;
-  let heardAtMs = Date.now();
+  const deadlineMs = performance.now() + waitMs;
+  let heardAtMs = performance.now();
   for (;;) {
     const now = await Promise.all(tasks.map(({ id }) => client.tasks.get(id))).catch((error: unknown) => {
-      if (!(error instanceof ApiUnreachable) || Date.now() - heardAtMs > awayMs) throw error;
+      if (!(error instanceof ApiUnreachable) || performance.now() - heardAtMs > awayMs) throw error;
       return null;
     });
     if (now === null) {
       await delay(pollEveryMs);
       continue;
     }
-    heardAtMs = Date.now();
+    heardAtMs = performance.now();
     for (const task of now) {
       const state = task.status_detail === null ? task.status : `${task.status} (${task.status_detail})`;
       if (shown.get(task.id) === state) continue;
@@ -120,7 +120,7 @@ async function follow(client: Client, tasks: readonly TaskView[]): Promise<boole
       if (task.status === 'completed') say(`  ${visibleJson(task.result, 0).slice(0, 300)}`);
     }
     if (now.every(({ status }) => ['completed', 'failed', 'cancelled'].includes(status))) return now.every(({ status }) => status === 'completed');
-    if (Date.now() > deadlineMs) throw new StartFault(`Not every task ended within ${waitMs / 60_000} minutes; they go on.`);
+    if (performance.now() > deadlineMs) throw new StartFault(`Not every task ended within ${waitMs / 60_000} minutes; they go on.`);
     await delay(pollEveryMs);
   }
 }

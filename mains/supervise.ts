@@ -98,7 +98,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     child.pid = file.pid;
     child.startTime = file.startTime;
     child.gone = watched(file);
-    if (file.version === spec.version && file.port === spec.port && (await isReady(spec, file.pid, Date.now() + 5_000, () => false))) {
+    if (file.version === spec.version && file.port === spec.port && (await isReady(spec, file.pid, performance.now() + 5_000, () => false))) {
       say(`${spec.name}: adopted process ${file.pid}`);
       return true;
     }
@@ -143,12 +143,12 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
   async function keep(child: Child): Promise<void> {
     const { spec } = child;
     for (;;) {
-      const sinceMs = Date.now();
+      const sinceMs = performance.now();
       await child.gone;
       if (child.state === 'stopping') return;
       child.pid = null;
       child.state = 'starting';
-      child.deaths = Date.now() - sinceMs >= healthyMs ? 1 : child.deaths + 1;
+      child.deaths = performance.now() - sinceMs >= healthyMs ? 1 : child.deaths + 1;
       const pauseMs = Math.min(backoffMs.longest, backoffMs.first * 2 ** (child.deaths - 1));
       say(`${spec.name}: ended; started again in ${pauseMs} ms`);
       await delay(pauseMs, undefined, { signal: child.stopped.signal }).catch(() => undefined);
@@ -160,7 +160,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
 
   async function begin(child: Child): Promise<void> {
     const { spec } = child;
-    const deadlineMs = Date.now() + spec.readyTimeoutMs;
+    const deadlineMs = performance.now() + spec.readyTimeoutMs;
     for (let starts = 1; ; starts++) {
       await launch(child);
       let over = false;
@@ -169,7 +169,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       });
       if (child.pid !== null && (await isReady(spec, child.pid, deadlineMs, () => over || child.state === 'stopping'))) return;
       if (child.state === 'stopping') throw new ChildFailed(`${spec.name} was stopped before it served.`);
-      const inTime = Date.now() <= deadlineMs;
+      const inTime = performance.now() <= deadlineMs;
       if (inTime && starts < startsMax) continue;
       await end(child);
       children.delete(spec.name);
@@ -242,7 +242,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
 async function isReady(spec: ChildSpec, pid: number, deadlineMs: number, givenUp: () => boolean): Promise<boolean> {
   while (!givenUp()) {
     if (await spec.ready(pid).catch(() => false)) return true;
-    if (Date.now() > deadlineMs) return false;
+    if (performance.now() > deadlineMs) return false;
     await delay(50);
   }
   return false;

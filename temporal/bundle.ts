@@ -36,13 +36,13 @@ export async function workflowBundle(options: BundleOptions): Promise<string> {
   } catch {
     // built below
   }
-  const startedMs = Date.now();
+  const startedMs = performance.now();
   const { code } = await bundleWorkflowCode({ workflowsPath, logger: bundlerLogger(options.log) });
   await mkdir(directory, { recursive: true });
   const temporary = `${file}.${process.pid}`;
   await writeFile(temporary, code);
   await rename(temporary, file);
-  options.log.info({ file, durationMs: Date.now() - startedMs }, 'workflow bundle built');
+  options.log.info({ file, durationMs: Math.round(performance.now() - startedMs) }, 'workflow bundle built');
   return file;
 }
 

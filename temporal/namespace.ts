@@ -32,7 +32,7 @@ export class ServerTooOld extends Error {
  * @throws Error when the namespace is not served within `timeoutMs` (default 30 s)
  */
 export async function ensureNamespace(connection: Connection, namespace: string, timeoutMs = 30_000): Promise<ServerFacts> {
-  const deadlineMs = Date.now() + timeoutMs;
+  const deadlineMs = performance.now() + timeoutMs;
   const { serverVersion } = await connection.workflowService.getSystemInfo({});
   if (compareVersions(serverVersion, serverVersionMin) < 0) {
     throw new ServerTooOld(`The Temporal server is ${serverVersion}; ${serverVersionMin} or later is needed.`);
@@ -91,7 +91,7 @@ async function until(deadlineMs: number, fault: string, ask: () => Promise<boole
     } catch (error) {
       cause = error;
     }
-    if (Date.now() > deadlineMs) throw new Error(fault, { cause });
+    if (performance.now() > deadlineMs) throw new Error(fault, { cause });
     await delay(100);
   }
 }

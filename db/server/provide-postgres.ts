@@ -82,9 +82,9 @@ export async function postgresAnswers(url: string): Promise<boolean> {
  */
 export async function ensureDatabase(cluster: PostgresCluster, port: number, timeoutMs = 30_000): Promise<string> {
   const url = clusterUrl(cluster, port);
-  const deadlineMs = Date.now() + timeoutMs;
+  const deadlineMs = performance.now() + timeoutMs;
   while (!(await postgresAnswers(url))) {
-    if (Date.now() > deadlineMs) throw new PostgresUnavailable(`PostgreSQL does not answer on port ${port}: its log says why.`);
+    if (performance.now() > deadlineMs) throw new PostgresUnavailable(`PostgreSQL does not answer on port ${port}: its log says why.`);
     await delay(100);
   }
   const name = new URL(url).pathname.slice(1);

@@ -80,14 +80,14 @@ async function download(url: string, say: Say): Promise<Buffer> {
     const total = Number(response.headers.get('content-length') ?? 0);
     const chunks: Uint8Array[] = [];
     let received = 0;
-    let saidMs = Date.now();
+    let saidMs = performance.now();
     for await (const chunk of response.body) {
       clearTimeout(timer);
       timer = setTimeout(() => cut.abort(new Error(`nothing came for ${idleTimeoutMs / 1000} s`)), idleTimeoutMs);
       chunks.push(chunk);
       received += chunk.byteLength;
-      if (Date.now() - saidMs >= progressEveryMs) {
-        saidMs = Date.now();
+      if (performance.now() - saidMs >= progressEveryMs) {
+        saidMs = performance.now();
         say(`Temporal: ${Math.round(received / 1e6)} MB${total > 0 ? ` of ${Math.round(total / 1e6)} MB` : ''}`);
       }
     }
@@ -139,9 +139,9 @@ export async function buildTemporal(moduleDir: string, cacheDir: string, say: Sa
   for (const file of ['go.mod', 'go.sum']) await copyFile(join(moduleDir, file), join(buildDir, file));
   await mkdir(dirname(cachedTemporal(cacheDir)), { recursive: true });
   const built = `${cachedTemporal(cacheDir)}.${process.pid}`;
-  const startedMs = Date.now();
+  const startedMs = performance.now();
   say('Temporal: building it with Go, which takes 3 to 10 minutes once');
-  const progress = setInterval(() => say(`Temporal: still building, ${Math.round((Date.now() - startedMs) / 1000)} s`), progressEveryMs);
+  const progress = setInterval(() => say(`Temporal: still building, ${Math.round((performance.now() - startedMs) / 1000)} s`), progressEveryMs);
   try {
     await new Promise<void>((resolve, reject) => {
       const child = spawn('go', ['build', '-mod=readonly', '-o', built, 'github.com/temporalio/cli/cmd/temporal'], {
@@ -160,6 +160,6 @@ export async function buildTemporal(moduleDir: string, cacheDir: string, say: Sa
     clearInterval(progress);
     await rm(built, { force: true });
   }
-  say(`Temporal: built in ${Math.round((Date.now() - startedMs) / 1000)} s`);
+  say(`Temporal: built in ${Math.round((performance.now() - startedMs) / 1000)} s`);
   return cachedTemporal(cacheDir);
 }

@@ -65,13 +65,13 @@ async function startAndAsk(path: string, timeoutMs: number): Promise<string> {
     over = how;
   });
   try {
-    const deadline = Date.now() + timeoutMs;
+    const deadlineMs = performance.now() + timeoutMs;
     for (;;) {
       try {
         return await askServerVersion(`127.0.0.1:${port}`, 2_000);
       } catch (error) {
         if (over !== undefined) throw new Error(over);
-        if (Date.now() > deadline) throw error;
+        if (performance.now() > deadlineMs) throw error;
         await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 100))]);
       }
     }

@@ -6,7 +6,8 @@ import { readLearned } from '../../../db/durations.js';
 import { readForecast } from '../../../db/forecasts.js';
 import { cancelTask, setPriority } from '../../../db/moves.js';
 import { createForecaster } from '../../../engine/forecast.js';
-import { createTestDatabase, type TestDatabase } from '../../support/servers.js';
+import { clockSetBack } from '../../support/clock-set-back.js';
+import { createTestDatabase, eventually, type TestDatabase } from '../../support/servers.js';
 import { chain, planStep } from '../../support/plans.js';
 import { createWorld, engine, identity, key, modelStep, policy } from '../db/line-world.js';
 
@@ -138,6 +139,21 @@ describe('the forecast loop', () => {
     expect(learned.durations.get(group)?.samples).toBe(2);
     expect([...learned.stretches.values()].reduce((sum, { judged }) => sum + judged, 0)).toBe(2);
     expect((await sql`select 1 from forecast_promises`).count).toBe(0);
+  });
+
+  test('is made although the clock is set back by an hour [fault-36]', async () => {
+    await world.host({ serving: [key] });
+    await world.claimed(await world.task({ plan }));
+    const forecast = createForecaster({ sql, everyMs: 1, log: pino({ level: 'silent' }) });
+    await forecast.run();
+    const before = (await readForecast(sql))?.version ?? 0;
+    await clockSetBack(() =>
+      eventually(async () => {
+        forecast.changed();
+        await forecast.run();
+        return ((await readForecast(sql))?.version ?? 0) > before;
+      }),
+    );
   });
 
   test('nothing is written while nothing has changed, and one engine at a time writes', async () => {
