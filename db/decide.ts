@@ -88,16 +88,22 @@ async function chosen(
   return policy.decide(seen.snapshot, seen.freedomOf);
 }
 
-/** Looks after grants that nobody claims: at 2 s and 6 s they are to be told again (returned), at 15 s they go back to the line for a while. */
-export async function expireGrants(sql: Sql): Promise<GrantedSignal[]> {
-  const [row] = await answered(sql<{ again: GrantedRow[] }[]>`select line_expire() as again`);
-  return (row?.again ?? []).map(signalOf);
+/**
+ * Looks after grants that nobody claims: at 2 s and 6 s they are to be told again (returned), at 15 s they go back to the line for a while.
+ * @returns `busy` when somebody else decides right now; then nothing was done
+ */
+export async function expireGrants(sql: Sql): Promise<GrantedSignal[] | 'busy'> {
+  const [row] = await answered(sql<{ again: GrantedRow[] | null }[]>`select line_expire() as again`);
+  return row?.again?.map(signalOf) ?? 'busy';
 }
 
-/** Takes back what hosts and engines held whose lease is past or who have begun anew. */
-export async function loseHosts(sql: Sql): Promise<Lost[]> {
-  const [row] = await answered(sql<{ lost: Lost[] }[]>`select line_lose_hosts() as lost`);
-  return row?.lost ?? [];
+/**
+ * Takes back what hosts and engines held whose lease is past or who have begun anew.
+ * @returns `busy` when somebody else decides right now; then nothing was done
+ */
+export async function loseHosts(sql: Sql): Promise<Lost[] | 'busy'> {
+  const [row] = await answered(sql<{ lost: Lost[] | null }[]>`select line_lose_hosts() as lost`);
+  return row?.lost ?? 'busy';
 }
 
 /** Milliseconds until the next row that backs off may be granted again; null when none does. */

@@ -84,8 +84,8 @@ export interface DecisionRow {
   readonly algorithm: 'reinforcement_learning' | 'priority_affinity' | null;
   readonly instead: string | null;
   readonly modelVersion: string | null;
-  /** a person asked for it */
-  readonly requested: boolean;
+  /** who asked for it; null: nobody */
+  readonly requestedBy: string | null;
   readonly tookMs: number | null;
 }
 
@@ -130,7 +130,7 @@ export async function listDecisions(
       case when mine then task end as "taskId", case when mine then coalesce(i ->> 'step', step) end as step, key, o ->> 'pull' as pull, o -> 'unload' as unload, host,
       coalesce(i ->> 'level', i -> 'first' ->> 'level')::integer as level, case when mine then coalesce(i ->> 'exact', i -> 'first' ->> 'exact')::integer end as exact,
       case when mine then coalesce(i ->> 'waited_ms', i -> 'first' ->> 'waited_ms')::double precision end as "waitedMs", i -> 'terms' as terms,
-      o ->> 'algorithm' as algorithm, o ->> 'instead' as instead, model_version as "modelVersion", i ? 'requested_by' as requested, execution_time_ms as "tookMs",
+      o ->> 'algorithm' as algorithm, o ->> 'instead' as instead, model_version as "modelVersion", i ->> 'requested_by' as "requestedBy", execution_time_ms as "tookMs",
       (mine or not own) ${theirs} and (cardinality(${models as string[]}::text[]) = 0 or key_model(key) = any(${models as string[]}) or o ->> 'pull' = any(${models as string[]})
           or exists (select 1 from jsonb_array_elements_text(o -> 'unload') u where key_model(u) = any(${models as string[]})))
         and (cardinality(${hosts as string[]}::text[]) = 0 or host = any(${hosts as string[]})) as fits

@@ -77,6 +77,8 @@ export interface ModelChangeRow {
   readonly load: ResidencyKey | null;
   readonly pull: string | null;
   readonly reason: string;
+  /** null: the engine decided it */
+  readonly requestedBy: string | null;
   readonly createdAt: Date;
 }
 
@@ -95,7 +97,8 @@ export async function readQueueNow(sql: Sql): Promise<QueueNow> {
           'host', coalesce(l.engine, l.host), 'startedAt', l.started_at, 'progress', (
             select e.data from task_events e where e.task_id = l.task_id and e.kind = 'progress' and e.data ->> 'step' = l.step and e.at >= l.started_at order by e.id desc limit 1)) as entry
         from line l join tasks t on t.id = l.task_id where l.state in ('granted', 'running') order by l.id limit ${runningMax}) r),
-      'changes', (select coalesce(jsonb_agg(jsonb_build_object('host', host, 'unload', to_jsonb(unload), 'load', load_key, 'pull', pull_model, 'reason', reason, 'createdAt', created_at)
+      'changes', (select coalesce(jsonb_agg(jsonb_build_object('host', host, 'unload', to_jsonb(unload), 'load', load_key, 'pull', pull_model, 'reason', reason,
+        'requestedBy', requested_by, 'createdAt', created_at)
         order by created_at, host), '[]') from residency_orders where state = 'open')) as now
     from queue_state s`);
   if (row === undefined) throw new Error('PostgreSQL returned no row');

@@ -29,14 +29,9 @@ export interface DeciderDeps {
  * A signal that fails is repeated by the expiry of its grant, so nothing here waits for Temporal.
  */
 export function createDecider({ sql, client, policy, onOrders, meter = noMeter, log }: DeciderDeps): () => Promise<{ againInMs: number } | undefined> {
-  let sweptAtMs = 0;
+  let sweptAtMs = Number.NEGATIVE_INFINITY;
   return async () => {
-    if (Date.now() - sweptAtMs >= sweepEveryMs) {
-      sweptAtMs = Date.now();
-      const lost = await loseHosts(sql);
-      if (lost.length > 0) log.warn({ lost }, 'a lease lapsed: its grants went back to the line');
-      tell(await expireGrants(sql));
-    }
+    const swept = performance.now() - sweptAtMs < sweepEveryMs || (await sweep());
     const startedMs = performance.now();
     const decided: Decided | 'busy' = await decideOnce(sql, policy).catch((error: unknown) => {
       meter.count('scheduling_errors_total');
@@ -46,8 +41,20 @@ export function createDecider({ sql, client, policy, onOrders, meter = noMeter, 
     if (decided.granted.length > 0 || decided.ordered.length > 0) meter.observe('scheduling_latency_ms', performance.now() - startedMs);
     tell(decided.granted);
     if (decided.ordered.length > 0) onOrders();
-    return undefined;
+    return swept ? undefined : { againInMs: busyPauseMs };
   };
+
+  /** @returns false when somebody else decided meanwhile, so that it has to be made again */
+  async function sweep(): Promise<boolean> {
+    sweptAtMs = performance.now();
+    const lost = await loseHosts(sql);
+    if (lost !== 'busy' && lost.length > 0) log.warn({ lost }, 'a lease lapsed: its grants went back to the line');
+    const again = await expireGrants(sql);
+    if (again !== 'busy') tell(again);
+    if (lost !== 'busy' && again !== 'busy') return true;
+    sweptAtMs = Number.NEGATIVE_INFINITY;
+    return false;
+  }
 
   function tell(granted: readonly GrantedSignal[]): void {
     for (const { workflowId, grant } of granted) {

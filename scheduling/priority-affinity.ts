@@ -121,7 +121,9 @@ function leavingKeys(snapshot: Snapshot, orders: readonly OrderDecision[]): Set<
   return leaving;
 }
 
+/** As many as there are more than what runs: what an engine that drains still runs may stand in slots of any number. */
 function freeOf(set: SlotSet): number[] {
   const taken = new Set(set.taken);
-  return Array.from({ length: set.capacity }, (_, index) => index + 1).filter((slot) => !taken.has(slot));
+  const free = Array.from({ length: set.capacity }, (_, index) => index + 1).filter((slot) => !taken.has(slot));
+  return free.slice(0, Math.max(0, set.capacity - taken.size));
 }

@@ -5,6 +5,7 @@ import { type DecisionRow, listDecisions } from '../db/decisions.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
 import { nameOfModel, type NamesOfModels } from './model-named.js';
+import { orderReason } from './order-reason.js';
 import { cursorOf, positionOf } from './page-cursor.js';
 
 export interface DecisionsRequest {
@@ -31,18 +32,19 @@ export function listDecisionsUseCase({ sql }: ServiceDeps, deployment: NamesOfMo
     if (taskId === undefined) return { items: [], next_cursor: null }; // no task has such an id
     const filter = { ...request, taskId, owner, models: request.models.map((text) => nameOfModel(deployment, text)) };
     const { rows, end } = await listDecisions(sql, filter, { after, limit });
-    return { items: rows.map(view), next_cursor: end === null ? null : cursorOf(end, scope) };
+    return { items: rows.map((row) => view(row, caller.role === 'admin')), next_cursor: end === null ? null : cursorOf(end, scope) };
   };
 }
 
 const nameOf = (key: ResidencyKey): string => needOfKey(key)?.name ?? key;
 
-function view(row: DecisionRow): DecisionView {
+/** @param withName whether the caller may see who asked for a change of models */
+function view(row: DecisionRow, withName: boolean): DecisionView {
   return {
     id: row.id,
     at: row.createdAt.toISOString(),
     kind: row.kind,
-    reason: row.reason.replaceAll(/~ctx\d+/g, ''), // keys are for machines
+    reason: orderReason(row.reason, row.requestedBy, withName),
     task_id: row.taskId,
     step: row.step,
     model: row.key === null ? row.pull : nameOf(row.key),
@@ -52,7 +54,7 @@ function view(row: DecisionRow): DecisionView {
     exact: row.exact,
     waited_ms: row.waitedMs,
     terms: (row.terms ?? []).map(({ key, ...terms }) => ({ model: nameOf(key), ...terms })),
-    algorithm: row.kind === 'deadlock' || row.requested ? null : (row.algorithm ?? 'priority_affinity'),
+    algorithm: row.kind === 'deadlock' || row.requestedBy !== null ? null : (row.algorithm ?? 'priority_affinity'),
     model_version: row.modelVersion,
     fallback: row.instead,
     execution_time_ms: row.tookMs,

@@ -20,6 +20,7 @@ import type { Slices } from '../scheduling/slices.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
 import { checksum, foreignCursor, openCursor, sealCursor } from './page-cursor.js';
+import { orderReason } from './order-reason.js';
 import { pauseView } from './pauses.js';
 import type { ReadForecast } from './forecasts.js';
 import { nameOfModel, type NamesOfModels } from './model-named.js';
@@ -160,7 +161,7 @@ export function listQueueUseCase({ sql }: ServiceDeps, deployment: NamesOfModels
       made_at: forecast?.madeAt.toISOString() ?? null,
       pauses: now.pauses.map((pause) => pauseView(pause, caller.role === 'admin')),
       running: now.running.map((step) => runningView(step, mine(step), entryOf(step.taskId, step.step), timesOf(forecast))),
-      changes: now.changes.map(changeView),
+      changes: now.changes.map((change) => changeView(change, caller.role === 'admin')),
     };
   };
 }
@@ -292,8 +293,14 @@ function runningView(step: RunningRow, mine: boolean, entry: ForecastEntry | und
   };
 }
 
-function changeView({ host, load, pull, unload, reason, createdAt }: ModelChangeRow): ModelChangeView {
-  return { host, load: modelOfKey(load) ?? pull, unload: unload.map((key) => modelOfKey(key) ?? key), reason, since: createdAt.toISOString() };
+function changeView({ host, load, pull, unload, reason, requestedBy, createdAt }: ModelChangeRow, withName: boolean): ModelChangeView {
+  return {
+    host,
+    load: modelOfKey(load) ?? pull,
+    unload: unload.map((key) => modelOfKey(key) ?? key),
+    reason: orderReason(reason, requestedBy, withName),
+    since: createdAt.toISOString(),
+  };
 }
 
 /** Times of a forecast; what it thought to be over by now is expected at once. */

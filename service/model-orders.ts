@@ -5,6 +5,7 @@ import type { Caller } from './caller.js';
 import type { Deployment } from './compile-request.js';
 import type { ServiceDeps } from './deps.js';
 import { namedModel } from './model-named.js';
+import { orderReason } from './order-reason.js';
 
 export interface ModelOrderRequest {
   readonly host?: string | undefined;
@@ -83,7 +84,7 @@ function viewOf(row: ModelOrderRow): ModelOrderView {
     action: row.loadModel !== null ? 'load' : row.pullModel !== null ? 'pull' : 'unload',
     state: row.state,
     requested_by: row.requestedBy,
-    reason: row.reason,
+    reason: orderReason(row.reason, row.requestedBy, true),
     error: row.error === null ? null : { code: row.error.code, message: row.error.message },
     created_at: row.createdAt.toISOString(),
     ended_at: row.endedAt?.toISOString() ?? null,

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { DecisionListView } from '../../../contract/schemas/decision.js';
 import type { ModelListView, ModelOrderView } from '../../../contract/schemas/model.js';
+import type { QueueView } from '../../../contract/schemas/queue.js';
 import type { TaskPreviewView } from '../../../contract/schemas/task-preview.js';
 import type { TaskView } from '../../../contract/schemas/task.js';
 import { acquireHost, setHostReady } from '../../../db/leases.js';
@@ -69,6 +71,22 @@ test('a load, an unload and a pull are orders of the host, told to its workflow,
   expect(await order('hub/thing:7b', 'pull')).toMatchObject({ status: 202, body: { action: 'pull', model: 'hub/thing:7b' } });
   const [pull] = await sql<{ payload: object }[]>`select payload from outbox where kind = 'residency' order by id desc limit 1`;
   expect(pull?.payload).toMatchObject({ pull: 'hub/thing:7b', load: null, unload: [] });
+});
+
+test('who asked for a change of models is told to administrators alone [MODEL-15, SEC-03]', async () => {
+  const reasons = async (key: string) => {
+    const read = async <T>(path: string) => (await (await api.request(key, 'GET', path)).json()) as T;
+    const { changes } = await read<QueueView>('/api/v1/queue');
+    const { items } = await read<DecisionListView>('/api/v1/decisions?kind=residency&limit=1');
+    return [changes[0]?.reason, items[0]?.reason];
+  };
+  const { body } = await order('small', 'load');
+  expect(body.reason).toBe('load small:latest, asked for by root');
+  expect(await reasons(api.keys.admin)).toEqual([body.reason, body.reason]);
+  for (const key of [api.keys.ann, api.keys.viewer]) {
+    const told = 'load small:latest, asked for by an administrator';
+    expect(await reasons(key)).toEqual([told, told]);
+  }
 });
 
 test('a load unloads no more than it has to: another context of the model, then what nobody waits for [MODEL-09, MODEL-15]', async () => {

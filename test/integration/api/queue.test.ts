@@ -152,7 +152,7 @@ test('what runs and which models a host changes are shown with it, of others onl
   await api.database
     .sql`insert into task_events (task_id, kind, data) values (${mine}, 'progress', '{"step": "ollama_generate", "attempt": 1, "phase": "tokens", "done": 7}')`;
   await api.database.sql`
-    insert into residency_orders (host, host_epoch, unload, load_key, load_model, load_num_ctx, reason) values ('gpu-1', 1, '{a:latest~ctx4096}', 'b:latest~ctx4096', 'b:latest', 4096, 'b waits')`;
+    insert into residency_orders (host, host_epoch, unload, load_key, load_model, load_num_ctx, reason) values ('gpu-1', 1, '{a:latest~ctx4096}', 'b:latest~ctx4096', 'b:latest', 4096, 'b:latest~ctx4096 waits')`;
   await forecast(entry(mine, { position: null, why: null, start_ms: -5_000 }));
   const queue = await get(api.keys.ann);
   expect(queue.items).toEqual([]);
@@ -180,7 +180,8 @@ test('what runs and which models a host changes are shown with it, of others onl
       estimated_completion_time: null,
     },
   ]);
-  expect(queue.changes).toEqual([{ host: 'gpu-1', load: 'b:latest', unload: ['a:latest'], reason: 'b waits', since: expect.any(String) }]);
+  expect(queue.changes).toEqual([{ host: 'gpu-1', load: 'b:latest', unload: ['a:latest'], reason: 'b:latest waits', since: expect.any(String) }]);
+  expect((await get(api.keys.admin)).changes[0]?.reason).toBe('b:latest waits');
 });
 
 describe('pages', () => {

@@ -24,6 +24,10 @@ async function snapshot(): Promise<Snapshot> {
   return seen;
 }
 
+function neverClaim(): never {
+  throw new Error('expected a claim');
+}
+
 const idle: Decision = { grants: [], orders: [], refusals: [], heldBack: [] };
 /** As if they had been told twice and so much time had passed. */
 const ageGrants = (seconds: number) => db.sql`update line set granted_at = granted_at - ${seconds} * interval '1 second', signals = 2 where state = 'granted'`;
@@ -63,6 +67,23 @@ describe('a decision', () => {
       expect(await decideOnce(db.sql, policy)).toBe('busy');
     });
     expect(await decideOnce(db.sql, policy)).toEqual({ granted: [], ordered: [], refused: 0 });
+  });
+
+  test('while an engine drains, as many run as the others have slots, whichever numbers theirs have', async () => {
+    await world.engine(2);
+    await world.engine(2, 'engine-2');
+    const claims = [];
+    for (let n = 0; n < 4; n += 1) claims.push(await world.claimed(await world.task()));
+    for (const claim of claims.slice(0, 2)) await world.line.finish(claim, {}, {});
+    await world.engine(0, 'engine-2');
+    // slots 3 and 4 are taken, and there are two
+    const needing = await world.task({ agent: 'bot' });
+    for (const task of [await world.task(), needing]) expect((await world.enter(task)).state).toBe('waiting');
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: [] });
+    await world.line.finish(claims[2] ?? neverClaim(), {}, {});
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: { length: 1 } });
+    await world.line.finish(claims[3] ?? neverClaim(), {}, {});
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: { length: 1 } });
   });
 
   test('while somebody decides, an entering step waits instead of passing by', async () => {
@@ -438,6 +459,37 @@ describe('expire', () => {
   });
 });
 
+describe('what is taken back', () => {
+  test('is so by whoever decides: while somebody does, nothing is looked for, and later all of it is found', async () => {
+    await world.engine(2);
+    await world.engine(2, 'engine-2');
+    const plan = planOf(planStep('one'), planStep('two'));
+    const task = await world.task({ plan, agent: 'bot' });
+    await world.granted(task, 'one');
+    await ageGrants(15.1);
+    const other = await world.line.claim(await world.granted(await world.task()), 'engine-2');
+    await db.sql`update engines set lease_until = now() - interval '1 second' where id = 'engine-2'`;
+    await db.sql.begin(async (tx) => {
+      await tx`select line_try_lock()`;
+      // A decision that saw the lock of the task held gives its other step a slot; freed meanwhile, it would run without.
+      expect([await loseHosts(db.sql), await expireGrants(db.sql)]).toEqual(['busy', 'busy']);
+    });
+    expect(await db.sql`select task_id from holds`).toEqual([{ task_id: task.taskId }]);
+    expect(await loseHosts(db.sql)).toMatchObject([{ kind: 'running', row: other?.row }]);
+    expect(await expireGrants(db.sql)).toEqual([]);
+    expect(await db.sql`select task_id from holds`).toEqual([]);
+  });
+
+  test('where nothing is to be taken back, nobody waits for the lock', async () => {
+    await world.engine(1);
+    await world.granted(await world.task());
+    await db.sql.begin(async (tx) => {
+      await tx`select line_try_lock()`;
+      expect([await loseHosts(db.sql), await expireGrants(db.sql)]).toEqual([[], []]);
+    });
+  });
+});
+
 describe('host lost', () => {
   test('a lapsed host’s grants wait again, its running steps are void, its residency and order are gone', async () => {
     const epoch = await world.host({ parallel: 2, serving: [key] });
@@ -449,6 +501,7 @@ describe('host lost', () => {
     expect(await loseHosts(db.sql)).toEqual([]);
     await db.sql`update hosts set lease_until = now() - interval '1 second'`;
     const lost = await loseHosts(db.sql);
+    if (lost === 'busy') throw new Error('busy');
     expect(lost.map(({ kind }) => kind).toSorted()).toEqual(['granted', 'order', 'residency', 'running']);
     expect(await world.row(claim.row)).toMatchObject({ state: 'void', cause: 'host_lost' });
     expect(await world.row(granted.row)).toMatchObject({ state: 'waiting', grant_id: null, misses: 0 });

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { decideOnce } from '../../../db/decide.js';
 import {
@@ -20,7 +19,7 @@ import { readTask } from '../../../db/tasks.js';
 import { defaultMaxWaitsMs } from '../../../scheduling/waiting-order.js';
 import { findDeadlocks } from '../../../scheduling/wait-for.js';
 import { chain, planOf, planStep } from '../../support/plans.js';
-import { createTestDatabase, type TestDatabase } from '../../support/servers.js';
+import { createTestDatabase, eventually, type TestDatabase } from '../../support/servers.js';
 import { createWorld, engine, identity, policy } from './line-world.js';
 
 let db: TestDatabase;
@@ -97,6 +96,43 @@ describe('what a task needs', () => {
     await world.line.finish(claim, {}, {});
     expect(await decided()).toEqual([lacksLock.taskId, lacksCpu.taskId]);
     expect([await held(), await allocated()]).toEqual([['a', 'b', 'c'], { cpu: 4, licences: 0 }]);
+  });
+
+  test('goes with the grant of a task that never started, when its run leaves the step [CONC-08]', async () => {
+    const plan = planOf(planStep('one'), planStep('two'));
+    const task = await world.task({ plan, requires });
+    await world.granted(task, 'one');
+    await world.granted(task, 'two');
+    await world.line.leave(identity(task), 'one', 'lost');
+    expect(await held()).toEqual(['a', 'deploy']); // the other one may be claimed any moment
+    await world.line.leave(identity(task), 'two', 'lost');
+    expect([await held(), await allocated()]).toEqual([[], { cpu: 0, licences: 0 }]);
+    // one that has started keeps it to its end
+    const started = await world.task({ plan, requires });
+    await world.claimed(started, 'one');
+    await world.granted(started, 'two');
+    await world.line.leave(identity(started), 'two', 'lost');
+    await world.line.leave(identity(started), 'one', 'lost');
+    expect(await held()).toEqual(['a', 'deploy']);
+  });
+
+  test('is not freed under a decision that counts on it: whoever leaves a step waits for that one [CONC-02]', async () => {
+    const task = await world.task({ requires });
+    await world.granted(task);
+    let left: Promise<void> | undefined;
+    await db.sql.begin(async (tx) => {
+      await tx`select line_try_lock()`;
+      left = world.line.leave(identity(task), 'one', 'lost');
+      await eventually(
+        async () =>
+          (
+            await tx`select 1 from pg_locks where locktype = 'advisory' and classid = 7032 and not granted and database = (select oid from pg_database where datname = current_database())`
+          ).length === 1,
+      );
+      expect(await held()).toEqual(['a', 'deploy']);
+    });
+    await left;
+    expect(await held()).toEqual([]);
   });
 
   const ends: Record<string, (task: Task) => Promise<unknown>> = {
@@ -437,6 +473,41 @@ describe('a deadlock', () => {
     expect(await held()).toEqual(['a', 'b']);
   });
 
+  test('once resolved gives the task that gave way no lock before it is in the line again, where one would count as all of them [CONC-02, CONC-06]', async () => {
+    const low = await world.task({ exact: 40, plan: chain(planStep('one'), planStep('two')) });
+    const high = await world.task({ exact: 60 });
+    await world.line.finish(await world.claimed(low, 'one'), {}, {});
+    const claim = await world.claimed(low, 'two');
+    await world.claimed(high);
+    await acquireLock(db.sql, 'a', low.taskId, waiter);
+    await acquireLock(db.sql, 'b', high.taskId, waiter);
+    await acquireLock(db.sql, 'b', low.taskId, waiter);
+    await acquireLock(db.sql, 'a', high.taskId, waiter);
+    const waits = await readWaits(db.sql);
+    for (const deadlock of findDeadlocks(waits?.tasks ?? [], {})) expect(await giveWay(db.sql, deadlock, 'why')).toBe(true);
+    await world.line.fail(claim, { code: 'GrantReturned', message: 'gave way' }, {});
+    expect(await settleGivenWays(db.sql)).toBe(0);
+    expect(await world.taskRow(low.taskId)).toMatchObject({ status: 'running' });
+    expect(await acquireLock(db.sql, 'c', low.taskId, waiter)).toEqual({ outcome: 'refused', holder: null });
+    expect(await acquireLock(db.sql, 'a', high.taskId, waiter)).toMatchObject({ outcome: 'acquired' });
+    expect((await world.enter(low, 'two')).state).toBe('waiting');
+    expect(await decided()).toEqual([]);
+    expect(await held()).toEqual(['a', 'b']);
+  });
+
+  test('is told again to who runs the steps of the one that gives way, for as long as they run [CONC-06]', async () => {
+    const { low, claims, deadlock } = await crossed();
+    expect(await giveWay(db.sql, deadlock, 'why')).toBe(true); // which nobody hears
+    const told: string[] = [];
+    const listening = await db.sql.listen('cancel', (payload) => told.push(payload));
+    expect(await settleGivenWays(db.sql)).toBe(1);
+    await eventually(() => told.length > 0);
+    expect(told).toEqual([`${low.taskId} gives way`]);
+    await world.line.fail(claims.low, { code: 'GrantReturned', message: 'gave way' }, {});
+    expect(await settleGivenWays(db.sql)).toBe(0);
+    await listening.unlisten();
+  });
+
   test('that ended by itself meanwhile stops nobody [CONC-06]', async () => {
     const { low, high, claims, deadlock } = await crossed();
     await world.line.finish(claims.high, {}, {});
@@ -454,61 +525,3 @@ describe('a deadlock', () => {
     expect(await readWaits(db.sql)).toMatchObject({ givingWay: 0 });
   });
 });
-
-test('whatever tasks enter, end, are cancelled and take locks in whatever order, no pool is overdrawn and nothing leaks [CONC-07, CONC-08]', async () => {
-  const needs = fc.record({
-    cpu_cores: fc.constantFrom(0.1, 0.7, 1, 2.5),
-    locks: fc.uniqueArray(fc.constantFrom('a', 'b', 'c'), { maxLength: 2 }),
-    resources: fc.constantFrom({}, { licences: 1 }),
-  });
-  const move = fc.oneof(
-    needs.map((requires) => ({ kind: 'enter' as const, requires })),
-    fc.nat(5).map((which) => ({ kind: 'end' as const, which })),
-    fc.nat(5).map((which) => ({ kind: 'cancel' as const, which })),
-    fc.record({ kind: fc.constant('lock' as const), which: fc.nat(5), name: fc.constantFrom('a', 'b', 'c') }),
-    fc.constant({ kind: 'decide' as const }),
-  );
-  await fc.assert(
-    fc.asyncProperty(fc.array(move, { maxLength: 25 }), async (moves) => {
-      await world.empty();
-      await world.engine(3);
-      await configurePools(db.sql, { cpu: 3, licences: 2 });
-      let open: Task[] = [];
-      const claims = new Map<string, Awaited<ReturnType<typeof claimGranted>>>();
-      const claim = async (task: Task) => claims.set(task.taskId, await claimGranted(task));
-      const gone = (task: Task) => (open = open.filter((each) => each !== task));
-      for (const one of moves) {
-        const task = 'which' in one ? open[one.which] : undefined;
-        if (one.kind === 'enter') {
-          const made = await world.task({ requires: one.requires });
-          open.push(made);
-          if ((await world.enter(made)).state === 'granted') await claim(made);
-        } else if (one.kind === 'decide') {
-          for (const id of await decided()) await claim(open.find(({ taskId }) => taskId === id) ?? neverClaim());
-        } else if (task && one.kind === 'lock') {
-          await acquireLock(db.sql, one.name, task.taskId, waiter);
-        } else if (task && one.kind === 'end') {
-          const mine = claims.get(task.taskId);
-          if (!mine) continue;
-          await world.line.finish(mine, {}, {});
-          gone(task);
-        } else if (task && one.kind === 'cancel') {
-          await cancelTask(db.sql, task.taskId, null);
-          await world.line.close(identity(task), { status: 'cancelled', error: null });
-          gone(task);
-        }
-        for (const { total, allocated: amount } of await listResources(db.sql, null)) {
-          expect(amount).toBeGreaterThanOrEqual(0);
-          expect(amount).toBeLessThanOrEqual(total);
-        }
-        expect(await checkInvariants(db.sql)).toEqual([]);
-      }
-      for (const task of open) {
-        await cancelTask(db.sql, task.taskId, null);
-        await world.line.close(identity(task), { status: 'cancelled', error: null });
-      }
-      expect([await held(), await db.sql`select * from allocations`, await db.sql`select * from lock_wishes`]).toEqual([[], [], []]);
-    }),
-    { numRuns: 12 },
-  );
-}, 120_000);

@@ -30,6 +30,11 @@ describe('general slots', () => {
       ['2', 3],
     ]);
   });
+
+  test('are as many as there are more than what runs, also where an engine that drains runs steps in slots beyond their number', () => {
+    const granted = (taken: number[]) => decide({ ...empty, heads: [head(1, null), head(2, null)], slots: [slots(null, 2, taken)] }).grants.length;
+    expect([[3, 4], [2, 3, 4], [4], []].map(granted)).toEqual([0, 0, 1, 2]);
+  });
 });
 
 describe('model slots', () => {
