@@ -53,6 +53,20 @@ test('the names are those of the requirements, and an installation that has done
   expect(sampleOf(families, 'scheduling_latency_ms_count')).toBe(0);
 });
 
+test('of predictions and optimizations there are accuracy, latency and utilization; what is not built is left out [OBS-03]', async () => {
+  const series = await counted((buffer) => {
+    for (const ms of [3, 40]) buffer.observe('prediction_latency_ms', ms);
+  });
+  const families = parsePrometheus(metricsText({ ...now(series), judged: 50, kept: 40 }, machine));
+  expect(families.get('prediction_accuracy')?.type).toBe('gauge');
+  expect(sampleOf(families, 'prediction_accuracy')).toBe(0.8);
+  expect(families.get('prediction_latency_ms')?.type).toBe('histogram');
+  expect([sampleOf(families, 'prediction_latency_ms_count'), sampleOf(families, 'prediction_latency_ms_sum')]).toEqual([2, 43]);
+  expect(sampleOf(families, 'resource_utilization', { resource: 'cpu' })).toBe(0.25);
+  for (const later of ['optimization_analysis_duration_ms', 'optimizations_applied_total', 'optimization_improvement_ratio'])
+    expect(families.has(later)).toBe(false);
+});
+
 test('what was observed stands in every bucket that it fits, with sum and count [OBS-02]', async () => {
   const series = await counted((buffer) => {
     for (const ms of [0.5, 5, 7, 9_999]) buffer.observe('scheduling_latency_ms', ms);
