@@ -36,6 +36,12 @@ export const TaskFilterQuery = {
   created_before: time
     .optional()
     .meta({ type: 'string', format: 'date-time', description: 'Only tasks created earlier than this time', example: '2026-01-10T00:00:00Z' }),
+  ended_after: time
+    .optional()
+    .meta({ type: 'string', format: 'date-time', description: 'Only tasks that ended later than this time', example: '2026-01-09T00:00:00Z' }),
+  ended_before: time
+    .optional()
+    .meta({ type: 'string', format: 'date-time', description: 'Only tasks that ended earlier than this time', example: '2026-01-10T00:00:00Z' }),
 };
 
 /** What the filters of a query mean; values of one filter are alternatives. */
@@ -49,5 +55,7 @@ export function filterOf(query: z.output<z.ZodObject<typeof TaskFilterQuery>>) {
     name: query.name ?? null,
     createdAfter: query.created_after ?? null,
     createdBefore: query.created_before ?? null,
+    endedAfter: query.ended_after ?? null,
+    endedBefore: query.ended_before ?? null,
   };
 }

@@ -91,6 +91,8 @@ export interface TaskFilter {
   /** ISO 8601 */
   readonly created_after?: string;
   readonly created_before?: string;
+  readonly ended_after?: string;
+  readonly ended_before?: string;
 }
 
 /** Which tasks trends and groups of errors tell of. */

@@ -91,6 +91,9 @@ export interface TaskFilter {
   readonly name: string | null;
   readonly createdAfter: Date | null;
   readonly createdBefore: Date | null;
+  /** only what has ended within them; default null */
+  readonly endedAfter?: Date | null;
+  readonly endedBefore?: Date | null;
 }
 
 /** A status, or one of the two halves of `queued`: not taken up by a run yet, or waiting in the line. */
@@ -365,7 +368,9 @@ export function matching(sql: Sql, filter: TaskFilter) {
     ${filter.userIds.length > 0 ? sql`and t.user_id = any(${filter.userIds as string[]})` : sql``}
     ${filter.name !== null ? sql`and t.name ilike ${`%${filter.name.replaceAll(/[\\%_]/g, '\\$&')}%`}` : sql``}
     ${filter.createdAfter !== null ? sql`and t.created_at > ${filter.createdAfter}` : sql``}
-    ${filter.createdBefore !== null ? sql`and t.created_at < ${filter.createdBefore}` : sql``}`;
+    ${filter.createdBefore !== null ? sql`and t.created_at < ${filter.createdBefore}` : sql``}
+    ${filter.endedAfter != null ? sql`and t.completed_at > ${filter.endedAfter}` : sql``}
+    ${filter.endedBefore != null ? sql`and t.completed_at < ${filter.endedBefore}` : sql``}`;
 }
 
 function anyStatus(sql: Sql, statuses: readonly StatusFilter[]) {

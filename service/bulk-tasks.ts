@@ -74,8 +74,13 @@ function idsOf(texts: readonly string[]): { ids: string[]; total: number } {
 function filterOf(filter: NonNullable<BulkRequestInput['filter']>, owner: string | null): TaskFilter {
   const time = (text: string | null) => (text === null ? null : new Date(text));
   const [createdAfter, createdBefore] = [time(filter.created_after), time(filter.created_before)];
-  if (createdAfter !== null && createdBefore !== null && createdAfter >= createdBefore) {
-    const fault = { path: 'filter.created_after', expected: 'a time before created_before', got: createdAfter.toISOString(), message: 'The range is empty.' };
+  const [endedAfter, endedBefore] = [time(filter.ended_after), time(filter.ended_before)];
+  for (const [what, after, before] of [
+    ['created', createdAfter, createdBefore],
+    ['ended', endedAfter, endedBefore],
+  ] as const) {
+    if (after === null || before === null || after < before) continue;
+    const fault = { path: `filter.${what}_after`, expected: `a time before ${what}_before`, got: after.toISOString(), message: 'The range is empty.' };
     throw new ProblemError('invalid_request', fault.message, { errors: [fault] });
   }
   return {
@@ -88,5 +93,7 @@ function filterOf(filter: NonNullable<BulkRequestInput['filter']>, owner: string
     name: filter.name,
     createdAfter,
     createdBefore,
+    endedAfter,
+    endedBefore,
   };
 }

@@ -1,5 +1,5 @@
 import type { ReportRowView } from '../contract/schemas/many.js';
-import { readResults, reportPage, type TaskFilter } from '../db/reports.js';
+import { readResults, type ReportOrder, reportPage, type TaskFilter } from '../db/reports.js';
 import { countMatching } from '../db/tasks.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
@@ -7,6 +7,7 @@ import { cursorOf, positionOf } from './page-cursor.js';
 
 export interface HistoryRequest {
   readonly filter: Omit<TaskFilter, 'owner'>;
+  readonly order: ReportOrder;
   readonly limit: number;
   readonly cursor: string | null;
 }
@@ -18,13 +19,13 @@ export interface HistoryPage {
   readonly total: number;
 }
 
-/** One page of the caller's tasks as the report has them, newest first. @throws {ProblemError} invalid_request for a cursor that is not one of this list */
+/** One page of the caller's tasks as the report has them, the latest first. @throws {ProblemError} invalid_request for a cursor that is not one of this list */
 export function listHistoryUseCase({ sql }: ServiceDeps) {
-  return async (caller: Caller, { filter, limit, cursor }: HistoryRequest): Promise<HistoryPage> => {
-    const scope = JSON.stringify(['history', caller.userId, filter]);
+  return async (caller: Caller, { filter, order, limit, cursor }: HistoryRequest): Promise<HistoryPage> => {
+    const scope = JSON.stringify(['history', order, caller.userId, filter]);
     const after = cursor === null ? null : positionOf(cursor, scope);
     const fits = { ...filter, owner: ownerOf(caller) };
-    const [page, total] = await Promise.all([reportPage(sql, fits, after, limit), countMatching(sql, fits)]);
+    const [page, total] = await Promise.all([reportPage(sql, fits, after, { limit, order }), countMatching(sql, fits)]);
     const results = await readResults(
       sql,
       page.rows.filter(({ status }) => status === 'completed').map(({ id }) => id),

@@ -13,6 +13,13 @@ export interface ListTasksRequest {
   readonly cursor: string | null;
 }
 
+/** @throws {ProblemError} invalid_request for a range in which no time lies */
+function checkRange(what: 'created' | 'ended', after: Date | null, before: Date | null): void {
+  if (after === null || before === null || after < before) return;
+  const fault = { path: `${what}_after`, expected: `a time before ${what}_before`, got: after.toISOString(), message: 'The range is empty.' };
+  throw new ProblemError('invalid_request', `${what}_after has to be before ${what}_before.`, { errors: [fault] });
+}
+
 export interface TaskPage {
   readonly items: TaskView[];
   readonly next_cursor: string | null;
@@ -22,10 +29,8 @@ export interface TaskPage {
 /** One page of the caller's tasks, newest first. @throws {ProblemError} invalid_request for a cursor that is not one of this list */
 export function listTasksUseCase({ sql }: ServiceDeps, estimates: () => Promise<Estimates>) {
   return async (caller: Caller, { filter, limit, cursor }: ListTasksRequest): Promise<TaskPage> => {
-    if (filter.createdAfter !== null && filter.createdBefore !== null && filter.createdAfter >= filter.createdBefore) {
-      const fault = { path: 'created_after', expected: 'a time before created_before', got: filter.createdAfter.toISOString(), message: 'The range is empty.' };
-      throw new ProblemError('invalid_request', 'created_after has to be before created_before.', { errors: [fault] });
-    }
+    checkRange('created', filter.createdAfter, filter.createdBefore);
+    checkRange('ended', filter.endedAfter ?? null, filter.endedBefore ?? null);
     const scope = JSON.stringify([caller.userId, filter]);
     const after = cursor === null ? null : positionOf(cursor, scope);
     const [page, estimateOf] = await Promise.all([listTasks(sql, { ...filter, owner: ownerOf(caller) }, { after, limit }), estimates()]);

@@ -9,7 +9,10 @@ const pageSize = 500;
 export function reportTasksUseCase({ sql }: ServiceDeps) {
   return async function* (caller: Caller, filter: Omit<TaskFilter, 'owner'>): AsyncGenerator<readonly ReportRowView[]> {
     for (let after: TaskPosition | null = null; ; ) {
-      const page: Awaited<ReturnType<typeof reportPage>> = await reportPage(sql, { ...filter, owner: ownerOf(caller) }, after, pageSize);
+      const page: Awaited<ReturnType<typeof reportPage>> = await reportPage(sql, { ...filter, owner: ownerOf(caller) }, after, {
+        limit: pageSize,
+        order: 'created',
+      });
       if (page.rows.length > 0) yield page.rows;
       if (page.end === null) return;
       after = page.end;

@@ -91,6 +91,8 @@ export const BulkFilter = z
     name: text.nullable().default(null).meta({ description: 'A text that the name contains, upper and lower case alike' }),
     created_after: time,
     created_before: time,
+    ended_after: time,
+    ended_before: time,
   })
   .meta({
     id: 'BulkFilter',

@@ -296,6 +296,8 @@ describe('queries', () => {
     ['priority=high'],
     ['created_after=yesterday'],
     ['created_after=2026-02-01T00:00:00Z&created_before=2026-01-01T00:00:00Z'],
+    ['ended_after=yesterday'],
+    ['ended_after=2026-02-01T00:00:00Z&ended_before=2026-01-01T00:00:00Z'],
   ])('the query %s is refused [TASK-08, bad-17]', async (query) => {
     const answer = await api.request(api.keys.ann, 'GET', `${tasks}?${query}`);
     expect([answer.status, await codeOf(answer)]).toEqual([422, 'invalid_request']);

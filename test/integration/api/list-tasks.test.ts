@@ -16,9 +16,10 @@ beforeAll(async () => {
   api = await apiUnderTest();
   // All at the same microsecond in groups of ten, so that pages end between tasks of one time.
   await api.database.sql`
-    insert into tasks (name, type, template, template_hash, plan, user_id, priority, status, created_at)
+    insert into tasks (name, type, template, template_hash, plan, user_id, priority, status, created_at, completed_at)
     select 'seed', t.template, t.template, 'h', '{}', case when n % 4 = 0 then 'bob' else 'ann' end, 10 * (1 + n % 10),
-      (array['queued', 'running', 'completed', 'failed', 'cancelled'])[1 + n % 5], timestamptz '2026-01-01 00:00:00.123456+00' + (n / 10) * interval '1 second'
+      (array['queued', 'running', 'completed', 'failed', 'cancelled'])[1 + n % 5], timestamptz '2026-01-01 00:00:00.123456+00' + (n / 10) * interval '1 second',
+      case when n % 5 >= 2 then timestamptz '2026-01-01 00:00:10.123456+00' + (n / 10) * interval '1 second' end
     from generate_series(0, 199) as n, lateral (select case when n % 3 = 0 then 'alpha' else 'beta' end as template) t`;
 });
 afterAll(async () => api.stop());
@@ -66,6 +67,8 @@ test('each filter alone and all together give exactly what fits [TASK-08, C2]', 
     ['user_id=bob', (task) => task.user_id === 'bob'],
     ['created_after=2026-01-01T00:00:05Z', (task) => task.created_at > '2026-01-01T00:00:05'],
     ['created_before=2026-01-01T00:00:05Z', (task) => task.created_at < '2026-01-01T00:00:05'],
+    ['ended_after=2026-01-01T00:00:15Z', (task) => (task.completed_at ?? '') > '2026-01-01T00:00:15'],
+    ['ended_before=2026-01-01T00:00:15Z', (task) => task.completed_at !== null && task.completed_at < '2026-01-01T00:00:15'],
     [
       'status=completed&template=beta&priority=3&user_id=ann&created_before=2026-01-01T00:00:15Z',
       (task) =>

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
+import { answerQuestion, type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
 
 let dashboard: DashboardUnderTest;
 beforeAll(async () => {
@@ -99,10 +99,28 @@ test('filters stand in the address, and days, names and statuses find what they 
   await close();
 });
 
+test('what ended last is on top, whenever it was created, and days are those of the end; what has not ended stands by its creation [DASH-07]', async () => {
+  await past({ name: 'young', ago: 1 });
+  const old = await past({ name: 'old', status: 'failed', ago: 0.1 });
+  await past({ name: 'waits', status: 'queued' });
+  await dashboard.api.database.sql`update tasks set created_at = now() - interval '9 days' where id = ${old}`;
+  const { page, close } = await dashboard.open('ann', '/history');
+  expect(await names(page)).toEqual(['old', 'young']);
+  expect(await page.locator('#tasks th').allTextContents()).toContain('Ended');
+  const today = new Date().toISOString().slice(0, 10);
+  await page.goto(`${dashboard.url}/history?from=${new Date(Date.now() - 3 * 86_400_000).toISOString().slice(0, 10)}&to=${today}`);
+  expect(await names(page)).toEqual(['old', 'young']);
+  expect(await page.locator('#csv').getAttribute('href')).toContain('ended_after=');
+  await page.goto(`${dashboard.url}/history?status=all`);
+  expect(await names(page)).toEqual(['waits', 'young', 'old']);
+  expect(await page.locator('#tasks th').allTextContents()).toContain('Created');
+  await close();
+});
+
 test('pages follow each other without a gap, and keep the filter [DASH-07]', async () => {
   await dashboard.api.database.sql`
     insert into tasks (name, type, template, template_hash, plan, user_id, status, created_at, completed_at)
-    select 'many ' || n, 't', 't', 'h', '{}', 'ann', 'completed', now() - n * interval '1 minute', now() from generate_series(1, 120) n`;
+    select 'many ' || n, 't', 't', 'h', '{}', 'ann', 'completed', now() - n * interval '1 minute', now() - n * interval '10 seconds' from generate_series(1, 120) n`;
   const { page, close } = await dashboard.open('ann', '/history?name=many');
   expect(await page.locator('.sub').textContent()).toBe('120 tasks');
   const seen = await names(page);
@@ -123,18 +141,15 @@ test('all failed tasks of the filter are retried after a question with their num
   await past({ name: 'd', status: 'cancelled' });
   await past({ name: 'e', status: 'failed', user: 'bob' });
   const { page, close } = await dashboard.open('ann', '/history?template=ollama-inference');
-  const questions: string[] = [];
-  page.once('dialog', (dialog) => {
-    questions.push(dialog.message());
-    void dialog.dismiss();
-  });
   const button = page.getByRole('button', { name: 'Retry all that failed' });
   await button.click();
-  await expect.poll(() => questions).toEqual(['This retries 2 tasks.']);
+  const asked = await answerQuestion(page, 'no');
+  expect(asked).toContain('Retry 2 tasks?');
+  expect(asked).toContain('Your tasks with status failed, template ollama-inference.');
   await expect.poll(() => button.isEnabled()).toBe(true);
   expect(await statuses()).toEqual(['failed', 'failed', 'failed', 'cancelled', 'failed']); // nothing was done
-  page.on('dialog', (dialog) => void dialog.accept());
   await button.click();
+  await answerQuestion(page, 'yes');
   await page.locator('.toast.done').waitFor();
   expect(await page.locator('.toast.done').textContent()).toBe('2 tasks retried.');
   expect(await statuses()).toEqual(['queued', 'queued', 'failed', 'cancelled', 'failed']);
@@ -147,8 +162,8 @@ test('all that have not ended are cancelled, one is retried by its row, and wher
   await past({ name: 'b', status: 'queued' });
   await past({ name: 'c', status: 'failed' });
   const { page, close } = await dashboard.open('ann', '/history?status=all');
-  page.on('dialog', (dialog) => void dialog.accept());
   await page.getByRole('button', { name: 'Cancel all that have not ended' }).click();
+  await answerQuestion(page, 'yes');
   await expect.poll(statuses, patience).toEqual(['cancelled', 'cancelled', 'failed']);
   await page.getByRole('button', { name: 'Retry c' }).click();
   await expect.poll(statuses, patience).toEqual(['cancelled', 'cancelled', 'queued']);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { bulkFilter, HistoryQuery, historyFilterOf, reportAddress } from '../../../dashboard/history-filter.js';
+import { bulkFilter, filterText, HistoryQuery, historyFilterOf, orderOf, reportAddress } from '../../../dashboard/history-filter.js';
 
 const filterOf = (query: object) => historyFilterOf(HistoryQuery.parse(query));
 const now = new Date('2026-01-09T10:00:00Z');
@@ -7,8 +7,23 @@ const now = new Date('2026-01-09T10:00:00Z');
 test('without a status it is what has ended, and both days of a range are within it [DASH-07]', () => {
   expect(filterOf({}).statuses).toEqual(['completed', 'failed', 'cancelled']);
   expect(filterOf({ status: 'all' }).statuses).toEqual([]);
-  const { createdAfter, createdBefore } = filterOf({ from: '2026-01-08', to: '2026-01-09' });
-  expect([createdAfter?.toISOString(), createdBefore?.toISOString()]).toEqual(['2026-01-07T23:59:59.999Z', '2026-01-10T00:00:00.000Z']);
+  const range = { from: '2026-01-08', to: '2026-01-09' };
+  const times = [new Date('2026-01-07T23:59:59.999Z'), new Date('2026-01-10T00:00:00.000Z')];
+  const ended = filterOf(range);
+  expect([orderOf(ended.statuses), ended.createdAfter, ended.createdBefore, ended.endedAfter, ended.endedBefore]).toEqual(['ended', null, null, ...times]);
+  for (const status of ['all', 'queued', ['failed', 'running']]) {
+    const mixed = filterOf({ ...range, status });
+    expect([orderOf(mixed.statuses), mixed.createdAfter, mixed.createdBefore, mixed.endedAfter]).toEqual(['created', ...times, undefined]);
+  }
+});
+
+test('a filter is told in words, and whose tasks it means [DASH-07, DASH-17]', () => {
+  const bulk = (query: object, statuses: Parameters<typeof bulkFilter>[1]) => bulkFilter(filterOf(query), statuses, now) ?? expect.fail('no task fits');
+  expect(filterText(bulk({}, ['failed']), true)).toBe('Tasks of all users with status failed.');
+  expect(filterText(bulk({ name: 'x', template: ['a', 'b'], priority: '7', from: '2026-01-08' }, ['failed']), false)).toBe(
+    'Your tasks with status failed, template a or b, priority 7, “x” in the name, ended from 2026-01-08.',
+  );
+  expect(filterText(bulk({ status: 'all', user_id: 'ann' }, ['queued', 'running']), true)).toBe('Tasks of ann with status queued or running.');
 });
 
 test('a day that is none and a range that is empty are refused', () => {
@@ -20,7 +35,7 @@ test('a day that is none and a range that is empty are refused', () => {
 test('the report has the same filters [DASH-16]', () => {
   const address = reportAddress(filterOf({ status: 'failed', template: ['a&b', 'c'], priority: '7', user_id: 'ann', name: 'x y', to: '2026-01-09' }), 'csv');
   expect(address).toBe(
-    '/api/v1/reports/tasks?format=csv&status=failed&template=a%26b&template=c&priority=7&user_id=ann&name=x+y&created_before=2026-01-10T00%3A00%3A00.000Z',
+    '/api/v1/reports/tasks?format=csv&status=failed&template=a%26b&template=c&priority=7&user_id=ann&name=x+y&ended_before=2026-01-10T00%3A00%3A00.000Z',
   );
 });
 
