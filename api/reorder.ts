@@ -1,10 +1,9 @@
 import { ReorderQueue } from '../contract/schemas/queue.js';
 import { jsonBody } from './json-content.js';
-import { problems } from './problem.js';
 
-/** What a move and its preview are asked with, and what refuses either of them. */
+/** What a move and its preview are asked with, and by which codes either of them is refused. */
 export const reorderRequest = { body: jsonBody(ReorderQueue, 'Where the task is to stand') };
-export const reorderProblems = problems(
+export const reorderRefusals = [
   'invalid_json',
   'task_not_found',
   'task_started',
@@ -15,4 +14,4 @@ export const reorderProblems = problems(
   'payload_too_large',
   'unsupported_media_type',
   'invalid_request',
-);
+] as const;

@@ -19,6 +19,7 @@ export const problemTable = {
   too_many_locks: { status: 409, title: 'The task has too many locks' },
   neighbour_gone: { status: 409, title: 'The other task does not wait any more' },
   queue_changed: { status: 409, title: 'The queue has changed' },
+  superseded: { status: 409, title: 'A later request of yours has taken its place' },
   overtakes_others: { status: 409, title: 'The task would pass tasks of others' },
   task_finished: { status: 409, title: 'The task has ended' },
   task_not_retryable: { status: 409, title: 'Only a failed or cancelled task can be retried' },

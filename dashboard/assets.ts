@@ -18,6 +18,8 @@ const files: Readonly<Record<string, { readonly file: string; readonly type: str
   'icon.svg': { file: path.join(room, 'styles', 'icon.svg'), type: 'image/svg+xml' },
   'theme.js': { file: path.join(room, 'browser', 'theme.js'), type: script },
   'frame.js': { file: path.join(room, 'browser', 'frame.js'), type: script },
+  'bulk.js': { file: path.join(room, 'browser', 'bulk.js'), type: script },
+  'commands.js': { file: path.join(room, 'browser', 'commands.js'), type: script },
   'queue.js': { file: path.join(room, 'browser', 'queue.js'), type: script },
   'models.js': { file: path.join(room, 'browser', 'models.js'), type: script },
   'task.js': { file: path.join(room, 'browser', 'task.js'), type: script },

@@ -47,10 +47,26 @@ export interface ModelOrderRow {
   readonly endedAt: Date | null;
 }
 
+/** Orders that failed lately, the latest of each host, unless one for the same model went well since. Reads. */
+export async function readFailedOrders(sql: Sql, { withinMs }: { readonly withinMs: number }): Promise<ModelOrderRow[]> {
+  return answered(sql<ModelOrderRow[]>`
+    with ended as materialized (
+      select * from residency_orders where state <> 'open' and ended_at > clock_timestamp() - ${withinMs} * interval '1 millisecond'
+    )
+    select distinct on (f.host) ${columns(sql, sql`f`)} from ended f
+    where f.state = 'failed' and not exists (select 1 from ended d where d.state = 'done' and d.host = f.host and d.ended_at > f.ended_at
+      and coalesce(d.load_model, d.pull_model) is not distinct from coalesce(f.load_model, f.pull_model))
+    order by f.host, f.ended_at desc`);
+}
+
 /** One order; null when there is none. Reads. */
 export async function readModelOrder(sql: Sql, id: string): Promise<ModelOrderRow | null> {
   const [row] = await answered(sql<ModelOrderRow[]>`
-    select id, host, unload, load_model as "loadModel", pull_model as "pullModel", state, reason, requested_by as "requestedBy", error, created_at as "createdAt", ended_at as "endedAt"
-    from residency_orders where id = ${id}`);
+    select ${columns(sql, sql`o`)} from residency_orders o where o.id = ${id}`);
   return row ?? null;
+}
+
+function columns(sql: Sql, o: ReturnType<Sql>) {
+  return sql`${o}.id, ${o}.host, ${o}.unload, ${o}.load_model as "loadModel", ${o}.pull_model as "pullModel", ${o}.state, ${o}.reason, ${o}.requested_by as "requestedBy", ${o}.error,
+    ${o}.created_at as "createdAt", ${o}.ended_at as "endedAt"`;
 }

@@ -19,6 +19,8 @@ export interface TryRow {
   readonly grantedAt: string | null;
   readonly startedAt: string | null;
   readonly endedAt: string | null;
+  /** of a step with a model that runs; null: it has written nothing yet */
+  readonly firstOutputAt: string | null;
   readonly cause: string | null;
   readonly executionId: string | null;
   /** the last load of its model that fell into its wait */
@@ -51,6 +53,7 @@ export async function readSteps(sql: Sql, taskId: string, owner: string | null, 
         select coalesce(l.attempt, e.attempt) as attempt, coalesce(l.step, e.step) as step, coalesce(l.step_attempt, e.step_attempt) as "stepAttempt", coalesce(l.try, e.try) as "tryNo",
           l.state as line, e.status as ended, coalesce(e.host, l.engine, l.host) as host, l.entered_at as "enteredAt", l.granted_at as "grantedAt",
           coalesce(l.started_at, e.started_at) as "startedAt", coalesce(l.ended_at, e.completed_at) as "endedAt", coalesce(l.cause, e.error ->> 'code') as cause, e.id as "executionId",
+          case when l.state = 'running' and l.pool = 'model' then (select min(o.at) from task_events o where o.task_id = t.id and o.kind = 'output' and o.data ->> 'step' = l.step and o.at >= l.started_at) end as "firstOutputAt",
           case when m.began_at is not null then jsonb_build_object('startedAt', m.began_at, 'endedAt', m.ended_at) end as load
         from (select * from line where task_id = t.id) l
         full join (select * from task_executions where task_id = t.id) e on e.id = l.execution_id

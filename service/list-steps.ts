@@ -81,6 +81,7 @@ function tryView(row: TryRow, before: TryRow | undefined): StepTryView {
     granted_at: iso(row.grantedAt),
     started_at: iso(row.startedAt),
     ended_at: iso(row.endedAt),
+    first_output_at: iso(row.firstOutputAt),
     model_load: loadWithin(row.load, enteredAt, waitedUntil),
     cause: row.cause,
     execution_id: row.executionId,

@@ -1,6 +1,6 @@
 import { ProblemError } from '../contract/problems.js';
 import type { ModelOrderView } from '../contract/schemas/model.js';
-import { type ModelAction, type ModelOrderRow, readModelOrder, requestModel } from '../db/model-orders.js';
+import { type ModelAction, type ModelOrderRow, readFailedOrders, readModelOrder, requestModel } from '../db/model-orders.js';
 import type { Caller } from './caller.js';
 import type { Deployment } from './compile-request.js';
 import type { ServiceDeps } from './deps.js';
@@ -21,8 +21,12 @@ export interface ModelOrderUseCases {
   orderModel(caller: Caller, action: ModelAction, nameText: string, request: ModelOrderRequest): Promise<ModelOrderView>;
   /** How far an order is. @throws {ProblemError} not_found */
   getModelOrder(id: string): Promise<ModelOrderView>;
+  /** Orders that failed within an hour, the latest of each host, unless one for the same model went well since. */
+  failedModelOrders(): Promise<ModelOrderView[]>;
 }
 
+/** For how long a failed order is told to whoever looks at the models. */
+const failureToldMs = 3_600_000;
 /** Tasks that a refusal names. */
 const tasksShownMax = 10;
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -73,6 +77,7 @@ export function modelOrderUseCases({ sql }: ServiceDeps, deployment: Deployment)
       }
     },
     getModelOrder: read,
+    failedModelOrders: async () => (await readFailedOrders(sql, { withinMs: failureToldMs })).map(viewOf),
   };
 }
 

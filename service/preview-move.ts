@@ -1,4 +1,5 @@
 import type { ForecastEntry } from '../contract/forecast.js';
+import { ProblemError } from '../contract/problems.js';
 import type { QueueMovePreviewView } from '../contract/schemas/queue.js';
 import { answered } from '../db/connect.js';
 import { readLearned } from '../db/durations.js';
@@ -25,11 +26,14 @@ class NothingHappened extends Error {
 
 /**
  * What a move would do to the predicted starts of everything that waits: the move is made, the line is read, and the move is taken back, all in one transaction,
- * so that the preview obeys the same rules as the move. One at a time in each process, since each forecasts the whole line twice.
- * @throws {ProblemError} as the move itself
+ * so that the preview obeys the same rules as the move. One at a time in each process, since each forecasts the whole line twice; of those of one caller that
+ * wait only the latest is made, since whoever drags on needs no other.
+ * @throws {ProblemError} as the move itself, and superseded
  */
 export function previewMoveUseCase({ sql }: ServiceDeps) {
   let last: Promise<unknown> = Promise.resolve();
+  /** what each caller asked for last and is not begun, by user */
+  const waiting = new Map<string, MoveRequest>();
 
   async function preview(caller: Caller, request: MoveRequest): Promise<QueueMovePreviewView> {
     const { id, side, neighbour } = placeOfMove(request);
@@ -73,7 +77,12 @@ export function previewMoveUseCase({ sql }: ServiceDeps) {
   }
 
   return async (caller: Caller, request: MoveRequest): Promise<QueueMovePreviewView> => {
-    const next = last.then(() => preview(caller, request));
+    waiting.set(caller.userId, request);
+    const next = last.then(() => {
+      if (waiting.get(caller.userId) !== request) throw new ProblemError('superseded', 'You have asked what another move would do since.');
+      waiting.delete(caller.userId);
+      return preview(caller, request);
+    });
     last = next.catch(() => {});
     return next;
   };

@@ -30,7 +30,7 @@ function sentence({ why, model, host, other, leftMs, pause }: Reason): string {
     case 'waiting_slot':
       return model === null ? 'waits for a free slot' : `waits for a free slot of ${model}${where}`;
     case 'waiting_model':
-      return `waits for ${needed}, which is to be loaded${where}`;
+      return `waits for ${needed}, which will be loaded${where}`;
     case 'behind':
       return other === null ? `waits for ${needed}, behind work that goes first` : `waits for ${needed}, behind work for ${other} that goes first`;
     case 'quantum':

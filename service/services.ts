@@ -44,6 +44,7 @@ import { previewMoveUseCase } from './preview-move.js';
 import { previewTaskUseCase } from './preview-task.js';
 import { replayTaskUseCase } from './replay-task.js';
 import { reportTasksUseCase } from './report-tasks.js';
+import { requestOfTaskUseCase } from './request-of-task.js';
 import { retryTaskUseCase } from './retry-task.js';
 import { sessionUseCases, type SessionUseCases } from './sessions.js';
 import { setPriorityUseCase } from './set-priority.js';
@@ -77,6 +78,7 @@ export interface Services
   readonly errorGroups: ReturnType<typeof errorGroupsUseCase>;
   readonly previewTask: ReturnType<typeof previewTaskUseCase>;
   readonly replayTask: ReturnType<typeof replayTaskUseCase>;
+  readonly requestOfTask: ReturnType<typeof requestOfTaskUseCase>;
   readonly getTask: ReturnType<typeof getTaskUseCase>;
   readonly events: EventUseCases;
   /** tells open pages that something has changed */
@@ -169,6 +171,7 @@ export function createServices(deps: ServicesDeps): Services {
     errorGroups: errorGroupsUseCase(deps),
     previewTask: previewTaskUseCase(deps, compile),
     replayTask: replayTaskUseCase(deps, createTask),
+    requestOfTask: requestOfTaskUseCase(deps),
     getTask: getTaskUseCase(deps, estimates),
     events: eventUseCases(deps, feed),
     changes,

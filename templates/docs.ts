@@ -52,14 +52,14 @@ export function templateDocs(template: Template, source: string): string {
   ]);
 }
 
-/** How to submit a template with its example parameters: by the command line, and over HTTP with the variables `API` and `KEY`. */
+/** How to submit a template with its example parameters: by the command line, and over HTTP with the variables `API` and `ORCHESTRA_KEY`. */
 export function exampleCalls(template: Template): { readonly cli: string; readonly curl: string } {
   const { name } = template;
   const parameters = exampleParameters(template);
   const options = Object.entries(parameters).map(([key, value]) => ` \\\n  -p ${key}=${shellWord(value)}`);
   return {
     cli: `npx orchestra submit ${name}${options.join('')} --wait`,
-    curl: `curl -s $API/tasks -H "X-API-Key: $KEY" -H 'content-type: application/json' -d ${shellQuote(JSON.stringify({ template: name, parameters }, null, 2))}`,
+    curl: `curl -s $API/tasks -H "X-API-Key: $ORCHESTRA_KEY" -H 'content-type: application/json' -d ${shellQuote(JSON.stringify({ template: name, parameters }, null, 2))}`,
   };
 }
 

@@ -3,7 +3,8 @@ import { QueueMove } from '../../contract/schemas/queue.js';
 import { callerOf } from '../auth/authenticate.js';
 import { defineRoute } from '../define-route.js';
 import { json } from '../json-content.js';
-import { reorderProblems, reorderRequest } from '../reorder.js';
+import { problems } from '../problem.js';
+import { reorderRefusals, reorderRequest } from '../reorder.js';
 
 export const postQueueReorder = defineRoute(
   'write',
@@ -18,7 +19,7 @@ export const postQueueReorder = defineRoute(
     request: reorderRequest,
     responses: {
       200: json(QueueMove, 'The task at its new place.'),
-      ...reorderProblems,
+      ...problems(...reorderRefusals),
     },
   }),
   async (c) => c.json(await c.var.services.moveTask(callerOf(c), c.req.valid('json')), 200),

@@ -18,6 +18,8 @@ interface Options {
   readonly lock?: readonly string[];
   readonly needs?: readonly string[];
   readonly retryAttempts?: string;
+  readonly metadata?: string;
+  readonly agent?: string;
   readonly idempotencyKey?: string;
   readonly dryRun?: boolean;
   readonly wait?: boolean;
@@ -37,6 +39,8 @@ export const addSubmit: AddCommand = (program) => {
     .option('--lock <name>', 'a lock that only one task at a time has; repeatable', collect)
     .option('--needs <pool=amount>', 'what it needs of a resource pool, such as cpu=2; repeatable', collect)
     .option('--retry-attempts <n>', 'attempts of each step')
+    .option('--metadata <json>', 'a JSON object that is kept with the task')
+    .option('--agent <name>', 'tasks of one agent run one at a time')
     .option('--idempotency-key <key>', 'submitting twice with one key creates one task')
     .option('--dry-run', 'only show what would run')
     .option('--wait', 'wait for the end; exit code 1 unless it completed')
@@ -53,6 +57,8 @@ export const addSubmit: AddCommand = (program) => {
           ...(options.dependsOn === undefined ? {} : { depends_on: await resolveIds(client, options.dependsOn) }),
           ...(options.name === undefined ? {} : { name: options.name }),
           ...(options.description === undefined ? {} : { description: options.description }),
+          ...(options.metadata === undefined ? {} : { metadata: metadataOf(options.metadata) as never }),
+          ...(options.agent === undefined ? {} : { agent_assigned: options.agent }),
           ...requirementsOf(options),
           ...(options.retryAttempts === undefined ? {} : { retry: { max_attempts: countOf(options.retryAttempts, '--retry-attempts', 100) } }),
         };
@@ -103,6 +109,17 @@ function requirementsOf({ lock = [], needs = [] }: Options): { resource_requirem
       ...(needs.length === 0 ? {} : { resources: Object.fromEntries(needs.map(amountOf)) }),
     },
   };
+}
+
+/** @throws {CliFailure} for what is no JSON object */
+function metadataOf(text: string): object {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  } catch {
+    // told below
+  }
+  throw usageFault(`--metadata ${text} is no JSON object: give one such as {"team": "docs"}.`);
 }
 
 function amountOf(text: string): [pool: string, amount: number] {

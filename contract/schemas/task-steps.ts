@@ -21,6 +21,9 @@ export const StepTry = z
     granted_at: Timestamp.nullable().meta({ description: 'When it got a slot' }),
     started_at: Timestamp.nullable(),
     ended_at: Timestamp.nullable(),
+    first_output_at: Timestamp.nullable().meta({
+      description: 'Since when its model writes, of one that runs; null: it has written nothing yet, needs no model, or has ended',
+    }),
     model_load: z
       .object({ started_at: Timestamp, ended_at: Timestamp.nullable() })
       .nullable()

@@ -94,7 +94,7 @@ export const TemplateDetail = z
     example_request: z.object({ template: z.string(), parameters: JsonObjectSchema }),
     example_calls: z
       .object({ cli: z.string(), curl: z.string() })
-      .meta({ description: 'The same as a command line and as a call with curl, which takes the variables `API` and `KEY`' }),
+      .meta({ description: 'The same as a command line and as a call with curl, which takes the variables `API` and `ORCHESTRA_KEY`' }),
     yaml: z.string().meta({ description: 'The file' }),
   })
   .meta({ id: 'Template', description: 'A template and all that is known of it' });

@@ -102,12 +102,14 @@
    * @param {string} path
    * @param {unknown} [body]
    * @param {Record<string, string>} [headers]
+   * @param {AbortSignal | null} [signal] ends the call when nobody needs its answer any more
    * @returns {Promise<ApiAnswer>}
    */
-  async function call(method, path, body, headers = {}) {
+  async function call(method, path, body, headers = {}, signal = null) {
     try {
       const answer = await fetch(path, {
         method,
+        signal,
         headers: body === undefined ? headers : { 'Content-Type': 'application/json', ...headers },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
@@ -139,12 +141,57 @@
   /** @param {any} body */
   function problemText(body) {
     const faults = (body?.errors ?? []).map((/** @type {any} */ fault) => `${fault.path}: ${fault.message}`);
-    return [body?.detail ?? body?.title ?? 'It did not work.', ...faults].join(' ');
+    return [body?.detail ?? body?.title ?? 'That failed.', ...faults].join(' ');
   }
 
-  window.orchestra = { call, tell, soon, problemText, showLive: show };
+  /**
+   * Asks before something is done; the safe answer has the focus, and Escape gives it too.
+   * @param {{ question: string, note?: string | undefined, yes: string, no: string }} what
+   * @returns {Promise<boolean>}
+   */
+  function ask({ question, note, yes, no }) {
+    const dialog = document.createElement('dialog');
+    dialog.className = 'question';
+    dialog.setAttribute('aria-labelledby', 'question');
+    const title = document.createElement('h2');
+    title.id = 'question';
+    title.textContent = question;
+    dialog.append(title);
+    if (note !== undefined) {
+      const text = document.createElement('p');
+      text.id = 'question-note';
+      text.textContent = note;
+      dialog.setAttribute('aria-describedby', 'question-note');
+      dialog.append(text);
+    }
+    const form = document.createElement('form');
+    form.method = 'dialog';
+    for (const [value, label, style] of [
+      ['no', no, ''],
+      ['yes', yes, 'danger'],
+    ]) {
+      const button = document.createElement('button');
+      button.value = value ?? '';
+      button.textContent = label ?? '';
+      button.className = style ?? '';
+      button.autofocus = value === 'no';
+      form.append(button);
+    }
+    dialog.append(form);
+    document.body.append(dialog);
+    return new Promise((resolve) => {
+      dialog.addEventListener('close', () => {
+        dialog.remove();
+        resolve(dialog.returnValue === 'yes');
+      });
+      dialog.showModal();
+    });
+  }
 
-  // A button with `data-call="DELETE /api/v1/tasks/x"` calls the API; `data-body`, `data-confirm` and `data-done` are its body, a question before, and what is told after.
+  window.orchestra = { call, ask, tell, soon, problemText, showLive: show };
+
+  // A button with `data-call="DELETE /api/v1/tasks/x"` calls the API; `data-body` is its body, `data-done` what is told after, `data-accepted` when it is only under way.
+  // `data-confirm` is a question before it, with the answers `data-yes` and `data-no`.
   document.addEventListener('click', async (event) => {
     const target = event.target instanceof Element ? event.target : null;
     const copied = target?.closest('[data-copy]');
@@ -160,13 +207,13 @@
     }
     const button = target?.closest('button[data-call]');
     if (!(button instanceof HTMLButtonElement)) return;
-    const { call: wanted = '', body, confirm: question, done } = button.dataset;
-    if (question !== undefined && !window.confirm(question)) return;
+    const { call: wanted = '', body, confirm: question, yes = 'Do it', no = 'Leave it', done = 'Done.', accepted = done } = button.dataset;
+    if (question !== undefined && !(await ask({ question, yes, no }))) return;
     const [method = 'GET', path = '/'] = wanted.split(' ');
     button.disabled = true;
     const answer = await call(method, path, body === undefined ? undefined : JSON.parse(body));
     button.disabled = false;
-    tell(answer.ok ? (done ?? 'Done.') : problemText(answer.body), answer.ok ? 'done' : 'problem');
+    tell(answer.ok ? (answer.status === 202 ? accepted : done) : problemText(answer.body), answer.ok ? 'done' : 'problem');
     soon();
   });
 

@@ -1,16 +1,45 @@
 // The queue: rows are dragged, or moved by the arrow keys; several are selected and changed at once.
 (() => {
   const { call, tell, soon, problemText } = window.orchestra;
+  const { perform, alone } = window.orchestraBulk;
 
-  /** While somebody drags or waits for an answer, the page is not drawn anew. @param {boolean} is */
-  function busy(is) {
-    if (is) document.body.dataset['busy'] = '';
-    else delete document.body.dataset['busy'];
-  }
+  /** How long a row stays where it is before it is asked what that would do, in milliseconds. */
+  const dwellMs = 250;
+  /** A row that was lifted by the keyboard is dropped when no key was pressed for so long after its preview was shown. */
+  const settleMs = 1_500;
+  /** A preview that does not come holds up no drop for longer. */
+  const patienceMs = 5_000;
+  /** Entries that are asked for to find one to go before: those in front may be steps of the same task. */
+  const frontEntries = 50;
+  /** Entries of one request for the ids of all that fit. */
+  const pageEntries = 500;
 
   const table = () => /** @type {HTMLElement | null} */ (document.getElementById('queue'));
   /** @param {Element | null | undefined} row */
   const taskOf = (row) => (row instanceof HTMLElement ? row.dataset['task'] : undefined);
+  /** @param {HTMLElement} row */
+  const gripOf = (row) => /** @type {HTMLElement | null} */ (row.querySelector('.grip'));
+
+  // --- What keeps the page from being drawn anew ---
+
+  let pressed = false;
+  let dragged = false;
+  let sending = 0;
+  /** A row that the keyboard holds, and the one that it stood before. @type {{ row: HTMLElement, origin: Element | null, timer: number } | null} */
+  let lifted = null;
+
+  function showBusy() {
+    if (pressed || dragged || sending > 0 || lifted !== null) document.body.dataset['busy'] = '';
+    else delete document.body.dataset['busy'];
+  }
+
+  // --- Moves ---
+
+  /** The version of the queue after the latest move of this page; the table has an older one until it is drawn anew. */
+  let movedVersion = 0;
+  const version = () => Math.max(movedVersion, Number(table()?.dataset['version'] ?? 0));
+  /** Moves are made one after the other, so that each knows the version that the one before has made. @type {Promise<unknown>} */
+  let moves = Promise.resolve();
 
   /** Rows of one task move together, so its neighbours are the next rows of other tasks. @param {HTMLElement} row */
   function neighbour(row) {
@@ -27,64 +56,97 @@
   }
 
   /**
+   * Asks for a place once the moves before are made. @param {string} task @param {{ before: string } | { after: string }} place
+   * @returns {Promise<ApiAnswer>}
+   */
+  function move(task, place) {
+    sending += 1;
+    showBusy();
+    const moved = moves.then(async () => {
+      const answer = await call('POST', '/api/v1/queue/reorder', { task_id: task, ...place, version: version() });
+      if (answer.ok) movedVersion = answer.body.version;
+      return answer;
+    });
+    moves = moved.finally(() => {
+      sending -= 1;
+      showBusy();
+      soon();
+    });
+    return moved;
+  }
+
+  /**
    * Asks for the place at which a row stands on the screen now; a refused move goes back, with the reason.
    * @param {HTMLElement} row
    * @param {() => void} putBack
    */
   async function moveTo(row, putBack) {
-    const place = neighbour(row);
-    if (place === null) return;
-    busy(true);
-    const version = Number(table()?.dataset['version']);
-    const answer = await call('POST', '/api/v1/queue/reorder', { task_id: taskOf(row), ...place, version });
-    busy(false);
+    const [task, place] = [taskOf(row), neighbour(row)];
+    if (task === undefined || place === null) return;
+    const answer = await move(task, place);
     if (answer.ok) {
       row.classList.add('moved');
       tell('Moved.', 'done');
-    } else {
-      putBack();
-      tell(problemText(answer.body), 'problem');
+      return;
     }
-    soon();
+    if (lifted?.row === row) forgetLift();
+    putBack();
+    tell(problemText(answer.body), 'problem');
   }
 
-  /** How long a dragged row stays where it is before it is asked what that would do, in milliseconds. */
-  const dwellMs = 250;
+  // --- What a place would do to the others ---
+
   let asking = 0;
   let question = 0;
+  /** @type {AbortController | undefined} */
+  let pending;
 
-  /** While a row is dragged: shows what its place would do to the starts of the others. @param {HTMLElement} row */
-  function previewSoon(row) {
-    window.clearTimeout(asking);
+  /** @param {string} text */
+  function say(text) {
+    const told = document.getElementById('preview');
+    if (told !== null) told.textContent = text;
+  }
+
+  /**
+   * Shows what the place of a row would do to the starts of the others.
+   * @param {HTMLElement} row
+   * @param {{ begin?: string, end?: string, shown?: () => void }} [told] what is said before and after it, and what happens when it is shown
+   */
+  function previewSoon(row, { begin = '', end = '', shown = () => {} } = {}) {
     forgetPreview();
+    if (begin !== '') say(begin);
     asking = window.setTimeout(async () => {
       const place = neighbour(row);
-      if (place === null) return;
+      if (place === null) return shown();
       const asked = question;
-      const answer = await call('POST', '/api/v1/queue/reorder/preview', { task_id: taskOf(row), ...place });
-      if (asked !== question) return; // it was dropped, or dragged on
-      if (!answer.ok) return tell(problemText(answer.body), 'problem');
-      const { later, sooner, items } = answer.body;
-      for (const { task_id: task, step, start_before: before, start_after: after } of items) {
-        const cell = document.getElementById(`wait-${task}-${step}`)?.querySelector('.starts');
-        if (!cell) continue;
-        const seconds = Math.round((Date.parse(after) - Date.parse(before)) / 1_000);
-        const note = document.createElement('div');
-        note.className = `preview ${seconds > 0 ? 'later' : 'sooner'}`;
-        note.textContent = `${seconds > 0 ? '+' : '−'}${span(Math.abs(seconds))}`;
-        cell.append(note);
-      }
-      const told = document.getElementById('preview');
-      if (told !== null) told.textContent = later + sooner === 0 ? 'No start changes.' : `Dropped here, ${sooner} start sooner and ${later} later.`;
+      pending = new AbortController();
+      const answer = await call('POST', '/api/v1/queue/reorder/preview', { task_id: taskOf(row), ...place }, {}, pending.signal);
+      if (asked !== question) return; // it was dropped, or moved on
+      say(`${begin} ${answer.ok ? showStarts(answer.body) : problemText(answer.body)} ${end}`.trim());
+      shown();
     }, dwellMs);
+  }
+
+  /** @param {any} preview @returns {string} the same in a sentence */
+  function showStarts({ later, sooner, items }) {
+    for (const { task_id: task, step, start_before: before, start_after: after } of items) {
+      const cell = document.getElementById(`wait-${task}-${step}`)?.querySelector('.starts');
+      if (!cell) continue;
+      const seconds = Math.round((Date.parse(after) - Date.parse(before)) / 1_000);
+      const note = document.createElement('div');
+      note.className = `preview ${seconds > 0 ? 'later' : 'sooner'}`;
+      note.textContent = `${seconds > 0 ? '+' : '−'}${span(Math.abs(seconds))}`;
+      cell.append(note);
+    }
+    return later + sooner === 0 ? 'No start changes.' : `Dropped here, ${sooner} start sooner and ${later} later.`;
   }
 
   function forgetPreview() {
     question += 1;
     window.clearTimeout(asking);
+    pending?.abort();
     for (const note of document.querySelectorAll('.preview')) note.remove();
-    const told = document.getElementById('preview');
-    if (told !== null) told.textContent = '';
+    say('');
   }
 
   /** @param {number} seconds */
@@ -94,22 +156,127 @@
     return `${(seconds / 3_600).toFixed(1)} h`;
   }
 
-  /**
-   * @param {HTMLElement} row
-   * @param {'up' | 'down' | 'top'} direction
-   */
-  function step(row, direction) {
-    const body = row.parentElement;
-    const origin = row.nextSibling;
-    if (body === null) return;
-    if (direction === 'top') body.prepend(row);
-    else if (direction === 'up') row.previousElementSibling?.before(row);
-    else row.nextElementSibling?.after(row);
-    if (row.nextSibling === origin) return;
-    const grip = /** @type {HTMLElement | null} */ (row.querySelector('.grip'));
-    if (direction !== 'top') grip?.focus();
-    void moveTo(row, () => body.insertBefore(row, origin));
+  // --- By the keyboard: the arrow keys lift a row, a pause or Enter drops it, Escape puts it back ---
+
+  /** The row to which the focus comes back when a drawing has taken it away. @type {{ id: string, task: string, control: string, index: number } | null} */
+  let held = null;
+
+  /** @param {HTMLElement} row @param {string} control */
+  function keepFocus(row, control) {
+    held = { id: row.id, task: taskOf(row) ?? '', control, index: [...(row.parentElement?.children ?? [])].indexOf(row) };
   }
+
+  /** A row that has left the page gives the focus to the one that has taken its place. */
+  function bringFocusBack() {
+    const rows = /** @type {HTMLElement[]} */ ([...(table()?.querySelectorAll('tbody tr') ?? [])]);
+    if (held === null || rows.length === 0 || (document.activeElement !== document.body && document.activeElement !== null)) return;
+    const { id, task, control, index } = held;
+    const row = rows.find((each) => each.id === id) ?? rows.find((each) => taskOf(each) === task) ?? rows[Math.min(index, rows.length - 1)];
+    /** @type {HTMLElement | null | undefined} */ (row?.querySelector(control))?.focus({ preventScroll: true });
+  }
+  document.addEventListener('focusin', (event) => {
+    if (event.target instanceof Element && held !== null && event.target.closest('tr')?.id !== held.id) held = null;
+  });
+
+  /** Another place among the rows; the focus goes with it. @param {HTMLElement} row @param {() => void} place */
+  function replace(row, place) {
+    keepFocus(row, '.grip');
+    const kept = held;
+    place();
+    held = kept;
+    gripOf(row)?.focus();
+  }
+
+  function forgetLift() {
+    if (lifted === null) return;
+    window.clearTimeout(lifted.timer);
+    lifted.row.classList.remove('lifted');
+    lifted = null;
+    forgetPreview();
+    showBusy();
+  }
+
+  /** @param {HTMLElement} row @param {'up' | 'down'} direction */
+  function lift(row, direction) {
+    const other = direction === 'up' ? row.previousElementSibling : row.nextElementSibling;
+    if (other === null) {
+      if (lifted === null) say(`It is the ${direction === 'up' ? 'first' : 'last'} on this page.`);
+      return;
+    }
+    if (lifted !== null && lifted.row !== row) drop();
+    lifted ??= { row, origin: row.nextElementSibling, timer: 0 };
+    row.classList.add('lifted');
+    showBusy();
+    replace(row, () => (direction === 'up' ? other.before(row) : other.after(row)));
+    const rows = [...(row.parentElement?.children ?? [])];
+    settle(patienceMs);
+    previewSoon(row, {
+      begin: `Row ${rows.indexOf(row) + 1} of ${rows.length}.`,
+      end: 'Enter drops it, Escape puts it back.',
+      shown: () => settle(settleMs),
+    });
+  }
+
+  /** @param {number} ms until the lifted row is dropped */
+  function settle(ms) {
+    if (lifted === null) return;
+    window.clearTimeout(lifted.timer);
+    lifted.timer = window.setTimeout(drop, ms);
+  }
+
+  function drop() {
+    if (lifted === null) return;
+    const { row, origin } = lifted;
+    forgetLift();
+    const body = row.parentElement;
+    if (body === null || row.nextElementSibling === origin) return;
+    void moveTo(row, () => replace(row, () => body.insertBefore(row, origin?.parentNode === body ? origin : null)));
+  }
+
+  function putBack() {
+    if (lifted === null) return;
+    const { row, origin } = lifted;
+    forgetLift();
+    replace(row, () => row.parentElement?.insertBefore(row, origin));
+    say('It stands where it stood.');
+    soon();
+  }
+
+  document.addEventListener('keydown', (event) => {
+    const grip = event.target instanceof Element ? event.target.closest('.grip') : null;
+    const row = grip?.closest('tr');
+    if (!(row instanceof HTMLElement)) return;
+    if (event.key === 'ArrowUp' || event.key === 'ArrowDown') lift(row, event.key === 'ArrowUp' ? 'up' : 'down');
+    else if (lifted !== null && (event.key === 'Enter' || event.key === ' ')) drop();
+    else if (lifted !== null && event.key === 'Escape') putBack();
+    else return;
+    event.preventDefault();
+  });
+  document.addEventListener('focusin', (event) => {
+    if (lifted !== null && event.target !== gripOf(lifted.row)) drop();
+  });
+
+  // --- To the top ---
+
+  /** To the top of the whole queue, whatever this page shows of it; whoever moves only own tasks, to the top of those. @param {HTMLElement} row */
+  async function toTop(row) {
+    const task = taskOf(row);
+    if (task === undefined) return;
+    keepFocus(row, '[data-top]');
+    const own = table()?.dataset['own'] ?? '';
+    const query = new URLSearchParams({ limit: String(frontEntries), ...(own === '' ? {} : { user: own }) });
+    const front = await call('GET', `/api/v1/queue?${query}`);
+    if (!front.ok) return tell(problemText(front.body), 'problem');
+    const ids = /** @type {(string | null)[]} */ (front.body.items.map((/** @type {any} */ { task_id: id }) => id)).filter((id) => id !== null);
+    const first = ids.find((id) => id !== task);
+    if (first === undefined || ids[0] === task) return tell(own === '' ? 'It is the first already.' : 'It is the first of your tasks already.', 'done');
+    movedVersion = Math.max(movedVersion, front.body.version); // of the order that was just looked at
+    const answer = await move(task, { before: first });
+    if (answer.ok) tell(own === '' ? 'Moved to the top of the queue.' : 'Moved before all your other tasks.', 'done');
+    else tell(problemText(answer.body), 'problem');
+  }
+
+  // --- By dragging ---
 
   function makeSortable() {
     const body = table()?.querySelector('tbody');
@@ -122,12 +289,15 @@
       draggable: 'tr',
       animation: 120,
       onStart: (/** @type {{ item: HTMLElement }} */ { item }) => {
-        busy(true);
+        drop();
+        dragged = true;
+        showBusy();
         origin = item.nextSibling;
       },
       onChange: (/** @type {{ item: HTMLElement }} */ { item }) => previewSoon(item),
       onEnd: (/** @type {{ item: HTMLElement, oldIndex: number, newIndex: number }} */ { item, oldIndex, newIndex }) => {
-        busy(false);
+        dragged = false;
+        showBusy();
         forgetPreview();
         const was = origin;
         if (oldIndex !== newIndex) void moveTo(item, () => body.insertBefore(item, was));
@@ -137,26 +307,30 @@
 
   // From the touch on, so that no row is drawn anew under the finger; a drag ends in `onEnd`.
   document.addEventListener('pointerdown', (event) => {
-    if (event.target instanceof Element && event.target.closest('.grip')) busy(true);
+    if (!(event.target instanceof Element) || event.target.closest('.grip') === null) return;
+    pressed = true;
+    showBusy();
   });
-  document.addEventListener('pointerup', () => busy(false));
+  for (const end of ['pointerup', 'pointercancel']) {
+    document.addEventListener(end, () => {
+      pressed = false;
+      showBusy();
+    });
+  }
 
-  document.addEventListener('keydown', (event) => {
-    const grip = event.target instanceof Element ? event.target.closest('.grip') : null;
-    const row = grip?.closest('tr');
-    if (!(row instanceof HTMLElement) || (event.key !== 'ArrowUp' && event.key !== 'ArrowDown')) return;
-    event.preventDefault();
-    step(row, event.key === 'ArrowUp' ? 'up' : 'down');
-  });
+  // --- Several at once ---
 
+  /** Ids of all that fit the filters, beyond this page too; null: those that are ticked. @type {string[] | null} */
+  let everything = null;
   const boxes = () => /** @type {HTMLInputElement[]} */ ([...document.querySelectorAll('#queue input[name="task"]')]);
-  const chosen = () => [
-    ...new Set(
-      boxes()
-        .filter(({ checked }) => checked)
-        .map(({ value }) => value),
-    ),
-  ];
+  const chosen = () =>
+    everything ?? [
+      ...new Set(
+        boxes()
+          .filter(({ checked }) => checked)
+          .map(({ value }) => value),
+      ),
+    ];
 
   function showSelection() {
     const bar = document.getElementById('selection');
@@ -165,47 +339,75 @@
     bar.hidden = count === 0;
     const told = bar.querySelector('[data-selected]');
     if (told !== null) told.textContent = String(count);
+    const all = /** @type {HTMLElement | null} */ (bar.querySelector('[data-select-all]'));
+    if (all !== null) all.hidden = everything !== null || document.querySelector('.pager') === null;
+  }
+
+  function unselect() {
+    everything = null;
+    for (const box of boxes()) box.checked = false;
+    const all = /** @type {HTMLInputElement | null} */ (document.getElementById('all'));
+    if (all !== null) all.checked = false;
+    showSelection();
+  }
+
+  const filters = () => [...new URLSearchParams(location.search)].filter(([name, value]) => name !== 'cursor' && value !== '');
+
+  /** Everything that fits the filters, page by page. */
+  async function selectAll() {
+    const ids = new Set();
+    let cursor = null;
+    do {
+      const query = new URLSearchParams([...filters(), ['limit', String(pageEntries)], ...(cursor === null ? [] : [['cursor', cursor]])]);
+      const page = await call('GET', `/api/v1/queue?${query}`);
+      if (!page.ok) return tell(problemText(page.body), 'problem');
+      for (const { task_id: id } of page.body.items) if (id !== null) ids.add(id);
+      cursor = page.body.next_cursor;
+    } while (cursor !== null);
+    everything = [...ids];
+    for (const box of boxes()) box.checked = true;
+  }
+
+  /** @param {HTMLElement} bar */
+  function noteOf(bar) {
+    if (everything === null) return undefined;
+    const named = filters().map(([name, value]) => `${name === 'status_detail' ? 'reason' : name} ${value.replaceAll('_', ' ')}`);
+    const all = named.length === 0 ? 'Everything that waits.' : `Everything that waits with ${named.join(', ')}.`;
+    return bar.dataset['allUsers'] === undefined ? all : `${all} These are tasks of all users.`;
   }
 
   document.addEventListener('change', (event) => {
     if (!(event.target instanceof HTMLInputElement)) return;
     if (event.target.id === 'all') for (const box of boxes()) box.checked = event.target.checked;
+    if (event.target.id === 'all' || event.target.name === 'task') everything = null;
     showSelection();
   });
 
-  document.addEventListener('click', async (event) => {
+  document.addEventListener('click', (event) => {
     const target = event.target instanceof Element ? event.target : null;
-    const top = target?.closest('[data-top]');
-    const row = top?.closest('tr');
-    if (row instanceof HTMLElement) return step(row, 'top');
-    if (target?.closest('[data-unselect]')) {
-      for (const box of boxes()) box.checked = false;
-      return showSelection();
-    }
+    const row = target?.closest('[data-top]')?.closest('tr');
+    if (row instanceof HTMLElement) return void toTop(row);
+    if (target?.closest('[data-unselect]')) return unselect();
+    const all = target?.closest('[data-select-all]');
+    if (all instanceof HTMLButtonElement) return void alone(all, selectAll).then(showSelection);
     const bulk = target?.closest('[data-bulk]');
-    if (!(bulk instanceof HTMLButtonElement)) return;
-    const action = bulk.dataset['bulk'];
-    const ids = chosen();
-    if (action === 'cancel' && !window.confirm(`Cancel ${ids.length === 1 ? '1 task' : `${ids.length} tasks`}?`)) return;
-    const form = bulk.closest('form');
-    const priority = Number(form === null ? 5 : new FormData(form).get('priority'));
-    bulk.disabled = true;
-    const answer = await call('POST', '/api/v1/tasks/bulk', { action, ids, ...(action === 'priority' ? { priority } : {}) });
-    bulk.disabled = false;
-    if (answer.ok) {
-      const { changed, skipped } = answer.body;
-      tell(`${changed} changed${skipped > 0 ? `, ${skipped} left as they are` : ''}.`, 'done');
-      for (const box of boxes()) box.checked = false;
-    } else {
-      tell(problemText(answer.body), 'problem');
-    }
-    showSelection();
-    soon();
+    const bar = bulk?.closest('form');
+    if (!(bulk instanceof HTMLButtonElement) || !(bar instanceof HTMLFormElement)) return;
+    const which = { ids: chosen() };
+    const note = noteOf(bar);
+    const change =
+      bulk.dataset['bulk'] === 'cancel'
+        ? /** @type {BulkChange} */ ({ action: 'cancel', which, note })
+        : /** @type {BulkChange} */ ({ action: 'priority', priority: Number(new FormData(bar).get('priority')), which, note, asks: everything !== null });
+    void alone(bulk, async () => {
+      if (await perform(bulk, change)) unselect();
+    });
   });
 
   document.addEventListener('htmx:after:swap', () => {
     makeSortable();
     showSelection();
+    bringFocusBack();
   });
   makeSortable();
 })();

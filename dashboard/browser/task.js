@@ -1,6 +1,7 @@
 // The page of a task: follows its events, shows what it prints from the beginning on, and draws the rest anew when something happens.
 (() => {
   const { call, tell, soon, problemText, showLive } = window.orchestra;
+  const { curlOf, commandOf } = window.orchestraCommands;
   const head = () => document.getElementById('task');
   const id = head()?.dataset['task'];
   if (id === undefined) return; // there is no such task
@@ -239,6 +240,22 @@
     if (!answer.ok) level.value = level.dataset['priority'] ?? level.value;
     soon();
   });
+
+  /** Fills in what the buttons copy: the address of this server is known to the browser, not to the server behind a proxy. */
+  function fillCommands() {
+    const commands = document.getElementById('commands');
+    if (commands === null) return;
+    const { request = '{}', keyHeader = '' } = commands.dataset;
+    const said = JSON.parse(request);
+    const texts = { curl: curlOf(said, { origin: location.origin, apiKeyHeader: keyHeader }), command: commandOf(said, location.origin) };
+    for (const button of commands.querySelectorAll('button')) {
+      const text = texts[/** @type {'curl' | 'command'} */ (button.dataset['copyAs'])];
+      button.hidden = text === null;
+      if (text !== null) button.dataset['copy'] = text;
+    }
+  }
+  document.addEventListener('htmx:after:swap', fillCommands);
+  fillCommands();
 
   document.addEventListener('click', (event) => {
     if (!(event.target instanceof Element) || event.target.closest('#follow') === null) return;

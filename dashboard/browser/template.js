@@ -1,6 +1,7 @@
 // The form of a template: reads it into the types of its parameters, submits it once, shows faults beside their fields, what would run, and the same by command.
 (() => {
   const { call, tell, problemText } = window.orchestra;
+  const { curlOf, commandOf } = window.orchestraCommands;
   const form = /** @type {HTMLFormElement | null} */ (document.getElementById('new-task'));
   const curl = document.querySelector('[data-call-curl]');
   const cli = document.querySelector('[data-call-cli]');
@@ -258,28 +259,6 @@
 
   // --- The same by command ---
 
-  /** @param {string} text */
-  const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-
-  /** @param {Record<string, any>} request */
-  function cliOf(request) {
-    const words = Object.entries(request['parameters']).map(([name, value]) =>
-      typeof value === 'string' ? `-p ${name}=${quoted(value.startsWith('@') ? `@${value}` : value)}` : `-p ${name}:=${quoted(JSON.stringify(value))}`,
-    );
-    if (request['priority'] !== 5) words.push(`--priority ${request['priority']}`);
-    if (request['name'] !== undefined) words.push(`--name ${quoted(request['name'])}`);
-    for (const id of request['depends_on'] ?? []) words.push(`--depends-on ${quoted(id)}`);
-    for (const lock of request['resource_requirements']?.locks ?? []) words.push(`--lock ${quoted(lock)}`);
-    for (const [pool, amount] of Object.entries(request['resource_requirements']?.resources ?? {})) words.push(`--needs ${quoted(`${pool}=${amount}`)}`);
-    if (request['retry'] !== undefined) words.push(`--retry-attempts ${request['retry'].max_attempts}`);
-    return [`npx orchestra submit ${request['template']}`, ...words, '--wait'].join(' \\\n  ');
-  }
-
-  /** @param {Record<string, any>} request */
-  function curlOf(request) {
-    return `curl -s ${location.origin}/api/v1/tasks -H "X-API-Key: $KEY" -H 'content-type: application/json' -d ${quoted(JSON.stringify(request, null, 2))}`;
-  }
-
   /** @param {Element | null} place @param {string} text */
   function showCall(place, text) {
     if (place === null) return;
@@ -291,8 +270,10 @@
   function showCalls() {
     const { request, faults } = read();
     if (faults.length > 0) return;
-    showCall(cli, cliOf(request));
-    showCall(curl, curlOf(request));
+    const said = /** @type {SubmitRequest} */ (request);
+    const { origin } = location;
+    showCall(cli, commandOf(said, origin) ?? '');
+    showCall(curl, curlOf(said, { origin, apiKeyHeader: form?.dataset['keyHeader'] ?? '' }));
     const of = document.querySelector('[data-calls-of]');
     if (of !== null) of.textContent = 'with the values of the form';
   }
@@ -457,7 +438,7 @@
     sending(false);
     if (answer.ok) showPreview(answer.body);
     else if (answer.status === 0) tell(problemText(answer.body), 'problem');
-    else showFaults(answer.body?.errors ?? [], answer.body?.detail ?? answer.body?.title ?? 'It did not work; try again.');
+    else showFaults(answer.body?.errors ?? [], answer.body?.detail ?? answer.body?.title ?? 'That failed; try again.');
   }
 
   form.addEventListener('submit', (event) => {

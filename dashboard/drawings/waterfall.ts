@@ -55,7 +55,7 @@ export function waterfallOf(steps: readonly TaskStepView[], executions: readonly
       .filter((each) => each.attempt === attempt)
       .map((view) => {
         const execution = view.execution_id === null ? null : (byId.get(view.execution_id) ?? null);
-        return { view, execution, phases: phasesOf(view, execution, nowMs) };
+        return { view, execution, phases: phasesOf(view, execution, nowMs, step.pool === 'model') };
       }),
   }));
   const phases = rows.flatMap(({ tries }) => tries.flatMap((each) => each.phases));
@@ -73,8 +73,11 @@ export function waterfallOf(steps: readonly TaskStepView[], executions: readonly
   return { fromMs, toMs, cuts: scale.cuts, steps: new Map(drawn) };
 }
 
-/** What one try spent its time on, in order; what has not ended goes on until now. */
-export function phasesOf(view: StepTryView, execution: ExecutionView | null, nowMs: number): Phase[] {
+/**
+ * What one try spent its time on, in order; what has not ended goes on until now.
+ * @param withModel a step that runs reads its prompt until it writes, and its model server tells the times only at its end
+ */
+export function phasesOf(view: StepTryView, execution: ExecutionView | null, nowMs: number, withModel = false): Phase[] {
   const at = (text: string | null) => (text === null ? null : Date.parse(text));
   const [entered, started, ended] = [at(view.entered_at), at(view.started_at), at(view.ended_at)];
   const phases: Phase[] = [];
@@ -89,7 +92,10 @@ export function phasesOf(view: StepTryView, execution: ExecutionView | null, now
       { kind: 'wait', fromMs: loadTo, toMs: until },
     );
   }
-  if (started !== null) phases.push(...runOf(started, ended ?? nowMs, execution?.metrics ?? {}));
+  if (started !== null && withModel && view.state === 'running') {
+    const wrote = Math.min(Math.max(at(view.first_output_at) ?? nowMs, started), nowMs);
+    phases.push({ kind: 'prompt', fromMs: started, toMs: wrote }, { kind: 'generate', fromMs: wrote, toMs: nowMs });
+  } else if (started !== null) phases.push(...runOf(started, ended ?? nowMs, execution?.metrics ?? {}));
   return phases.filter((phase) => phase.toMs > phase.fromMs);
 }
 

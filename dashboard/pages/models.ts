@@ -17,8 +17,9 @@ export const modelsPage: Page = {
   scripts: ['models.js'],
   async load({ caller, services, url }) {
     const minutes = wholeOf(url, 'minutes', ranges) ?? 60;
-    const [models, timeline, queue] = await Promise.all([
+    const [models, failed, timeline, queue] = await Promise.all([
       services.listModels(),
+      services.failedModelOrders(),
       services.modelTimeline(caller, { pastMinutes: minutes, aheadMinutes: minutes }),
       services.listQueue(caller, { ...unfiltered, pools: ['model'], limit: 1, cursor: null }),
     ]);
@@ -26,7 +27,12 @@ export const modelsPage: Page = {
       title: 'Models',
       data: {
         models,
-        hosts: models.hosts.map((host) => ({ ...host, memory: memoryOf(host, models), change: queue.changes.find(({ host: id }) => id === host.id) ?? null })),
+        hosts: models.hosts.map((host) => ({
+          ...host,
+          memory: memoryOf(host, models),
+          change: queue.changes.find(({ host: id }) => id === host.id) ?? null,
+          failed: failed.find(({ host: id }) => id === host.id) ?? null,
+        })),
         pauses: queue.pauses,
         drawing: drawTimeline(
           timeline,

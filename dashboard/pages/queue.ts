@@ -4,6 +4,9 @@ import { statusDetails } from '../../contract/status.js';
 import type { Page } from '../page.js';
 import { queryOf } from '../query.js';
 
+/** Steps that run and are shown, the caller's own first; the link below them leads to the others. */
+const runningShown = 24;
+
 /** What waits and why, what runs, and what people can do about it. */
 export const queuePage: Page = {
   path: '/',
@@ -11,7 +14,7 @@ export const queuePage: Page = {
   access: 'read',
   view: 'queue',
   live: ['queue'],
-  scripts: ['sortable.js', 'queue.js'],
+  scripts: ['sortable.js', 'bulk.js', 'queue.js'],
   async load({ caller, services, url }) {
     const request = queueRequestOf(queryOf(QueueQuery, url));
     const templates = services.listTemplates();
@@ -27,6 +30,7 @@ export const queuePage: Page = {
       title: 'Queue',
       data: {
         queue,
+        running: [...queue.running].sort((a, b) => Number(a.task_id === null) - Number(b.task_id === null)).slice(0, runningShown),
         filtered,
         outputs,
         mayChange: caller.role !== 'viewer',

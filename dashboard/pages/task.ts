@@ -1,19 +1,18 @@
 import { taskWorkflowId } from '../../contract/ids.js';
 import { levelMax } from '../../contract/priority.js';
 import type { ExecutionView } from '../../contract/schemas/execution.js';
-import type { TaskView } from '../../contract/schemas/task.js';
+import type { CreateTaskRequest } from '../../contract/schemas/task.js';
 import type { TaskStepsView } from '../../contract/schemas/task-steps.js';
 import { isFinal } from '../../contract/status.js';
 import { temporalPage } from '../../contract/temporal-page.js';
 import { unfiltered } from '../../service/list-queue.js';
-import { commandOf, curlOf } from '../copied-commands.js';
 import { waterfallOf } from '../drawings/waterfall.js';
 import type { Page, PageRequest } from '../page.js';
 import { shownValue } from '../shown-text.js';
 
 /** Characters of one value, and of one try's log, that the page shows; the API has the whole. */
 const shownCharsMax = 20_000;
-/** A command longer than this is not kept in the page to be copied. */
+/** A request longer than this is not kept in the page to be copied. */
 const copiedCharsMax = 200_000;
 const waitingMax = 50;
 
@@ -26,12 +25,13 @@ export const taskPage: Page = {
   // Its script follows the events of the task and draws the page anew, so that one stream is enough.
   live: [],
   ownStream: true,
-  scripts: ['task.js'],
+  scripts: ['commands.js', 'task.js'],
   async load(request) {
-    const { caller, services, config, url } = request;
+    const { caller, services, config } = request;
     const id = request.param('id');
     const task = await services.getTask(caller, id);
-    const [steps, executions, relations, queue, outputs] = await Promise.all([
+    const [submitted, steps, executions, relations, queue, outputs] = await Promise.all([
+      services.requestOfTask(caller, task),
       services.listSteps(caller, id),
       services.listExecutions(caller, id),
       services.listRelations(caller, id),
@@ -61,7 +61,7 @@ export const taskPage: Page = {
         levels: Array.from({ length: levelMax }, (_, index) => levelMax - index),
         mayChange: caller.role !== 'viewer',
         temporalLink: config.temporalUi === null ? null : temporalPage(config.temporalUi, config.temporalNamespace, taskWorkflowId(task.id)),
-        copies: copiesOf(task, { origin: url.origin, apiKeyHeader: config.apiKeyHeader }),
+        request: requestText(submitted),
       },
     };
   },
@@ -74,13 +74,14 @@ function textOf(result: object): string | null {
   return 'text' in result && typeof result.text === 'string' ? result.text : null;
 }
 
-function copiesOf(task: TaskView, api: { readonly origin: string; readonly apiKeyHeader: string }): { readonly label: string; readonly text: string }[] {
-  const all = [
-    { label: 'Copy id', text: task.id },
-    { label: 'Copy as curl', text: curlOf(task, api) },
-    { label: 'Copy as command', text: commandOf(task) },
-  ];
-  return all.filter(({ text }) => text.length <= copiedCharsMax);
+/** What submits the same task again, as JSON without what says nothing; null when it is too long to be copied. */
+function requestText({ depends_on: dependsOn, metadata, ...request }: CreateTaskRequest): string | null {
+  const text = JSON.stringify({
+    ...request,
+    ...(dependsOn.length === 0 ? {} : { depends_on: dependsOn }),
+    ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
+  });
+  return text.length > copiedCharsMax ? null : text;
 }
 
 /** What all tries of all attempts used together. */

@@ -17,8 +17,8 @@ export const templatePage: Page = {
   access: 'read',
   view: 'template',
   live: [],
-  scripts: ['template.js'],
-  async load({ caller, services, url, param }) {
+  scripts: ['commands.js', 'template.js'],
+  async load({ caller, services, config, url, param }) {
     const { from } = queryOf(Query, url);
     const template = services.getTemplate(param('name'));
     const [models, task] = await Promise.all([services.listModels(), from === undefined ? null : services.getTask(caller, from)]);
@@ -35,7 +35,7 @@ export const templatePage: Page = {
         lost: task === null ? [] : lostParameters(task, template.form),
         mayWrite: caller.role !== 'viewer',
         levels: Array.from({ length: levelMax }, (_, index) => levelMax - index),
-        calls: callsFor(template.example_calls, url.origin),
+        calls: callsFor(template.example_calls, { origin: url.origin, apiKeyHeader: config.apiKeyHeader }),
       },
     };
   },
@@ -46,6 +46,10 @@ function lostParameters({ parameters }: TaskView, form: readonly { readonly name
   return Object.keys(parameters).filter((name) => form.every((field) => field.name !== name));
 }
 
-function callsFor({ cli, curl }: { readonly cli: string; readonly curl: string }, origin: string) {
-  return { cli, curl: curl.replace('$API', () => `${origin}/api/v1`) };
+/** For who has no scripts; others get the calls from the form, with the address that their browser knows. */
+function callsFor(
+  { cli, curl }: { readonly cli: string; readonly curl: string },
+  { origin, apiKeyHeader }: { readonly origin: string; readonly apiKeyHeader: string },
+) {
+  return { cli, curl: curl.replace('$API', () => `${origin}/api/v1`).replace('X-API-Key', () => apiKeyHeader) };
 }

@@ -19,7 +19,7 @@ export const trendsPage: Page = {
   access: 'read',
   view: 'trends',
   live: ['tasks'],
-  scripts: ['history.js'],
+  scripts: ['bulk.js', 'history.js'],
   async load({ caller, services, url }) {
     const { range, template: templates } = queryOf(z.strictObject(ReportQuery), url);
     const [trends, errors] = await Promise.all([

@@ -82,8 +82,8 @@ test('a newcomer submits from a form, watches tokens arrive, sees why another wa
   await page.locator('svg.timeline rect.held.planned').first().waitFor({ state: 'attached' });
 
   await page.goto(`${url}/tasks/${running}`);
-  page.on('dialog', (dialog) => void dialog.accept());
   await page.getByRole('button', { name: 'Cancel' }).first().click();
+  await page.getByRole('button', { name: 'Stop the task' }).click();
   await page.locator('.tag.cancelled').first().waitFor();
   // What waited goes on by itself, in the order into which it was dragged.
   for (const id of [first, second]) expect((await orchestra.finished(id, 60_000)).status).toBe('completed');

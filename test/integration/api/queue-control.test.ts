@@ -93,6 +93,25 @@ describe('reorder', () => {
     ]);
   });
 
+  test('of the previews of one user that wait only the latest is made [SCHED-22, DASH-02]', async () => {
+    const [first, second] = [await api.task(api.keys.ann), await api.task(api.keys.ann)];
+    const theirs = [await api.task(api.keys.bob), await api.task(api.keys.bob)];
+    const preview = (key: string, tasks: readonly { id: string }[]) =>
+      call(key, 'POST', '/queue/reorder/preview', { task_id: tasks[1]?.id, before: tasks[0]?.id });
+    const asked = await Promise.all([
+      preview(api.keys.ann, [first, second]),
+      preview(api.keys.ann, [first, second]),
+      preview(api.keys.bob, theirs),
+      preview(api.keys.ann, [first, second]),
+      preview(api.keys.ann, [first, second]),
+    ]);
+    expect(asked.at(2)).toMatchObject({ status: 200 });
+    expect(asked.at(-1)).toMatchObject({ status: 200 });
+    expect(asked.slice(0, -1).filter(({ status }) => status !== 200)).toEqual(
+      expect.arrayContaining([expect.objectContaining({ status: 409, body: expect.objectContaining({ code: 'superseded' }) })]),
+    );
+  });
+
   test.each([{}, { before: randomUUID(), after: randomUUID() }, { before: 7 }, { before: randomUUID(), version: -1 }, { before: randomUUID(), version: 1.5 }])(
     '%j is no place [bad-11]',
     async (place) => {

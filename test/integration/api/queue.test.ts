@@ -75,7 +75,7 @@ test('entries stand in the order of their predicted starts, with times, interval
     position: 3,
     host: null,
     estimated_start_time: null,
-    reason: '3rd: waits for llama3.2:latest, which is to be loaded',
+    reason: '3rd: waits for llama3.2:latest, which will be loaded',
   });
 });
 

@@ -66,6 +66,16 @@ export async function dashboardUnderTest(overrides: Parameters<typeof apiUnderTe
   };
 }
 
+/** Answers the question that the page asks. @returns what it asks */
+export async function answerQuestion(page: Page, answer: 'yes' | 'no'): Promise<string> {
+  const question = page.locator('dialog.question');
+  await question.waitFor();
+  const asked = (await question.textContent()) ?? '';
+  await question.locator(`button[value="${answer}"]`).click();
+  await question.waitFor({ state: 'detached' });
+  return asked;
+}
+
 const axe = readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** What axe finds that keeps people out, in short; the page's policy does not hold for it. */

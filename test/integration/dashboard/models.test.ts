@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { acquireHost, setHostReady } from '../../../db/leases.js';
-import { upsertSeen } from '../../../db/models.js';
+import { endPull, recordPull, upsertSeen } from '../../../db/models.js';
 import { type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
 
 let dashboard: DashboardUnderTest;
@@ -55,6 +55,68 @@ test('an administrator drops a model, pauses one, and is told when a fetch is re
   await page.getByRole('button', { name: 'Fetch' }).click();
   await page.locator('.toast.problem').waitFor();
   expect(await page.getByLabel('Fetch a model').inputValue()).toBe('evil.example/x/y');
+  await close();
+});
+
+/** Ends the order that is open, as its host does. */
+async function endOrder(state: 'done' | 'failed', message = 'the disk is full'): Promise<void> {
+  const { sql } = dashboard.api.database;
+  await sql`update residency_orders set state = ${state}, ended_at = clock_timestamp(), error = ${state === 'failed' ? sql.json({ code: 'model_load_failed', message }) : null} where state = 'open'`;
+}
+
+test('a fetch is followed to its end: its progress, then that it is done, or why it failed, also after a reload [MODEL-16, DASH-11]', async () => {
+  await host();
+  const { sql } = dashboard.api.database;
+  const { page, faults, close } = await dashboard.open('admin', '/models');
+  const fetchModel = async () => {
+    await page.getByLabel('Fetch a model').fill('qwen3:4b');
+    await page.getByRole('button', { name: 'Fetch' }).click();
+    await page.locator('.toast', { hasText: 'Fetching qwen3:4b…' }).waitFor();
+  };
+  await fetchModel();
+  await recordPull(sql, 'gpu-1', 'qwen3:4b~ctx4096', 'qwen3:4b', { status: 'downloading', completedBytes: gib, totalBytes: 4 * gib }, false);
+  const row = page.locator('#installed tbody tr').filter({ hasText: 'qwen3:4b' });
+  await expect.poll(() => row.textContent(), { timeout: 8_000 }).toContain('1.0 GiB of 4.0 GiB');
+  expect(await row.locator('progress').getAttribute('value')).toBe(String(gib));
+  await endPull(sql, 'gpu-1', 'qwen3:4b');
+  await endOrder('failed');
+  await page.locator('.toast.problem').waitFor();
+  expect(await page.locator('.toast.problem').textContent()).toBe('qwen3:4b could not be fetched on gpu-1: the disk is full.');
+  await page.reload();
+  expect(await page.locator('#host-gpu-1 .failed-order').textContent()).toContain('qwen3:4bcould not be fetched: the disk is full.');
+  expect(await seriousFaults(page)).toEqual([]);
+  await fetchModel();
+  await endOrder('done');
+  await page.locator('.toast', { hasText: 'qwen3:4b is fetched on gpu-1.' }).waitFor();
+  await page.locator('.failed-order').waitFor({ state: 'detached' });
+  expect(faults).toEqual([]);
+  await close();
+});
+
+test('a load is told as loaded only when it is, and as failed with the reason [MODEL-16, DASH-11]', async () => {
+  await host();
+  await dashboard.api.database.sql`insert into models (host, name, digest, size_bytes) values ('gpu-1', 'qwen3:4b', 'sha256:3', ${gib})`;
+  const { page, close } = await dashboard.open('admin', '/models');
+  const load = page.locator('#installed tbody tr').filter({ hasText: 'qwen3:4b' }).getByRole('button', { name: 'Load' });
+  await load.click();
+  await page.locator('.toast', { hasText: 'Loading qwen3:4b…' }).waitFor();
+  expect(await page.locator('.toast', { hasText: 'is loaded on' }).count()).toBe(0);
+  await endOrder('done');
+  await page.locator('.toast', { hasText: 'is loaded on gpu-1.' }).waitFor();
+  await load.click();
+  await expect.poll(async () => (await dashboard.api.database.sql`select 1 from residency_orders where state = 'open'`).length).toBe(1);
+  await endOrder('failed', 'there is no room for it');
+  await page.locator('.toast.problem', { hasText: 'could not be loaded on gpu-1: there is no room for it.' }).waitFor();
+  await close();
+});
+
+test('a failed order is told for an hour [MODEL-16]', async () => {
+  await host();
+  const { sql } = dashboard.api.database;
+  await sql`insert into residency_orders (host, host_epoch, load_key, load_model, load_num_ctx, state, reason, error, created_at, ended_at)
+    values ('gpu-1', 1, 'a~ctx4096', 'old:1b', 4096, 'failed', 'x', '{"code":"c","message":"m"}', now() - interval '2 hours', now() - interval '61 minutes')`;
+  const { page, close } = await dashboard.open('admin', '/models');
+  expect(await page.locator('.failed-order').count()).toBe(0);
   await close();
 });
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { writeForecast } from '../../../db/forecasts.js';
 import { forecastEntry } from '../../support/forecast-entry.js';
-import { type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
+import { answerQuestion, type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
 
 let dashboard: DashboardUnderTest;
 beforeAll(async () => {
@@ -20,6 +20,11 @@ async function waiting(name: string, { priority = 5, who = 'ann' as 'ann' | 'bob
   return id;
 }
 const names = '#queue tbody .name';
+/** The order of the line, as it is and not as a page shows it. */
+async function order(): Promise<string[]> {
+  const rows = await dashboard.api.database.sql<{ name: string }[]>`select name from tasks where status = 'queued' order by priority desc, pos`;
+  return rows.map(({ name }) => name);
+}
 
 test('what waits is shown in its order, with priority, reason and predicted start, and new tasks appear by themselves [DASH-01, DASH-13]', async () => {
   const [first] = [await waiting('first'), await waiting('second')];
@@ -53,7 +58,77 @@ test('a row is dragged to another place, and the order holds after a reload [DAS
   await close();
 });
 
-test('the arrow keys move a row, and a refused move goes back with the reason [DASH-02]', async () => {
+test('the arrow keys lift a row and tell what its place would do; Escape puts it back, a pause drops it [DASH-02, DASH-17]', async () => {
+  for (const name of ['a', 'b', 'c']) await waiting(name);
+  const { page, faults, close } = await dashboard.open('ann', '/');
+  const grip = page.getByRole('button', { name: 'Move c:' });
+  const told = page.locator('#preview');
+  await grip.press('ArrowUp');
+  await grip.press('ArrowUp');
+  await expect.poll(() => told.textContent()).toBe('Row 1 of 3. No start changes. Enter drops it, Escape puts it back.');
+  expect(await page.locator(names).allTextContents()).toEqual(['c', 'a', 'b']);
+  expect(await order()).toEqual(['a', 'b', 'c']);
+  await grip.press('Escape');
+  expect(await page.locator(names).allTextContents()).toEqual(['a', 'b', 'c']);
+  expect(await order()).toEqual(['a', 'b', 'c']);
+  expect(await page.locator('.toast').count()).toBe(0);
+  await grip.press('ArrowUp');
+  await expect.poll(order).toEqual(['a', 'c', 'b']);
+  expect(await page.locator('.toast').allTextContents()).toEqual(['Moved.']);
+  expect(faults).toEqual([]);
+  await close();
+});
+
+test('several moves by the keyboard follow each other without waiting for the page, and the focus stays on the row [DASH-02, DASH-17]', async () => {
+  for (const name of ['a', 'b', 'c', 'd']) await waiting(name);
+  const { page, close } = await dashboard.open('ann', '/');
+  await page.getByRole('button', { name: 'Move d:' }).focus();
+  for (const key of ['ArrowUp', 'Enter', 'ArrowUp', 'Enter', 'ArrowUp', 'Enter', 'ArrowDown', 'Enter']) await page.keyboard.press(key);
+  await expect.poll(order).toEqual(['a', 'd', 'b', 'c']);
+  await expect.poll(() => page.locator('.toast').allTextContents()).toEqual(['Moved.', 'Moved.', 'Moved.', 'Moved.']);
+  await expect.poll(() => page.locator('#queue').getAttribute('data-version')).not.toBe('0');
+  await page.waitForFunction(
+    () => (globalThis as unknown as { document: { body: { dataset: Record<string, string> } } }).document.body.dataset['busy'] === undefined,
+  );
+  await waiting('e'); // the page is drawn anew
+  await expect.poll(() => page.locator(names).allTextContents()).toEqual(['a', 'd', 'b', 'c', 'e']);
+  expect(await page.evaluate('document.activeElement.getAttribute("aria-label")')).toContain('Move d:');
+  await close();
+});
+
+test('a preview that is refused tells so in its line, and the row goes back [DASH-02]', async () => {
+  await waiting('top', { priority: 10 });
+  await waiting('of bob', { who: 'bob', priority: 10 });
+  await waiting('mine');
+  const { page, close } = await dashboard.open('ann', '/');
+  const grip = page.locator('#queue tbody tr', { hasText: 'mine' }).locator('.grip');
+  await grip.press('ArrowUp');
+  await expect.poll(() => page.locator('#preview').textContent()).toContain('before tasks of others');
+  expect(await page.locator('.toast').count()).toBe(0);
+  await grip.press('Enter');
+  await page.locator('.toast.problem').waitFor();
+  await expect.poll(() => page.locator('#queue tbody tr').last().textContent()).toContain('mine');
+  await close();
+});
+
+test('“Top” is the top of the whole queue, from another page and with filters; of users, of their own tasks [DASH-02]', async () => {
+  await waiting('first', { priority: 7 });
+  for (let n = 1; n <= 50; n += 1) await waiting(`n${n}`);
+  await waiting('last', { priority: 3 });
+  const { page, close } = await dashboard.open('admin', '/');
+  await page.getByRole('link', { name: 'Next page' }).click();
+  await page.getByRole('button', { name: 'Move last to the top of the queue' }).click();
+  await expect.poll(async () => (await order()).slice(0, 2)).toEqual(['last', 'first']);
+  expect(await page.locator('.toast').textContent()).toBe('Moved to the top of the queue.');
+  await close();
+  await waiting('of bob', { who: 'bob', priority: 9 });
+  const own = await dashboard.open('ann', '/?priority=5&template=ollama-inference');
+  await own.page.getByRole('button', { name: 'Move n9 to the top of your tasks' }).click();
+  await expect.poll(async () => (await order()).slice(0, 3)).toEqual(['of bob', 'n9', 'last']);
+  await own.close();
+});
+
+test('a move that is refused goes back with the reason [DASH-02]', async () => {
   const [a, b] = [await waiting('a'), await waiting('b')];
   const { page, close } = await dashboard.open('ann', '/');
   await page.locator('#queue tbody tr').nth(1).locator('.grip').press('ArrowUp');
@@ -87,7 +162,6 @@ test('entries are filtered by template, priority and reason, and the address kee
 test('several are selected and their priority is changed, or they are cancelled, at once [DASH-01]', async () => {
   for (const name of ['a', 'b', 'c']) await waiting(name);
   const { page, close } = await dashboard.open('ann', '/');
-  page.on('dialog', (dialog) => void dialog.accept());
   for (const row of [1, 2]) await page.locator('#queue tbody tr').nth(row).locator('input[name="task"]').check();
   expect(await page.locator('[data-selected]').textContent()).toBe('2');
   await page.locator('#selection select').selectOption('8');
@@ -95,8 +169,90 @@ test('several are selected and their priority is changed, or they are cancelled,
   await expect.poll(() => page.locator('#queue .level').allTextContents()).toEqual(['8', '8', '5']);
   await page.locator('#all').check();
   await page.locator('[data-bulk="cancel"]').click();
+  expect(await answerQuestion(page, 'no')).toContain('Stop 3 tasks?');
+  expect(await order()).toHaveLength(3);
+  await page.locator('[data-bulk="cancel"]').click();
+  await answerQuestion(page, 'yes');
   await expect.poll(() => page.locator('#queue tbody tr').count()).toBe(0);
+  expect(await page.locator('.toast').last().textContent()).toBe('3 tasks cancelled.');
   await close();
+});
+
+test('all that fit the filters are selected beyond the page, and the question names the filters and whose tasks they are [DASH-01]', async () => {
+  for (let n = 1; n <= 52; n += 1) await waiting(`n${n}`);
+  await waiting('of bob', { who: 'bob' });
+  await waiting('other', { priority: 2 });
+  const { page, close } = await dashboard.open('admin', '/?priority=5');
+  await page.locator('#all').check();
+  await page.getByRole('button', { name: 'Select all that fit' }).click();
+  await expect.poll(() => page.locator('[data-selected]').textContent()).toBe('53');
+  await page.locator('#selection select').selectOption('9');
+  await page.getByRole('button', { name: 'Set priority' }).click();
+  const asked = await answerQuestion(page, 'yes');
+  expect(asked).toContain('Give 53 tasks the priority 9?');
+  expect(asked).toContain('Everything that waits with priority 5. These are tasks of all users.');
+  await page.locator('.toast', { hasText: '53 tasks set to priority 9.' }).waitFor();
+  expect(await dashboard.api.database.sql`select priority_level as level, count(*)::integer as count from tasks group by 1 order by 1`).toEqual([
+    { level: 2, count: 1 },
+    { level: 9, count: 53 },
+  ]);
+  await close();
+});
+
+test('stopping a task is asked for in words that cannot be mistaken, by the keyboard too, and the answer tells how far it is [DASH-17, DASH-18]', async () => {
+  const id = await waiting('one');
+  await dashboard.api.database.sql`update tasks set status = 'running', started_at = now() where id = ${id}`;
+  const { page, faults, close } = await dashboard.open('ann', '/');
+  const button = page.locator('#queue tbody tr').getByRole('button', { name: 'Cancel' });
+  await button.press('Enter');
+  const question = page.getByRole('dialog', { name: 'Stop one?' });
+  await question.waitFor();
+  expect(await question.getByRole('button').allTextContents()).toEqual(['Keep it', 'Stop the task']);
+  expect(await page.evaluate('document.activeElement.textContent')).toBe('Keep it');
+  expect(await seriousFaults(page)).toEqual([]);
+  await page.keyboard.press('Escape');
+  await question.waitFor({ state: 'detached' });
+  expect(await page.evaluate('document.activeElement.textContent')).toBe('Cancel');
+  expect(await dashboard.api.database.sql`select 1 from tasks where cancel_requested_at is not null`).toEqual([]);
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await page.locator('.toast.done').waitFor();
+  expect(await page.locator('.toast.done').textContent()).toBe('It is being stopped.');
+  expect(faults).toEqual([]);
+  await close();
+});
+
+test('of many steps that run the caller’s own come first, and a link leads to the rest [DASH-01]', async () => {
+  for (let n = 0; n < 26; n += 1) await waiting(`bob ${n}`, { who: 'bob' });
+  await waiting('mine');
+  await dashboard.api.database.sql`
+    update line l set state = 'running', host = 'gpu-1', host_epoch = 1, slot = n.n, grant_id = gen_random_uuid(), claim_token = gen_random_uuid(), granted_at = now(), started_at = now()
+    from (select id, row_number() over (order by id) as n from line) n where n.id = l.id`;
+  await dashboard.api.database.sql`update tasks set status = 'running', started_at = now()`;
+  const { page, close } = await dashboard.open('ann', '/');
+  expect(await page.locator('.running-step').count()).toBe(24);
+  expect(await page.locator('.running-step').first().textContent()).toContain('mine');
+  expect(await page.locator('#running-more').textContent()).toContain('and 3 more steps');
+  expect(await page.locator('#running-more a').getAttribute('href')).toBe('/history?status=running');
+  await close();
+});
+
+test('what happens arrives by push, without a reload; where no stream can be opened the page looks by itself [DASH-13]', async () => {
+  await waiting('first');
+  const pushed = await dashboard.open('ann', '/');
+  await expect.poll(() => pushed.page.locator('#live').textContent()).toBe('live');
+  await pushed.page.evaluate('window.sameDocument = true');
+  await waiting('second');
+  await expect.poll(() => pushed.page.locator(names).allTextContents()).toEqual(['first', 'second']);
+  expect(await pushed.page.evaluate('window.sameDocument')).toBe(true);
+  expect(await pushed.page.locator('#live').textContent()).toBe('live');
+  await pushed.page.context().route('**/live?*', (route) => route.abort());
+  await pushed.page.reload();
+  await expect.poll(() => pushed.page.locator('#live').textContent()).toBe('polling');
+  await waiting('third');
+  await expect.poll(() => pushed.page.locator(names).allTextContents(), { timeout: 8_000 }).toEqual(['first', 'second', 'third']);
+  await pushed.close();
 });
 
 test('of other people’s tasks there is a place and nothing else, and a viewer has no buttons [DASH-15]', async () => {

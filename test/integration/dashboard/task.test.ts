@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { writeForecast } from '../../../db/forecasts.js';
 import { forecastEntry } from '../../support/forecast-entry.js';
 import { inferenceUsage, movedSteps } from '../../support/moved-steps.js';
-import { type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
+import { answerQuestion, type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
 
 let dashboard: DashboardUnderTest;
 let moves: ReturnType<typeof movedSteps>;
@@ -66,14 +66,14 @@ describe('a task that has ended', () => {
     await expect.poll(() => page.locator('#live').textContent()).toBe('ended');
     expect(await page.locator('#result pre').textContent()).toBe('A queue keeps order.');
     const facts = (await page.locator('#facts').textContent()) ?? '';
-    for (const part of ['40 read, 120 given', '15.0 per second', '2.40 GB', 'llama3.2:latest', '9.4 s']) expect(facts).toContain(part);
+    for (const part of ['40 read, 120 generated', '15.0 per second', '2.40 GB', 'llama3.2:latest', '9.4 s']) expect(facts).toContain(part);
     await page.locator('#step-1-ollama_generate summary').first().click();
     expect(await page.locator('#step-1-ollama_generate .step-body').textContent()).toContain('ollama-inference.yaml:9:5');
     expect(await page.locator('#temporal').getAttribute('href')).toBe(`http://127.0.0.1:8233/namespaces/default/workflows/task-${id}`);
     expect(await page.getByRole('link', { name: 'Run again' }).getAttribute('href')).toBe(`/templates/ollama-inference?from=${id}`);
     expect(await page.locator('button', { hasText: 'Copy as curl' }).getAttribute('data-copy')).toContain('/api/v1/tasks');
     expect(await page.locator('button', { hasText: 'Copy as command' }).getAttribute('data-copy')).toMatch(
-      /^orchestra submit ollama-inference -p model=llama3\.2 /,
+      /^npx orchestra --api http:\/\/127\.0\.0\.1:\d+ submit ollama-inference \\\n {2}-p model=llama3\.2 /,
     );
     expect(await page.locator('button', { hasText: 'Cancel' }).count()).toBe(0);
     expect(faults).toEqual([]);
@@ -103,6 +103,43 @@ describe('a task that has ended', () => {
     await close();
   });
 
+  test('the commands that it offers submit it as it was, with all that it needs, at the address of this page [DASH-18]', async () => {
+    const before = await submit();
+    const { id } = await submit({
+      metadata: { team: 'docs' },
+      depends_on: [before.id],
+      resource_requirements: { locks: ['deploy'] },
+      retry: { max_attempts: 4 },
+      priority: 7,
+    });
+    const { page, close } = await open(id);
+    const curl = (await page.locator('button', { hasText: 'Copy as curl' }).getAttribute('data-copy')) ?? '';
+    expect(curl).toContain(`curl -sS ${dashboard.url}/api/v1/tasks -H "X-API-Key: $ORCHESTRA_KEY"`);
+    const request = JSON.parse(curl.slice(curl.indexOf("'{") + 1, -1)) as Record<string, unknown>;
+    expect(request).toMatchObject({
+      template: 'ollama-inference',
+      priority: 7,
+      metadata: { team: 'docs' },
+      depends_on: [before.id],
+      resource_requirements: { locks: ['deploy'] },
+      retry: { max_attempts: 4 },
+    });
+    const command = (await page.locator('button', { hasText: 'Copy as command' }).getAttribute('data-copy')) ?? '';
+    for (const part of [`--depends-on ${before.id}`, '--lock deploy', '--retry-attempts 4', `--metadata='{"team":"docs"}'`]) expect(command).toContain(part);
+    expect(await page.locator('#facts .hint').textContent()).toContain('ORCHESTRA_KEY');
+    await close();
+  });
+
+  test('it cannot be run again when its template is gone, which is said [DASH-18]', async () => {
+    const { id } = await submit();
+    await dashboard.api.database.sql`update tasks set template = 'gone', plan = jsonb_set(plan, '{template}', '"gone"') where id = ${id}`;
+    const { page, close } = await open(id);
+    const again = page.getByRole('button', { name: 'Run again…' });
+    expect(await again.isDisabled()).toBe(true);
+    expect(await again.getAttribute('title')).toBe('There is no template gone any more');
+    await close();
+  });
+
   test('files that it stored are listed [DASH-18]', async () => {
     const { id } = await submit(files);
     const run = await moves.run(id);
@@ -117,6 +154,21 @@ describe('a task that has ended', () => {
 });
 
 describe('a task that has not ended', () => {
+  test('a step with a model shows that it reads its prompt, and from its first word on that it generates [DASH-18]', async () => {
+    const { id } = await submit();
+    const claim = await moves.begin(await moves.run(id));
+    const { sql } = dashboard.api.database;
+    await sql`update line set entered_at = entered_at - interval '60 seconds', granted_at = granted_at - interval '20 seconds', started_at = started_at - interval '20 seconds' where task_id = ${id}`;
+    const { page, close } = await open(id);
+    const told = () => page.locator('#step-1-ollama_generate .try').textContent();
+    expect(await told()).toMatch(/waited .* · prompt 2\d s so far/);
+    await moves.tell(claim, 'A queue');
+    await sql`update task_events set at = at - interval '5 seconds' where task_id = ${id} and kind = 'output'`;
+    await page.reload();
+    expect(await told()).toMatch(/waited .* · prompt 1\d s · generated \d\.\d s so far/);
+    await close();
+  });
+
   test('what it writes appears as it comes, with what was written before, and its end by itself [DASH-18, DASH-13]', async () => {
     const { id } = await submit();
     const run = await moves.run(id);
@@ -154,7 +206,6 @@ describe('a task that has not ended', () => {
       }),
     ]);
     const { page, faults, close } = await open(id);
-    page.on('dialog', (dialog) => void dialog.accept());
     const told = (await page.locator('.banner').textContent()) ?? '';
     expect(told).toMatch(/1st: waits for .*llama3\.2.*Starts in \d+ s \(in \d+ s – in \d+ s\), the task ends in .*\(/s);
     expect(await page.locator('#step-1-ollama_generate .try').textContent()).toContain('waited');
@@ -163,7 +214,9 @@ describe('a task that has not ended', () => {
     await page.getByRole('button', { name: 'Release' }).click();
     await expect.poll(() => page.locator('#held').count()).toBe(0);
     await page.getByRole('button', { name: 'Cancel' }).click();
+    expect(await answerQuestion(page, 'yes')).toBe('Stop this task?Keep itStop the task');
     await expect.poll(() => page.locator('#status').textContent()).toBe('cancelled');
+    expect(await page.locator('.toast.done').last().textContent()).toBe('Cancelled.');
     await page.getByRole('button', { name: 'Retry' }).waitFor();
     expect(faults).toEqual([]);
     await close();

@@ -340,7 +340,7 @@ describe('the form [DASH-20]', () => {
     await page.locator('#field-prompt').fill("it's @home");
     await page.locator('#task-priority').selectOption('10');
     expect(await page.locator('[data-call-cli]').textContent()).toBe(
-      "npx orchestra submit ollama-inference \\\n  -p model='llama3.2:1b' \\\n  -p prompt='it'\\''s @home' \\\n  --priority 10 \\\n  --wait",
+      `npx orchestra --api ${dashboard.url} submit ollama-inference \\\n  -p model=llama3.2:1b \\\n  -p 'prompt=it'\\''s @home' \\\n  --priority 10 \\\n  --wait`,
     );
     expect(await page.locator('[data-call-curl]').textContent()).toContain(`${dashboard.url}/api/v1/tasks`);
     expect(await page.getByRole('button', { name: 'Copy the command line' }).getAttribute('data-copy')).toContain('--priority 10');

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
+import { answerQuestion, type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
 
 let dashboard: DashboardUnderTest;
 beforeAll(async () => {
@@ -73,14 +73,9 @@ test('failures are grouped whatever ids and numbers they hold, and a group is re
     /3[\s\S]*step failed[\s\S]*no file <path> after <n> ms[\s\S]*a[\s\S]*run[\s\S]*30 min ago[\s\S]*Latest task/,
   );
   expect(await rows.first().getByRole('link', { name: 'Latest task' }).getAttribute('href')).toMatch(/^\/tasks\/[0-9a-f-]{36}$/);
-  const questions: string[] = [];
-  page.on('dialog', (dialog) => {
-    questions.push(dialog.message());
-    void dialog.accept();
-  });
   await rows.first().getByRole('button', { name: 'Retry all' }).click();
+  expect(await answerQuestion(page, 'yes')).toContain('Retry 3 tasks?');
   await page.locator('.toast.done').waitFor();
-  expect(questions).toEqual(['This retries 3 tasks.']);
   expect(await dashboard.api.database.sql`select status, count(*)::integer from tasks group by status order by status`).toEqual([
     { status: 'failed', count: 1 },
     { status: 'queued', count: 3 },

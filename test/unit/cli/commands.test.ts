@@ -72,6 +72,16 @@ test.each([
   else expect(ran.err).toContain('generating 2/9');
 });
 
+test('a task is submitted with metadata and an agent, and metadata that are no JSON object are refused [MGR-10]', async () => {
+  const ran = await runCommand(['submit', 't', '-p', 'text=x', '--metadata={"team":"docs"}', '--agent=ann/writer'], { answer: api });
+  expect(ran.sent.at(-1)).toMatchObject({ method: 'POST', path: '/tasks', body: { metadata: { team: 'docs' }, agent_assigned: 'ann/writer' } });
+  for (const text of ['[1]', 'null', '{', '"x"']) {
+    const refused = await runCommand(['submit', 't', '-p', 'text=x', `--metadata=${text}`], { answer: api });
+    expect(refused).toMatchObject({ code: 2 });
+    expect(refused.err).toContain('no JSON object');
+  }
+});
+
 test('on a terminal the open line ends before something else is told [MGR-10]', async () => {
   const ran = await runCommand(['logs', id], { answer: api, terminal: true });
   expect(ran.out).toBe(shownOutput);

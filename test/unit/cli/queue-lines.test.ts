@@ -25,7 +25,7 @@ const entry: QueuePage['items'][number] = {
   estimated_start_interval: [at(15), at(40)],
   estimated_completion_time: at(90),
   estimated_completion_interval: [at(80), at(100)],
-  reason: '1st: waits for qwen3:14b, which is to be loaded on gpu-1',
+  reason: '1st: waits for qwen3:14b, which will be loaded on gpu-1',
 };
 const foreign = { ...entry, position: 2, task_id: null, name: null, step: null, estimated_start_time: null, estimated_start_interval: null, reason: null };
 const model = { host: 'gpu-1', loaded: true, serving: true, queue_depth: 3, memory_bytes: 6_650_000_000 };
@@ -66,7 +66,7 @@ const queue: QueuePage = {
 test('an entry is told with its start, the interval of it and the reason, another user’s without them [SCHED-22]', () => {
   const [, mine, other] = layOut(queueColumns(nowMs), queue.items, 300, paint);
   expect(mine).toMatch(
-    /^1 +8f14e45f +5 +notes\\x1b\[2J +write +qwen3:14b +in 21 s \(15 s to 40 s\) +in 1 min +waits for qwen3:14b, which is to be loaded on gpu-1$/,
+    /^1 +8f14e45f +5 +notes\\x1b\[2J +write +qwen3:14b +in 21 s \(15 s to 40 s\) +in 1 min +waits for qwen3:14b, which will be loaded on gpu-1$/,
   );
   expect(other).toMatch(/^2 +- +5 +of another user +qwen3:14b/);
 });

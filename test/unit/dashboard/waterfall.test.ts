@@ -18,6 +18,7 @@ function tryView(fields: Partial<StepTryView>): StepTryView {
     granted_at: null,
     started_at: null,
     ended_at: null,
+    first_output_at: null,
     model_load: null,
     cause: null,
     execution_id: null,
@@ -25,8 +26,8 @@ function tryView(fields: Partial<StepTryView>): StepTryView {
   };
 }
 const withMetrics = (metrics: ExecutionView['metrics']) => ({ metrics }) as ExecutionView;
-const seconds = (view: StepTryView, execution: ExecutionView | null = null, nowSeconds = 100) =>
-  phasesOf(view, execution, zero + nowSeconds * 1_000).map(({ kind, fromMs, toMs }) => [kind, (fromMs - zero) / 1_000, (toMs - zero) / 1_000]);
+const seconds = (view: StepTryView, execution: ExecutionView | null = null, nowSeconds = 100, withModel = false) =>
+  phasesOf(view, execution, zero + nowSeconds * 1_000, withModel).map(({ kind, fromMs, toMs }) => [kind, (fromMs - zero) / 1_000, (toMs - zero) / 1_000]);
 
 test('the time of a try is told as wait, load of its model, prompt, generation and the rest [DASH-18]', () => {
   const view = tryView({ entered_at: at(0), started_at: at(30), ended_at: at(40), model_load: { started_at: at(20), ended_at: at(29) } });
@@ -48,6 +49,17 @@ test('what has not ended goes on until now, and a try whose wait is not known ha
   ]);
   expect(seconds(tryView({ started_at: at(90), state: 'running' }))).toEqual([['run', 90, 100]]);
   expect(seconds(tryView({ entered_at: at(10), ended_at: at(15), state: 'cancelled' }))).toEqual([['wait', 10, 15]]);
+});
+
+test('a step with a model that runs reads its prompt until it writes, and generates from then on [DASH-18]', () => {
+  const running = { entered_at: at(0), started_at: at(30), state: 'running', model_load: { started_at: at(20), ended_at: at(29) } } as const;
+  const before = [
+    ['wait', 0, 20],
+    ['load', 20, 29],
+    ['wait', 29, 30],
+  ];
+  expect(seconds(tryView(running), null, 35, true)).toEqual([...before, ['prompt', 30, 35]]);
+  expect(seconds(tryView({ ...running, first_output_at: at(34) }), null, 50, true)).toEqual([...before, ['prompt', 30, 34], ['generate', 34, 50]]);
 });
 
 test('phases that the model server timed as longer than the whole are drawn within it [DASH-18]', () => {

@@ -3,7 +3,8 @@ import { type AlertSettings, findingsOf, shareBetween } from '../../../engine/co
 
 const settings: AlertSettings = { targetLatencyMs: 100, highLatencyMs: 200, lowAccuracy: 0.75, highErrorRate: 0.05, rules: {} };
 const errorRate = (failed: number, of: number) => findingsOf([{ name: 'error_rate', labels: {}, value: failed / of, of }], settings).map(({ rule }) => rule);
-const accuracy = (kept: number, of: number) => findingsOf([{ name: 'prediction_accuracy', labels: {}, value: kept / of, of }], settings).map(({ rule }) => rule);
+const accuracy = (kept: number, of: number) =>
+  findingsOf([{ name: 'prediction_accuracy', labels: {}, value: kept / of, of }], settings).map(({ rule }) => rule);
 
 test('what a share may be a sample of is narrower the more it was measured of, and never leaves 0 to 1', () => {
   // worked by hand: z = 1.645, 10 of 100

@@ -18,8 +18,8 @@ const none = { model: null, host: null, other: null, leftMs: null };
 test.each<[Partial<Reason>, string]>([
   [{ why: 'waiting_slot' }, '3rd: waits for a free slot of qwen3:14b on gpu-1'],
   [{ why: 'waiting_slot', ...none }, '3rd: waits for a free slot'],
-  [{ why: 'waiting_model' }, '3rd: waits for qwen3:14b, which is to be loaded on gpu-1'],
-  [{ why: 'waiting_model', host: null }, '3rd: waits for qwen3:14b, which is to be loaded'],
+  [{ why: 'waiting_model' }, '3rd: waits for qwen3:14b, which will be loaded on gpu-1'],
+  [{ why: 'waiting_model', host: null }, '3rd: waits for qwen3:14b, which will be loaded'],
   [{ why: 'behind' }, '3rd: waits for qwen3:14b, behind work for llama3.1:8b that goes first'],
   [{ why: 'behind', other: null }, '3rd: waits for qwen3:14b, behind work that goes first'],
   [{ why: 'quantum' }, '3rd: waits for qwen3:14b, which is loaded when llama3.1:8b has served 11 s more'],

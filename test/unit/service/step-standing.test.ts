@@ -18,6 +18,7 @@ function row(step: string, line: TryRow['line'], fields: Partial<TryRow> = {}): 
     grantedAt: null,
     startedAt: null,
     endedAt: null,
+    firstOutputAt: null,
     cause: null,
     executionId: null,
     load: null,
