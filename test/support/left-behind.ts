@@ -14,6 +14,10 @@ export async function leftBehind(sql: Sql, workspacesRoot: string): Promise<stri
     union all
     select format('%s is held by task %s', name, task_id) from holds
     union all
+    select format('%s of %s is held by task %s', amount, pool, task_id) from allocations
+    union all
+    select format('%s is waited for by task %s', name, task_id) from lock_wishes
+    union all
     select format('outbox entry %s (%s) is not delivered: %s', id, kind, last_error) from outbox
     union all
     select format('step %s of task %s, attempt %s, is committed %s times', step, task_id, attempt, count(*))

@@ -112,8 +112,8 @@ async function request(method: string, url: string, body?: object): Promise<{ st
   return { status: answer.status, body: await answer.json() };
 }
 
-async function submit(template: string, given: object): Promise<string> {
-  const answer = await request('POST', '/api/v1/tasks', { template, parameters: given });
+async function submit(template: string, given: object, more: object = {}): Promise<string> {
+  const answer = await request('POST', '/api/v1/tasks', { template, parameters: given, ...more });
   expect(answer.status).toBe(201);
   return answer.body.id as string;
 }
@@ -234,6 +234,42 @@ test('a host that is killed in the middle of an answer frees the model server, a
   expect(await triesOf(id, 'ollama_generate')).toEqual(['host_lost', 'done']);
   await nothingIsLeft();
 }, 120_000);
+
+test('what tasks hold whose engine and host are killed stays theirs to their end, or to their cancel, and then the next one has it [CONC-08]', async () => {
+  await finished(await submit('ask', { token: 'warm' }));
+  const cpus = async () => {
+    const { items } = (await request('GET', '/api/v1/resources')).body as { items: { pool: string; total: number; allocated: number }[] };
+    return items.find(({ pool }) => pool === 'cpu') ?? { total: 0, allocated: 0 };
+  };
+  const { total } = await eventually(async () => ((await cpus()).total > 0 ? cpus() : null));
+  const needing = (share: number, ...locks: string[]) => ({ resource_requirements: { cpu_cores: total * share, locks } });
+  const [runner = 0] = await ollama.runners();
+  process.kill(runner, 'SIGSTOP'); // so that the answer cannot be finished before the kill
+  const tokens = { script: `holder-${randomUUID()}`, cancelled: `holder-${randomUUID()}` };
+  const script = await submit('slow', { token: tokens.script, repo_url: repository, seconds: '3' }, needing(0.25, 'left'));
+  const cancelled = await submit('slow', { token: tokens.cancelled, repo_url: repository, seconds: '60' }, needing(0.25, 'middle'));
+  const answer = await submit('ask', { token: 'holder' }, needing(0.25, 'right'));
+  for (const token of Object.values(tokens)) await eventually(async () => (await processesOf(token)).length > 0);
+  await withDatabase((sql) => eventually(async () => (await sql`select 1 from line where task_id = ${answer} and state = 'running'`).length === 1));
+  const next = await submit('slow', { token: 'next', repo_url: repository, seconds: '0' }, needing(1, 'left', 'middle', 'right'));
+  await Promise.all([kill('engine'), kill('host')]);
+  process.kill(runner, 'SIGCONT');
+  expect((await request('DELETE', `/api/v1/tasks/${cancelled}`)).status).toBe(202);
+
+  for (const id of [script, answer]) expect(await finished(id, 120_000)).toMatchObject({ status: 'completed', attempt: 1 });
+  expect(await triesOf(script, 'execute_script')).toEqual(['host_lost', 'done']);
+  expect(await triesOf(answer, 'ollama_generate')).toEqual(['host_lost', 'done']);
+  expect(await finished(cancelled)).toMatchObject({ status: 'cancelled' });
+  expect(await finished(next)).toMatchObject({ status: 'completed', attempt: 1 });
+  await withDatabase(async (sql) => {
+    // it began when the last of them had ended
+    const [order] = await sql`select min(started_at) filter (where id = ${next}) >= max(completed_at) filter (where id <> ${next}) as behind from tasks
+      where id = any(${[script, cancelled, answer, next]})`;
+    expect(order).toEqual({ behind: true });
+  });
+  expect((await cpus()).allocated).toBe(0);
+  await nothingIsLeft();
+}, 180_000);
 
 test('an engine that stands still and wakes up after its step was done elsewhere changes nothing and works on [fault-8]', async () => {
   const first = await pidOf('engine');
