@@ -5,7 +5,7 @@ import { failureCodes, StepFailure } from '../contract/failure.js';
 import { sameModel } from '../contract/model-name.js';
 import { type ModelNeed, needOfKey, type ResidencyKey } from '../contract/queues.js';
 import { hostLost, type OrderFailure, type ResidencyOrder } from '../contract/residency.js';
-import type { LoadedModel, ModelBackend, PullProgress } from './backends/backend.js';
+import type { InstalledModel, LoadedModel, ModelBackend, PullProgress } from './backends/backend.js';
 import { createSingleFlight } from './single-flight.js';
 
 /** An order as its activities name it. */
@@ -19,6 +19,8 @@ export interface DrainRequest extends OrderRef {
   readonly keys: readonly ResidencyKey[];
   /** the order asks for nothing more, so it ends here */
   readonly last: boolean;
+  /** what is to be loaded instead: nothing is unloaded for a model that has to be fetched first */
+  readonly needs?: Pick<ModelNeed, 'name'>;
 }
 
 export interface LoadRequest extends OrderRef {
@@ -36,16 +38,20 @@ export interface PullRequest extends OrderRef {
 
 /** Activities on `host:<host>`. Each may be repeated; `stale`: the order is closed or of another epoch, and nothing was done. */
 export interface ResidencyActivities {
-  /** Waits until no step runs on the keys, and unloads their models. */
-  drainAndUnload(request: DrainRequest): Promise<'done' | 'stale'>;
+  /** Waits until no step runs on the keys, and unloads their models; `missing`: what is needed instead has to be fetched first, and nothing was unloaded. */
+  drainAndUnload(request: DrainRequest): Promise<'done' | 'missing' | 'stale'>;
   /** Fetches a model that is missing. */
   pullModel(request: PullRequest): Promise<'done' | 'stale'>;
-  /** Loads a model and lets it take grants; `missing`: it has to be pulled first. */
+  /** Loads a model and lets it take grants; `missing`: it has to be fetched first. */
   loadAndServe(request: LoadRequest): Promise<'serving' | 'missing' | 'stale'>;
 }
 
 /** Local activities of `changeResidency`. */
 export interface OrderActivities {
+  /** Makes an open order one that fetches its model, apart from what its host changes meanwhile. */
+  fetchFirst(order: ResidencyOrder): Promise<void>;
+  /** After the fetch: ends the order, or hands what somebody asked to be loaded back to its host; `busy`: the host changes something else. */
+  fetched(order: ResidencyOrder): Promise<'done' | 'busy'>;
   /** Closes an order that could not be carried out, and tells those who wait for its model. */
   abandonOrder(order: ResidencyOrder, failure: OrderFailure): Promise<void>;
 }
@@ -64,6 +70,8 @@ export interface OrderRows {
   beginLoad(order: OrderRef, key: ResidencyKey, model: ModelNeed): Promise<boolean>;
   /** In one transaction: loading -> serving, the order done, what it took learned, NOTIFY residency and line. False: stale. */
   serve(order: OrderRef, key: ResidencyKey, loaded: MeasuredLoad): Promise<boolean>;
+  /** Notes a model as there, of which size: the next decision knows. */
+  noteInstalled(host: string, model: InstalledModel): Promise<void>;
   recordPull(order: OrderRef, key: ResidencyKey, model: string, progress: PullProgress, tellTasks: boolean): Promise<void>;
   endPull(host: string, model: string): Promise<void>;
 }
@@ -110,6 +118,7 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
     drainAndUnload: (request) =>
       onOrder(request, async (signal, tell) => {
         if (!(await rows.isOpen(request))) return 'stale';
+        if (request.needs !== undefined && (await installed(request.needs.name, signal)) === undefined) return 'missing';
         let idleAtMs = performance.now();
         for (const key of await rows.drain(request, request.keys)) {
           tell({ phase: 'draining', key });
@@ -134,6 +143,9 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
         if (!(await rows.isOpen(request))) return 'stale';
         const { name } = request.model;
         await flight(name, signal, (shared) => pull(request, shared, tell));
+        const there = await installed(name, signal);
+        if (there === undefined) throw new StepFailure(failureCodes.modelPullFailed, `${name} is not there after its pull`, { retryable: true });
+        await rows.noteInstalled(host, { ...there, name });
         log.info({ host, model: name, order: request.orderId }, 'model pulled');
         if (request.last) await rows.end(request);
         return 'done';
@@ -141,13 +153,12 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
 
     loadAndServe: (request) =>
       onOrder(request, async (signal, tell) => {
+        if ((await installed(request.model.name, signal)) === undefined) {
+          idleSince.delete(request.orderId); // a fetch is paid once, not with each change
+          return (await rows.isOpen(request)) ? 'missing' : 'stale';
+        }
         if (!(await rows.beginLoad(request, request.key, request.model))) return 'stale';
         tell({ phase: 'loading', key: request.key });
-        const installed = await models.installed(signal);
-        if (!installed.some(({ name }) => sameModel(name, request.model.name))) {
-          idleSince.delete(request.orderId); // a pull is paid once, not with each change
-          return 'missing';
-        }
         const loaded = await deps.exclusively(() => measuredLoad(request.model, signal, idleSince.get(request.orderId)));
         deps.onLoaded(request.key, loaded);
         const serving = await rows.serve(request, request.key, loaded);
@@ -158,6 +169,10 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
         return serving ? 'serving' : 'stale';
       }),
   };
+
+  async function installed(name: string, signal: AbortSignal): Promise<InstalledModel | undefined> {
+    return (await models.installed(signal)).find((model) => sameModel(model.name, name));
+  }
 
   /** Beats while the work runs, ends it when the lease or the activity does, and says failures in Temporal's terms. */
   async function onOrder<Result>(order: OrderRef, work: (signal: AbortSignal, tell: (details: object) => void) => Promise<Result>): Promise<Result> {
@@ -217,12 +232,19 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
   }
 }
 
-/** @param abandon closes the order in one transaction; no effect on an order that is closed */
+/** @param deps.abandon closes the order in one transaction; like the others it has no effect on an order that is closed */
 export function createOrderActivities(deps: {
+  readonly fetchFirst: (order: ResidencyOrder) => Promise<void>;
+  readonly fetched: (order: ResidencyOrder) => Promise<'done' | 'busy'>;
   readonly abandon: (order: ResidencyOrder, failure: OrderFailure) => Promise<void>;
   readonly log: Logger;
 }): OrderActivities {
   return {
+    async fetchFirst(order) {
+      deps.log.info({ host: order.host, order: order.id, model: order.load?.model.name }, 'a model is fetched before anything is unloaded for it');
+      await deps.fetchFirst(order);
+    },
+    fetched: (order) => deps.fetched(order),
     async abandonOrder(order, failure) {
       deps.log.warn({ host: order.host, order: order.id, load: order.load?.key ?? null, ...failure }, 'a change of models failed');
       await deps.abandon(order, failure);

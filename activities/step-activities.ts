@@ -160,7 +160,7 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
       type: end.code,
       message: end.message,
       nonRetryable: !end.retryable,
-      details: [{ claimed: !end.orderly, details: end.details ?? null }],
+      details: [{ claimed: !end.orderly, told: true, details: end.details ?? null }],
     });
   }
 }
@@ -232,7 +232,7 @@ function cancelReason(context: Context): 'cancelled' | 'returned' {
 }
 
 function grantVoid(message: string, claimed: boolean): ApplicationFailure {
-  return ApplicationFailure.create({ type: failureCodes.grantVoid, message, nonRetryable: true, details: [{ claimed }] });
+  return ApplicationFailure.create({ type: failureCodes.grantVoid, message, nonRetryable: true, details: [{ claimed, told: true }] });
 }
 
 function invalidInput(step: string, error: z.ZodError): StepFailure {

@@ -10,6 +10,7 @@ export const forecastReasons = [
   'changing',
   'no_room',
   'backing_off',
+  'fetching',
   'no_host',
   'paused',
   'held',

@@ -26,3 +26,8 @@ export function taskOfWorkflowId(workflowId: string): TaskId | undefined {
 export function residencyWorkflowId(hostId: string): string {
   return `residency-${hostId}`;
 }
+
+/** The Temporal workflow id under which an order is carried out: that of its host, or one of its own when it fetches a model. */
+export function orderWorkflowId({ id, host, pull }: { readonly id: string; readonly host: string; readonly pull?: string }): string {
+  return pull === undefined ? residencyWorkflowId(host) : `fetch-${id}`;
+}

@@ -12,19 +12,22 @@ export interface ResidencyRow {
   readonly sinceMs: number;
 }
 
-/** One change of a host's residency: unload the victims, then pull if missing, load and serve. Input of `changeResidency`. */
+/** One change of a host's residency: unload the victims, then load and serve. Input of `changeResidency`. */
 export interface ResidencyOrder {
   readonly id: string;
   readonly host: string;
   readonly hostEpoch: number;
   readonly unload: readonly ResidencyKey[];
   readonly load: { readonly key: ResidencyKey; readonly model: ModelNeed } | null;
-  /** a model that is only to be fetched */
+  /** a model that is fetched and nothing else; with `load`: since that needs it. Such an order changes no memory, so others of its host are carried out meanwhile. */
   readonly pull?: string;
 }
 
 /** Code of an order whose host stopped answering or started anew: nobody is refused, and the next decision orders anew. */
 export const hostLost = 'host_lost';
+
+/** Code of an order whose model has to be fetched while its host fetches as many as it may: it is ordered again later. */
+export const fetchWaits = 'fetch_waits';
 
 /** Why an order was not carried out. */
 export interface OrderFailure {
@@ -33,4 +36,6 @@ export interface OrderFailure {
   readonly message: string;
   /** false: the same order would fail again */
   readonly retryable: boolean;
+  /** what was being done */
+  readonly phase?: 'draining' | 'pulling' | 'loading';
 }

@@ -5,6 +5,7 @@ import type { ResidencyKey } from '../contract/queues.js';
 import type { LineState } from '../scheduling/line-state.js';
 import type { KeyCost } from '../scheduling/policy.js';
 import { answered, type Sql, type TransactionSql } from './connect.js';
+import { changesMemory, type Fetching, fetchingNow, keysFetching } from './fetching.js';
 import { entriesOfText, textOfEntries } from './forecast-text.js';
 import { storedJson } from './stored-json.js';
 
@@ -118,14 +119,18 @@ const plansMax = 500;
 
 /** Reads the line. Takes no lock. */
 export async function readForecastInput(sql: Sql | TransactionSql): Promise<ForecastInput> {
-  const [state] = await answered(sql<{ state: Omit<ForecastInput, 'rows'> }[]>`select forecast_state() as state`);
-  if (state === undefined) throw new Error('PostgreSQL returned no row');
+  const [read] = await answered(
+    sql<{ state: Omit<ForecastInput, 'rows'>; fetching: Fetching[] }[]>`select forecast_state() as state, ${fetchingNow(sql)} as fetching`,
+  );
+  if (read === undefined) throw new Error('PostgreSQL returned no row');
+  const { state, fetching } = read;
   const rows: ForecastRow[] = [];
   for (const { text } of await answered(sql<{ text: string }[]>`select forecast_rows(${rowsMax}, ${chunkRows}) as text`)) {
     rows.push(...(JSON.parse(text) as SentRow[]).map(rowOf));
     await setImmediate(); // a long line keeps nobody waiting
   }
-  return { ...state.state, rows };
+  const keys = new Set(fetching.length === 0 ? [] : rows.flatMap(({ key }) => key ?? []));
+  return { ...state, openOrders: state.openOrders.filter(changesMemory), backingOff: [...state.backingOff, ...keysFetching(fetching, keys)], rows };
 }
 
 function rowOf([id, attempt, step, pool, key, state, level, exact, place, waitedMs, continues, held, locks, lack, host, ranMs, dueInMs]: SentRow): ForecastRow {

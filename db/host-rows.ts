@@ -2,7 +2,8 @@ import type { JsonObject } from '../contract/json.js';
 import type { ModelNeed, ResidencyKey } from '../contract/queues.js';
 import type { Sql } from './connect.js';
 import { acquireHost, type HostIdentity, type HostRoom, HostTaken, hostHolder, hostOfSameServer, releaseHost, renewHost, setHostReady } from './leases.js';
-import { endPull, markAllUnloaded, recordPull, type SeenModels, upsertSeen } from './models.js';
+import { endPull, markAllUnloaded, noteInstalled, recordPull, type SeenModels, upsertSeen } from './models.js';
+import { readHeldBefore } from './residency-history.js';
 import {
   beginLoad,
   drainKeys,
@@ -36,6 +37,7 @@ export function createHostRows(sql: Sql, identity: HostIdentity) {
 
     ofSameServer: (epoch: number, marks: readonly string[]) => hostOfSameServer(sql, host, epoch, marks),
     residency: (epoch: number) => readResidency(sql, host, epoch),
+    heldBefore: (withinMs: number) => readHeldBefore(sql, host, withinMs),
     forget: (epoch: number, key: ResidencyKey) => forgetKey(sql, host, epoch, key),
     isOpen: (order: OrderId) => isOrderOpen(sql, order),
     drain: (order: OrderId, keys: readonly ResidencyKey[]) => drainKeys(sql, order, keys),
@@ -49,6 +51,7 @@ export function createHostRows(sql: Sql, identity: HostIdentity) {
     allUnloaded: () => markAllUnloaded(sql, host),
     recordPull: (order: OrderId, key: ResidencyKey, model: string, progress: Parameters<typeof recordPull>[4], tellTasks: boolean) =>
       recordPull(sql, order.host, key, model, progress, tellTasks),
+    noteInstalled: (of: string, model: SeenModels['installed'][number]) => noteInstalled(sql, of, model),
     endPull: (of: string, model: string) => endPull(sql, of, model),
   };
 }

@@ -58,6 +58,6 @@ export async function checkInvariants(sql: Sql): Promise<string[]> {
     from line l join tasks t on t.id = l.task_id where l.state = 'waiting' and l.not_before = 'infinity' and t.cancel_requested_at is null
       and not exists (select 1 from task_dependencies d join tasks p on p.id = d.parent_task_id where d.child_task_id = l.task_id and p.status <> 'completed')
     union all
-    select format('host %s has %s open orders', host, count(*)) from residency_orders where state = 'open' group by host having count(*) > 1`;
+    select format('host %s has %s open orders', host, count(*)) from residency_orders where state = 'open' and pull_model is null group by host having count(*) > 1`;
   return rows.map((row) => row.breach);
 }

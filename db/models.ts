@@ -119,6 +119,13 @@ export async function endPull(sql: Sql, host: string, model: string): Promise<vo
   });
 }
 
+/** Notes a model that a server has now, before the server is looked at the next time. May be repeated. */
+export async function noteInstalled(sql: Sql, host: string, { name, digest, sizeBytes, details }: SeenModels['installed'][number]): Promise<void> {
+  await sql`
+    insert into models (host, name, digest, size_bytes, details) values (${host}, ${name}, ${digest}, ${sizeBytes}, ${sql.json(details)})
+    on conflict (host, name) do update set digest = excluded.digest, size_bytes = excluded.size_bytes, details = excluded.details, seen_at = now()`;
+}
+
 /** Every model of every host, loaded ones first, then by name. */
 export async function listModels(sql: Sql, filter: { readonly host?: string } = {}): Promise<ModelStatus[]> {
   const rows = await sql<ModelRow[]>`

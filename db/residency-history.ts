@@ -36,6 +36,14 @@ export async function readResidencySpans(sql: Sql, since: Date): Promise<Residen
       select * from residency_spans where ended_at is null or ended_at > ${since} order by began_at desc limit ${shownMax}) s order by began_at, id`);
 }
 
+/** Names of models that a host has held within so many milliseconds, under whatever epoch. Reads. */
+export async function readHeldBefore(sql: Sql, host: string, withinMs: number): Promise<string[]> {
+  const rows = await answered(sql<{ model: string }[]>`
+    select distinct model from residency_spans
+    where host = ${host} and state <> 'loading' and (ended_at is null or ended_at > clock_timestamp() - ${withinMs} * interval '1 millisecond')`);
+  return rows.map(({ model }) => model);
+}
+
 /** Steps with a model that ended since a moment, and those that run, the earliest first. Reads. */
 export async function readHostSteps(sql: Sql, since: Date): Promise<HostStep[]> {
   return answered(sql<HostStep[]>`

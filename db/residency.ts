@@ -1,8 +1,8 @@
 import { failureCodes } from '../contract/failure.js';
 import type { Refusal } from '../contract/line.js';
-import { taskWorkflowId } from '../contract/ids.js';
+import { orderWorkflowId, taskWorkflowId } from '../contract/ids.js';
 import type { ModelNeed, ResidencyKey } from '../contract/queues.js';
-import { hostLost, type OrderFailure, type ResidencyOrder, type ResidencyRow } from '../contract/residency.js';
+import { fetchWaits, hostLost, type OrderFailure, type ResidencyOrder, type ResidencyRow } from '../contract/residency.js';
 import { answered, type Sql } from './connect.js';
 import { putOutbox } from './outbox.js';
 import { storedJson } from './stored-json.js';
@@ -42,27 +42,11 @@ export async function isOrderOpen(sql: Sql, order: OrderId): Promise<boolean> {
 
 /** Orders that are open for at least so long and that their workflow was told of. */
 export async function openOrders(sql: Sql, olderThanMs: number): Promise<ResidencyOrder[]> {
-  const rows = await answered(sql<OpenOrderRow[]>`
-    select id, host, host_epoch as "hostEpoch", unload, load_key as key, load_model as model, load_num_ctx as "numCtx" from residency_orders o
+  const rows = await answered(sql<{ order: ResidencyOrder }[]>`
+    select residency_order_json(o) as "order" from residency_orders o
     where state = 'open' and created_at <= clock_timestamp() - ${olderThanMs} * interval '1 millisecond'
       and not exists (select 1 from outbox where kind = 'residency' and payload ->> 'id' = o.id::text)`);
-  return rows.map(({ id, host, hostEpoch, unload, key, model, numCtx }) => ({
-    id,
-    host,
-    hostEpoch: Number(hostEpoch),
-    unload,
-    load: key === null || model === null || numCtx === null ? null : { key, model: { name: model, numCtx } },
-  }));
-}
-
-interface OpenOrderRow {
-  readonly id: string;
-  readonly host: string;
-  readonly hostEpoch: string;
-  readonly unload: ResidencyKey[];
-  readonly key: ResidencyKey | null;
-  readonly model: string | null;
-  readonly numCtx: number | null;
+  return rows.map(({ order }) => order);
 }
 
 /** Lets keys take no more grants. @returns those of them that have a row; none when the order is stale */
@@ -144,57 +128,142 @@ export async function serveKey(sql: Sql, order: OrderId, key: ResidencyKey, load
 async function learnLoad(tx: Transaction, host: string, key: ResidencyKey, bytes: number, loadMs: number): Promise<void> {
   await tx`
     insert into key_costs as c (host, key, load_ms, bytes, samples) values (${host}, ${key}, ${loadMs}, ${Math.round(bytes)}, 1)
-    on conflict (host, key) do update set bytes = excluded.bytes, samples = c.samples + 1, updated_at = clock_timestamp(),
+    on conflict (host, key) do update set bytes = excluded.bytes, samples = c.samples + 1, updated_at = clock_timestamp(), tight_bytes = null, tight_until = null,
       load_ms = coalesce(c.load_ms + (excluded.load_ms - c.load_ms) * greatest(${newestShare}::double precision, 1.0 / (c.samples + 1)), excluded.load_ms)`;
 }
 
+/** For how long it is believed that a key does not fit: memory that others take is given back, also what no list of a server shows. Longer where it has never fitted. */
+const tightMs = 3_600_000;
+const neverFittedMs = 6 * tightMs;
+
 /**
- * The memory of a host did not suffice for a key: it takes more than what was free then, so that the same is not tried again before there is more.
- * @returns whether it was loaded beside others, so that there is more once they are gone
+ * The memory of a host did not suffice for a key: it takes more than what was free then, so that the same is not tried again before there is more, or before
+ * that may have changed. Where a key has fitted before and was alone, the first time is put down to what the server has not given back yet.
+ * @returns whether to try again: without the others beside which it was loaded, or since it has fitted before
  */
 async function learnTooLarge(tx: Transaction, order: ResidencyOrder, key: ResidencyKey): Promise<boolean> {
-  const [room] = await tx<{ others: number; free: string | null }[]>`
-    select count(c.key)::integer as others, (h.room_bytes - coalesce(sum(k.bytes), 0))::bigint as free
+  const [room] = await tx<{ others: number; free: string | null; fitted: boolean; again: boolean }[]>`
+    select count(c.key)::integer as others, (h.room_bytes - coalesce(sum(k.bytes), 0))::bigint as free,
+      coalesce(max(mine.samples), 0) > 0 as fitted, coalesce(max(mine.tight_until) > clock_timestamp(), false) as again
     from hosts h left join residency c on c.host = h.id and c.host_epoch = h.epoch and c.key <> ${key}
     left join key_costs k on k.host = c.host and k.key = c.key
+    left join key_costs mine on mine.host = h.id and mine.key = ${key}
     where h.id = ${order.host} and h.epoch = ${order.hostEpoch} group by h.id`;
-  if (room?.free == null) return false; // not limited by bytes, so nothing would keep it from being tried again in the same way
+  if (room === undefined) return false;
+  const spared = room.fitted && room.others === 0 && !room.again;
+  // not limited by bytes: nothing would keep it from being tried again in the same way
+  const tight = room.free === null || spared ? null : Math.max(0, Number(room.free)) + 1;
   await tx`
-    insert into key_costs as c (host, key, bytes) values (${order.host}, ${key}, greatest(0, ${room.free}::bigint) + 1)
-    on conflict (host, key) do update set bytes = greatest(c.bytes, excluded.bytes), updated_at = clock_timestamp()`;
-  return room.others > 0;
+    insert into key_costs as c (host, key, tight_bytes, tight_until)
+    values (${order.host}, ${key}, ${tight}, clock_timestamp() + ${room.fitted ? tightMs : neverFittedMs} * interval '1 millisecond')
+    on conflict (host, key) do update set tight_bytes = greatest(case when c.tight_until > clock_timestamp() then c.tight_bytes end, excluded.tight_bytes),
+      tight_until = excluded.tight_until, updated_at = clock_timestamp()`;
+  return spared || (room.free !== null && room.others > 0);
+}
+
+/** What the decisions of the engine fetch to one host at the same time; a person who asks is not kept waiting by them. */
+const fetchesMax = 2;
+
+/**
+ * Makes an open order one that only fetches its model: its host may change other models meanwhile, and nothing is unloaded before the model is there. Where
+ * the host fetches as many as it may, the order ends and its key is ordered again later. No effect on an order that is closed.
+ */
+export async function fetchFirst(sql: Sql, order: ResidencyOrder): Promise<void> {
+  await answered(
+    sql.begin(async (tx) => {
+      const [apart] = await tx<{ order: ResidencyOrder }[]>`
+        update residency_orders o set pull_model = load_model, unload = case when requested_by is null then '{}' else unload end
+        where id = ${order.id} and state = 'open' and load_key is not null and pull_model is null and (requested_by is not null or ${fetchesMax} > (
+          select count(*) from residency_orders f where f.host = o.host and f.state = 'open' and f.pull_model is not null))
+        returning residency_order_json(o) as "order"`;
+      if (apart === undefined) {
+        await abandon(tx, order, { code: fetchWaits, message: 'other models are being fetched first', retryable: true });
+        return;
+      }
+      await giveBack(tx, order);
+      await putOutbox(tx, { kind: 'residency', workflowId: orderWorkflowId(apart.order), taskId: null, payload: apart.order });
+      await tx`select pg_notify('residency', ${order.host}), pg_notify('line', '')`;
+    }),
+  );
+}
+
+/**
+ * Ends an order whose model is there now, so that it is loaded as the next decisions see fit. One that a person gave goes on as a change of its host.
+ * @returns `busy` while that host changes something else; then it is to be called again
+ */
+export async function endFetch(sql: Sql, order: ResidencyOrder): Promise<'done' | 'busy'> {
+  return answered(
+    sql.begin(async (tx) => {
+      const [open] = await tx<{ goesOn: boolean; busy: boolean }[]>`
+        select requested_by is not null and load_key is not null as "goesOn",
+          exists (select 1 from residency_orders b where b.host = o.host and b.state = 'open' and b.pull_model is null) as busy
+        from residency_orders o where id = ${order.id} and state = 'open' and pull_model is not null for update`;
+      if (open === undefined) return 'done';
+      if (!open.goesOn) await tx`update residency_orders set state = 'done', ended_at = clock_timestamp() where id = ${order.id}`;
+      else {
+        if (open.busy) return 'busy';
+        const { pull: _fetched, ...change } = order;
+        await tx`update residency_orders set pull_model = null where id = ${order.id}`;
+        await putOutbox(tx, { kind: 'residency', workflowId: orderWorkflowId(change), taskId: null, payload: change });
+      }
+      await fetchEnded(tx, order.host);
+      await tx`select pg_notify('line', '')`;
+      return 'done';
+    }),
+  );
+}
+
+/** What waited for a fetch to end may be ordered again. */
+async function fetchEnded(tx: Transaction, host: string): Promise<void> {
+  await tx`delete from residency_backoff where host = ${host} and error ->> 'code' = ${fetchWaits}`;
+}
+
+/** Takes back what an order has done to the rows of its host: what was to be loaded is not, and what was to be unloaded serves again. */
+async function giveBack(tx: Transaction, order: ResidencyOrder): Promise<void> {
+  await tx`delete from residency where host = ${order.host} and host_epoch = ${order.hostEpoch} and order_id = ${order.id} and state = 'loading'`;
+  await tx`
+    update residency set state = 'serving', since = clock_timestamp()
+    where host = ${order.host} and host_epoch = ${order.hostEpoch} and order_id = ${order.id} and state = 'draining'`;
+}
+
+/** The writes of {@link OrderActivities}. */
+export function orderWrites(sql: Sql) {
+  return {
+    fetchFirst: (order: ResidencyOrder) => fetchFirst(sql, order),
+    fetched: (order: ResidencyOrder) => endFetch(sql, order),
+    abandon: (order: ResidencyOrder, failure: OrderFailure) => abandonOrder(sql, order, failure),
+  };
 }
 
 /**
  * Closes an order that could not be carried out: what was not unloaded serves again, the key is not ordered on this host for a while (2 s, doubled
  * with each failure, at most 5 minutes), and its waiting steps are refused, each told by a signal, unless another host may still serve them.
- * No refusal when only the host was lost, its server is away, or the order's workflow was ended from outside, nor when the memory did not suffice beside
- * other models: then it is tried again without them. No effect on an order that is closed.
+ * No refusal when only the host was lost, its server is away or does not unload another model, the order's workflow was ended from outside, or other fetches
+ * come first, nor when the memory did not suffice beside other models or for the first time: then it is tried again. No effect on an order that is closed.
  */
 export async function abandonOrder(sql: Sql, order: ResidencyOrder, failure: OrderFailure): Promise<void> {
-  await answered(
-    sql.begin(async (tx) => {
-      const ended = await tx`
-        update residency_orders set state = 'failed', ended_at = clock_timestamp(), error = ${storedJson(tx, { ...failure })} where id = ${order.id} and state = 'open'`;
-      if (ended.count === 0) return;
-      await tx`delete from residency where host = ${order.host} and host_epoch = ${order.hostEpoch} and order_id = ${order.id} and state = 'loading'`;
-      await tx`
-        update residency set state = 'serving', since = clock_timestamp()
-        where host = ${order.host} and host_epoch = ${order.hostEpoch} and order_id = ${order.id} and state = 'draining'`;
-      if (order.load && failure.code !== hostLost && failure.code !== failureCodes.endedOutside) {
-        const { key } = order.load;
-        // A server that is away says nothing about the model: its steps wait, and go on soon after it is back.
-        const away = failure.code === failureCodes.backendUnavailable;
-        await tx`
-          insert into residency_backoff (host, key, until, error) values (${order.host}, ${key}, clock_timestamp() + interval '2 seconds', ${storedJson(tx, { ...failure })})
-          on conflict (host, key) do update set failures = residency_backoff.failures + ${away ? 0 : 1}, error = excluded.error,
-            until = clock_timestamp() + case when ${away} then interval '2 seconds' else least(interval '5 minutes', interval '2 seconds' * power(2, least(residency_backoff.failures, 8))) end`;
-        const besideOthers = failure.code === failureCodes.modelOutOfMemory && (await learnTooLarge(tx, order, key));
-        if (!away && !besideOthers) await refuse(tx, key, failure);
-      }
-      await tx`select pg_notify('residency', ${order.host}), pg_notify('line', '')`;
-    }),
-  );
+  await answered(sql.begin((tx) => abandon(tx, order, failure)));
+}
+
+async function abandon(tx: Transaction, order: ResidencyOrder, failure: OrderFailure): Promise<void> {
+  const ended = await tx`
+    update residency_orders set state = 'failed', ended_at = clock_timestamp(), error = ${storedJson(tx, { ...failure })} where id = ${order.id} and state = 'open'`;
+  if (ended.count === 0) return;
+  await giveBack(tx, order);
+  if (order.pull !== undefined) await fetchEnded(tx, order.host);
+  if (order.load && failure.code !== hostLost && failure.code !== failureCodes.endedOutside) {
+    const { key } = order.load;
+    // A server that is away says nothing about the model, nor does one that holds on to another: steps wait, and go on soon after that has passed.
+    const away = failure.code === failureCodes.backendUnavailable;
+    const innocent = away || failure.code === fetchWaits || failure.phase === 'draining';
+    await tx`
+      insert into residency_backoff (host, key, until, error) values (${order.host}, ${key}, clock_timestamp() + interval '2 seconds', ${storedJson(tx, { ...failure })})
+      on conflict (host, key) do update set failures = residency_backoff.failures + ${away ? 0 : 1}, error = excluded.error,
+        until = clock_timestamp() + case when ${away} then interval '2 seconds' else least(interval '5 minutes', interval '2 seconds' * power(2, least(residency_backoff.failures, 8))) end`;
+    const again = failure.code === failureCodes.modelOutOfMemory && (await learnTooLarge(tx, order, key));
+    if (!innocent && !again) await refuse(tx, key, failure);
+  }
+  await tx`select pg_notify('residency', ${order.host}), pg_notify('line', '')`;
 }
 
 async function refuse(tx: Transaction, key: ResidencyKey, failure: OrderFailure): Promise<void> {

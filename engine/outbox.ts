@@ -1,6 +1,6 @@
 import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
-import { residencyWorkflowId } from '../contract/ids.js';
+import { orderWorkflowId } from '../contract/ids.js';
 import { workflowQueue } from '../contract/queues.js';
 import type { Sql } from '../db/connect.js';
 import { doneOutbox, laterOutbox, outboxDueMs, type TakenEntry, takeDue } from '../db/outbox.js';
@@ -66,12 +66,13 @@ export function createOutboxDelivery({ sql, client, priorityLevels, log }: Outbo
       case 'residency': {
         const start: ResidencyStart = { host: entry.payload.host };
         await client.workflow.signalWithStart(changeResidencyType, {
-          workflowId: residencyWorkflowId(entry.payload.host),
+          workflowId: orderWorkflowId(entry.payload),
           taskQueue: workflowQueue,
           args: [start],
           signal: orderSignal,
           signalArgs: [entry.payload],
-          staticSummary: `what ${entry.payload.host} holds in memory`,
+          staticSummary:
+            entry.payload.pull === undefined ? `what ${entry.payload.host} holds in memory` : `fetches ${entry.payload.pull} to ${entry.payload.host}`,
         });
       }
     }

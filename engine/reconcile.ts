@@ -2,7 +2,7 @@ import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
 import type { Workspaces } from '../activities/workspace.js';
 import { failureCodes } from '../contract/failure.js';
-import { residencyWorkflowId, taskOfWorkflowId } from '../contract/ids.js';
+import { orderWorkflowId, taskOfWorkflowId } from '../contract/ids.js';
 import type { Sql } from '../db/connect.js';
 import { closeOutside, endedAttempts, finalTasks, openTasks, type ReconcileTask, reopenTask, requeueStart } from '../db/reconcile.js';
 import { abandonOrder, openOrders } from '../db/residency.js';
@@ -93,7 +93,7 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
   /** An order whose workflow was terminated, or failed, would stay open for ever, and no other is given to its host meanwhile. */
   async function lookAtOrders(): Promise<void> {
     for (const order of await openOrders(sql, unchangedMs)) {
-      const run = await describe(residencyWorkflowId(order.host));
+      const run = await describe(orderWorkflowId(order));
       if (run?.status === 'RUNNING') continue;
       const message = `the workflow of the order is not running: ${run === null ? 'there is none' : run.status.toLowerCase().replaceAll('_', ' ')}`;
       await abandonOrder(sql, order, { code: failureCodes.endedOutside, message, retryable: true });

@@ -16,6 +16,8 @@ import type { OneAtATime } from './one-at-a-time.js';
 /** Rows that the watch of a model server reads and writes; each write has no effect under another epoch. */
 export interface WatchRows {
   residency(epoch: number): Promise<readonly ResidencyRow[]>;
+  /** Names of models that this host has held within so many milliseconds, under whatever epoch. */
+  heldBefore(withinMs: number): Promise<readonly string[]>;
   /** Whether the host takes grants, what it says of itself, and what it may hold. NOTIFY line when it is ready. */
   setReady(epoch: number, ready: boolean, info: JsonObject, room: HostRoom): Promise<void>;
   /** Removes a key that is no longer served; NOTIFY residency and line. */
@@ -86,6 +88,8 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
   let lastLoadAtMs = -Infinity;
   /** since when another host is seen to manage the same server */
   let sharedSinceMs: number | null = null;
+  /** what an earlier epoch of this host has left in the server's memory: nobody else's, so that it takes no room from what is wanted now */
+  let left: { readonly epoch: number; readonly names: ReadonlySet<string> } | null = null;
   /** models that the server keeps at the same time, as it showed, and until when that is believed */
   let kept = { max: Infinity, untilMs: -Infinity };
 
@@ -152,7 +156,8 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       const ours = new Set(wanted.map(({ model }) => model.name));
       learnKept(wanted, loaded, ours);
       await put(held, serving, loaded, signal);
-      const measured = await deps.room(loaded, ours);
+      if (left?.epoch !== held.epoch) left = { epoch: held.epoch, names: new Set(await rows.heldBefore(keepAliveMs)) };
+      const measured = await deps.room(loaded, new Set([...ours, ...left.names]));
       room = { ...measured, modelsMax: Math.max(1, Math.min(measured.modelsMax, keptMax())) };
       const why = deps.closed();
       const warning = deps.versionWarning(version);

@@ -5,7 +5,7 @@ import { createOrderActivities } from '../activities/residency.js';
 import { createStepActivities } from '../activities/step-activities.js';
 import { disconnect } from '../db/connect.js';
 import { engineLives } from '../db/observations.js';
-import { abandonOrder } from '../db/residency.js';
+import { orderWrites } from '../db/residency.js';
 import { createEngine } from '../engine/engine.js';
 import { createListenHub } from './listen-hub.js';
 import { startMetrics } from './metrics.js';
@@ -44,7 +44,7 @@ export async function runEngine(): Promise<void> {
           meter: metrics.buffer,
           log,
         }),
-        ...createOrderActivities({ abandon: (order, failure) => abandonOrder(sql, order, failure), log }),
+        ...createOrderActivities({ ...orderWrites(sql), log }),
       },
       stepActivities: createStepActivities({ ...parts.deps, models: parts.models, engine: id }),
       running: parts.running,

@@ -39,6 +39,8 @@ export interface Facts {
   /** of all hosts; 0: not known */
   readonly longestLoadMs: (key: ResidencyKey) => number;
   readonly isBackingOff: (host: string, key: ResidencyKey) => boolean;
+  /** backing off, since its model is being fetched */
+  readonly isFetching: (host: string, key: ResidencyKey) => boolean;
   /** what a host holds */
   readonly residents: (host: HostState) => readonly Resident[];
   /** whether any host holds a key, and is not draining it */
@@ -189,6 +191,7 @@ function factsOf(snapshot: Snapshot, byKey: ReadonlyMap<ResidencyKey, RankedHead
       return longestMs;
     },
     isBackingOff: (host, key) => backingOff.size > 0 && backingOff.has(at(host, key)),
+    isFetching: (host, key) => snapshot.backingOff.some((each) => each.fetching === true && each.host === host && each.key === key),
     residents: (host) => {
       const known =
         made.get(host.host) ??
@@ -321,7 +324,7 @@ function whyNone(
   spoken: ReadonlyMap<string, ResidencyKey>,
 ): HeldBack {
   const free = hosts.find(({ host }) => !changing.has(host) && !spoken.has(host));
-  if (free) return { key, host: free.host, why: 'backing_off', other: null, leftMs: null };
+  if (free) return { key, host: free.host, why: facts.isFetching(free.host, key) ? 'fetching' : 'backing_off', other: null, leftMs: null };
   const next = hosts.find(({ host }) => spoken.has(host));
   if (next) return { key, host: next.host, why: 'behind', other: spoken.get(next.host) ?? null, leftMs: null };
   const order = facts.openOrders.find((open) => hosts.some(({ host }) => host === open.host));

@@ -2,7 +2,7 @@ import type { ForecastReason } from '../contract/forecast.js';
 import type { Pool } from '../contract/plan.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { ResidencyOrder } from '../contract/residency.js';
-import type { HostState, KeyCost, ResidentRow } from './policy.js';
+import type { BackingOff, HostState, KeyCost, ResidentRow } from './policy.js';
 import type { LogNormal } from './spread.js';
 
 /** A step of a task: one that is in the line, or one that is going to enter it. */
@@ -54,7 +54,7 @@ export interface LineState {
   readonly residency: readonly ResidentRow[];
   readonly openOrders: readonly (ResidencyOrder & { readonly forMs: number })[];
   readonly costs: readonly KeyCost[];
-  readonly backingOff: readonly { readonly host: string; readonly key: ResidencyKey; readonly forMs: number }[];
+  readonly backingOff: readonly (BackingOff & { readonly forMs: number })[];
   /** no step is granted until a person resumes the line */
   readonly paused: boolean;
 }

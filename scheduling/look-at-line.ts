@@ -35,6 +35,8 @@ export function askForOrders(line: SimulatedLine, missing: readonly number[]): O
     costOf: (host, key) => line.costOf(host, key),
     longestLoadMs: (key) => line.longestLoadMs(key),
     isBackingOff: (host, key) => line.state.backingOff.some((each) => each.host === host && each.key === key && each.forMs > line.nowMs),
+    isFetching: (host, key) =>
+      line.state.backingOff.some((each) => each.fetching === true && each.host === host && each.key === key && each.forMs > line.nowMs),
     residents: (host) => {
       const known = made.get(host) ?? residentsOf(line, host, turns, soon);
       made.set(host, known);

@@ -70,6 +70,14 @@ export interface Continuation {
   readonly level: number;
 }
 
+/** A key that may not be ordered yet on a host. */
+export interface BackingOff {
+  readonly host: string;
+  readonly key: ResidencyKey;
+  /** its model is being fetched; left out: its last load failed */
+  readonly fetching?: boolean;
+}
+
 /**
  * Everything a decision may look at; plain data, read in one transaction. The heads hold, as many as there are free slots, the first ones of each served key
  * (or of `general`) and level by exact value and arrival, the first ones of those that are raised, and those whose plan goes on with the key; of any other
@@ -85,8 +93,7 @@ export interface Snapshot {
   /** ids of those that the engine gave and whose load has not begun: something urgent may have them changed; left out: none */
   readonly revisable?: readonly string[];
   readonly continuations: readonly Continuation[];
-  /** keys that may not be ordered yet on a host, since their last load failed */
-  readonly backingOff: readonly { readonly host: string; readonly key: ResidencyKey }[];
+  readonly backingOff: readonly BackingOff[];
   /** of keys on hosts that have their models; also of hosts that are not there but were a moment ago */
   readonly costs: readonly KeyCost[];
   readonly backlog: readonly Backlog[];
@@ -128,7 +135,7 @@ export interface RefuseDecision {
 export interface HeldBack {
   readonly key: ResidencyKey;
   readonly host: string | null;
-  readonly why: 'quantum' | 'changing' | 'no_room' | 'backing_off' | 'behind' | 'no_host';
+  readonly why: 'quantum' | 'changing' | 'no_room' | 'backing_off' | 'fetching' | 'behind' | 'no_host';
   /** the model that is served meanwhile, or that is in the way */
   readonly other: ResidencyKey | null;
   /** service that the other one has left; null where that is not what it waits for */

@@ -43,6 +43,8 @@ function sentence({ why, model, host, other, leftMs, pause }: Reason): string {
       return `waits for ${needed}, for which there is no memory${other === null ? '' : ` beside ${other}`}${where}`;
     case 'backing_off':
       return `waits for ${needed}, whose last load failed${where}; it is tried again soon`;
+    case 'fetching':
+      return `waits for ${needed}, which is being fetched${where === '' ? '' : ` to ${host}`}`;
     case 'no_host':
       return model === null ? 'waits, since no engine is running' : `waits for ${model}, since no host that has it is ready`;
     case 'paused':

@@ -6,10 +6,12 @@ import {
   condition,
   continueAsNew,
   isCancellation,
+  patched,
   proxyActivities,
   proxyLocalActivities,
   rootCause,
   setHandler,
+  sleep,
   TimeoutFailure,
   workflowInfo,
 } from '@temporalio/workflow';
@@ -26,6 +28,10 @@ const orders = proxyLocalActivities<OrderActivities>({
   retry: { initialInterval: '100 milliseconds', backoffCoefficient: 2, maximumInterval: '10 seconds' },
 });
 
+/** How often, and how long, a fetched model that somebody asked for waits until its host is free to load it. */
+const freePollMs = 2_000;
+const freePollsMax = 150;
+
 /** What is the same for every activity on the host. */
 const onHost = {
   // Catches a killed host; every activity beats each 2 s.
@@ -40,8 +46,8 @@ const onHost = {
 } as const;
 
 /**
- * Changes what one host holds in memory, one order after the other; ends when no order is left.
- * Workflow id {@link residencyWorkflowId}. An order whose id or epoch is no longer the host's has no effect.
+ * Changes what one host holds in memory, one order after the other, or fetches a model for it; ends when no order is left.
+ * Workflow id {@link orderWorkflowId}. An order whose id or epoch is no longer the host's has no effect.
  * A signal that arrives while the run completes makes the server refuse the completion, so that no order is lost.
  */
 export async function changeResidency({ host, orders: inherited = [] }: ResidencyStart): Promise<void> {
@@ -65,7 +71,12 @@ export async function changeResidency({ host, orders: inherited = [] }: Residenc
     const { id } = order;
     const scope = new CancellationScope();
     current = { order, scope };
-    const failure = await scope.run(() => carryOut(order, (phase) => show(id, phase))).then(() => null, failureOf);
+    const failure = await scope
+      .run(() => carryOut(order, (phase) => show(id, phase)))
+      .then(
+        () => null,
+        (error: unknown): OrderFailure => ({ ...failureOf(error), ...phaseOf(progress.phase) }),
+      );
     if (failure) {
       show(id, 'abandoning');
       await CancellationScope.nonCancellable(() => orders.abandonOrder(order, failure));
@@ -76,9 +87,13 @@ export async function changeResidency({ host, orders: inherited = [] }: Residenc
   }
 }
 
+/** From this change on a model is fetched by an order of its own, while its host goes on with others. */
+const fetchApart = 'fetch-apart';
+
 async function carryOut(order: ResidencyOrder, show: (phase: ResidencyProgress['phase']) => void): Promise<void> {
   const { id: orderId, host, hostEpoch, unload, load } = order;
   const taskQueue = hostQueue(host);
+  if (order.pull !== undefined) return fetchModel(order, order.pull, () => show('pulling'));
   if (unload.length > 0) {
     show('draining');
     const { drainAndUnload } = proxyActivities<ResidencyActivities>({
@@ -88,14 +103,9 @@ async function carryOut(order: ResidencyOrder, show: (phase: ResidencyProgress['
       scheduleToCloseTimeout: '24 hours',
       summary: `unload ${named(unload)}`,
     });
-    const drained = await drainAndUnload({ orderId, host, hostEpoch, keys: unload, last: load === null });
+    const drained = await drainAndUnload({ orderId, host, hostEpoch, keys: unload, last: load === null, ...(load === null ? {} : { needs: load.model }) });
     if (drained === 'stale') return;
-  }
-  if (order.pull !== undefined) {
-    // Only orders of a release that knows them have it, so that no recorded history takes this way.
-    show('pulling');
-    await pullOn(taskQueue, { orderId, host, hostEpoch, key: null, model: { name: order.pull }, last: true });
-    return;
+    if (drained === 'missing') return orders.fetchFirst(order);
   }
   if (!load) return;
   const { loadAndServe } = proxyActivities<ResidencyActivities>({
@@ -108,11 +118,26 @@ async function carryOut(order: ResidencyOrder, show: (phase: ResidencyProgress['
   show('loading');
   const request = { orderId, host, hostEpoch, key: load.key, model: load.model };
   if ((await loadAndServe(request)) !== 'missing') return;
+  if (patched(fetchApart)) return orders.fetchFirst(order);
   show('pulling');
   if ((await pullOn(taskQueue, request)) === 'stale') return;
   show('loading');
   if ((await loadAndServe(request)) === 'missing') {
     throw ApplicationFailure.nonRetryable(`${load.model.name} is not there after its pull`, failureCodes.modelPullFailed, { retryable: true });
+  }
+}
+
+/** Nothing of the host's memory changes here. What the engine ordered ends with the fetch, and the next decision loads it; what a person asked to be loaded is handed on. */
+async function fetchModel(order: ResidencyOrder, name: string, show: () => void): Promise<void> {
+  const { id: orderId, host, hostEpoch } = order;
+  const apart = patched(fetchApart);
+  show();
+  const request = { orderId, host, hostEpoch, key: order.load?.key ?? null, model: { name }, last: !apart };
+  if ((await pullOn(hostQueue(host), request)) === 'stale' || !apart) return;
+  for (let polls = 0; (await orders.fetched(order)) === 'busy'; polls += 1) {
+    if (polls >= freePollsMax)
+      throw ApplicationFailure.nonRetryable(`${host} has changed other models all the time since ${name} was fetched`, failureCodes.modelLoadTimeout);
+    await sleep(freePollMs);
   }
 }
 
@@ -125,6 +150,10 @@ function pullOn(taskQueue: string, request: PullRequest): Promise<'done' | 'stal
     summary: `pull ${request.model.name}`,
   });
   return pullModel(request);
+}
+
+function phaseOf(phase: ResidencyProgress['phase']): Pick<OrderFailure, 'phase'> {
+  return phase === 'draining' || phase === 'pulling' || phase === 'loading' ? { phase } : {};
 }
 
 function named(keys: readonly ResidencyKey[]): string {

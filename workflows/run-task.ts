@@ -27,6 +27,8 @@ import { grantSignal, prioritySignal, progressQuery, refusedSignal, type TaskSta
 
 /** Tries of one step that may end after their claim without a result (worker killed, host lost) before the step counts as poison. */
 const lostClaimsMax = 3;
+/** A process that says itself that its slot was taken back lives on; it has lost its lease, as when the database was away. So many of these count as one that was lost. */
+const toldLossesInOne = 4;
 
 const line = proxyLocalActivities<LineActivities>({
   // A hung connection: each move is one short transaction, so a longer call is cut and repeated.
@@ -45,7 +47,8 @@ interface StepFailed {
 
 type TryEnd =
   | { readonly kind: 'done'; readonly execution: ExecutionRef | null }
-  | { readonly kind: 'lost'; readonly claimed: boolean }
+  /** `harm`: how much it says for the step doing harm, from 0 to 1 for a process that was lost with it */
+  | { readonly kind: 'lost'; readonly harm: number }
   | ({ readonly kind: 'failed' } & StepFailed);
 
 /** Ends a run that has no effect, since its attempt is over. */
@@ -135,7 +138,8 @@ async function runStep(
   show: (state: StepState) => void,
 ): Promise<ExecutionRef | null> {
   let stepAttempt = 1;
-  let lostClaims = 0;
+  let harm = 0;
+  let losses = 0;
   for (;;) {
     const end = await tryStep(task, run, step, stepAttempt, title, inbox, show);
     if (end.kind === 'done') {
@@ -143,11 +147,12 @@ async function runStep(
       return end.execution;
     }
     if (end.kind === 'lost') {
-      lostClaims += end.claimed ? 1 : 0;
-      if (lostClaims <= lostClaimsMax) continue;
+      harm += end.harm;
+      losses += end.harm > 0 ? 1 : 0;
+      if (harm <= lostClaimsMax) continue;
     }
     const failure: StepFailed =
-      end.kind === 'failed' ? end : { code: failureCodes.poison, message: `the process that ran this step was lost ${lostClaims} times`, retryable: false };
+      end.kind === 'failed' ? end : { code: failureCodes.poison, message: `the process that ran this step was lost ${losses} times`, retryable: false };
     if (mayRetry(step, stepAttempt, failure)) {
       show('waiting');
       await sleep(retryDelayMs(step, stepAttempt));
@@ -241,11 +246,13 @@ function classify(error: unknown): TryEnd {
   if (cause instanceof TimeoutFailure) {
     if (cause.timeoutType === TimeoutType.START_TO_CLOSE)
       return { kind: 'failed', code: failureCodes.timeout, message: 'the step passed its time limit', retryable: true };
-    return { kind: 'lost', claimed: cause.timeoutType !== TimeoutType.SCHEDULE_TO_START };
+    return { kind: 'lost', harm: cause.timeoutType === TimeoutType.SCHEDULE_TO_START ? 0 : 1 };
   }
   if (cause instanceof ApplicationFailure) {
-    const claimed = (cause.details?.[0] as { claimed?: boolean } | undefined)?.claimed ?? true;
-    if (cause.type === failureCodes.grantVoid || cause.type === failureCodes.grantReturned) return { kind: 'lost', claimed };
+    if (cause.type === failureCodes.grantVoid || cause.type === failureCodes.grantReturned) {
+      const { claimed = true, told = false } = (cause.details?.[0] ?? {}) as { claimed?: boolean; told?: boolean };
+      return { kind: 'lost', harm: claimed ? (told ? 1 / toldLossesInOne : 1) : 0 };
+    }
     const details = (cause.details?.[0] as { details?: StepFailed['details'] } | undefined)?.details;
     return {
       kind: 'failed',

@@ -109,7 +109,8 @@ const order = (id: string, unload: readonly string[], load = true): ResidencyOrd
 const changes: Record<string, { orders: readonly ResidencyOrder[]; loads: readonly ('serving' | 'missing' | 'fails')[] }> = {
   load: { orders: [order('1', [])], loads: ['serving'] },
   'unload-and-load': { orders: [order('1', ['b:latest~ctx4096'])], loads: ['serving'] },
-  'pull-then-load': { orders: [order('1', [])], loads: ['missing', 'serving'] },
+  'fetch-first': { orders: [order('1', [])], loads: ['missing'] },
+  fetch: { orders: [{ ...order('1', []), pull: 'a:latest' }], loads: [] },
   'failed-abandoned': { orders: [order('1', [])], loads: ['fails'] },
   'two-orders': { orders: [order('1', []), order('2', ['a:latest~ctx4096'], false)], loads: ['serving'] },
 };
@@ -126,7 +127,7 @@ async function recordChange(name: string, { orders, loads }: (typeof changes)[st
     },
   };
   const host = await createActivityWorker({ connection: native, namespace: namespace ?? '', taskQueue: hostQueue('local'), activities, slots: 1, graceMs: 1_000 });
-  await record('change-residency', name, { abandonOrder: async () => {} }, host, async () => {
+  await record('change-residency', name, { abandonOrder: async () => {}, fetchFirst: async () => {}, fetched: async () => 'done' }, host, async () => {
     const run = await client.workflow.start('changeResidency', { workflowId: `residency-${randomUUID()}`, taskQueue: workflowQueue, args: [{ host: 'local', orders: orders.slice(0, 1) }] });
     for (const more of orders.slice(1)) await run.signal(orderSignal, more);
     return run;

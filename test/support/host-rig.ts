@@ -7,13 +7,13 @@ import type { NativeConnection } from '@temporalio/worker';
 import type { ModelBackend } from '../../activities/backends/backend.js';
 import { createOrderActivities } from '../../activities/residency.js';
 import { createRunningSteps } from '../../activities/running.js';
-import { residencyWorkflowId } from '../../contract/ids.js';
+import { orderWorkflowId } from '../../contract/ids.js';
 import { residencyKey, type ResidencyKey, workflowQueue } from '../../contract/queues.js';
 import type { ResidencyOrder } from '../../contract/residency.js';
 import { connect, disconnect, type Sql } from '../../db/connect.js';
 import { decideOnce, loseHosts } from '../../db/decide.js';
 import { createHostRows } from '../../db/host-rows.js';
-import { abandonOrder } from '../../db/residency.js';
+import { orderWrites } from '../../db/residency.js';
 import { createHost, type Host, type HostDeps } from '../../host/host.js';
 import { priorityAffinity } from '../../scheduling/priority-affinity.js';
 import { connectClient, connectNative } from '../../temporal/client.js';
@@ -66,7 +66,7 @@ export async function startHostRig(): Promise<HostRig> {
   const native = await connectNative(target);
   const cacheDir = await mkdtemp(path.join(tmpdir(), 'bundle-'));
   const sql = connect(database.url, { applicationName: 'host-test' });
-  const orderActivities = createOrderActivities({ abandon: (order, failure) => abandonOrder(sql, order, failure), log: testLog });
+  const orderActivities = createOrderActivities({ ...orderWrites(sql), log: testLog });
   const workflows = await createWorkflowWorker({ connection: native, namespace, activities: { ...orderActivities }, log: testLog, cacheDir });
   const ran = workflows.run();
   const host = `desk-${randomUUID().slice(0, 8)}`;
@@ -77,7 +77,7 @@ export async function startHostRig(): Promise<HostRig> {
     const orders = await sql<{ id: string; payload: ResidencyOrder }[]>`select id, payload from outbox where kind = 'residency' order by id`;
     for (const { id, payload } of orders) {
       await client.workflow.signalWithStart(changeResidencyType, {
-        workflowId: residencyWorkflowId(payload.host),
+        workflowId: orderWorkflowId(payload),
         taskQueue: workflowQueue,
         args: [{ host: payload.host }],
         signal: orderSignal,

@@ -17,7 +17,7 @@ import type { TaskView } from '../../contract/schemas/task.js';
 import { serveDashboard } from '../../dashboard/serve-dashboard.js';
 import { connect, disconnect, type Sql } from '../../db/connect.js';
 import { createHostRows } from '../../db/host-rows.js';
-import { abandonOrder } from '../../db/residency.js';
+import { orderWrites } from '../../db/residency.js';
 import { createEngine, type Engine } from '../../engine/engine.js';
 import { createHost, type Host } from '../../host/host.js';
 import { watchRoom } from '../../host/read-memory.js';
@@ -196,7 +196,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       cacheDir: path.join(tmpdir(), 'orchestra-test-bundles'),
       localActivities: {
         ...createLineActivities({ line, renderer, workspaces: parts.workspaces, meter: metrics.buffer, log }),
-        ...createOrderActivities({ abandon: (order, failure) => abandonOrder(sql, order, failure), log }),
+        ...createOrderActivities({ ...orderWrites(sql), log }),
       },
       stepActivities: createStepActivities({ ...parts.deps, steps: [...productSteps, ...steps], models: parts.models, engine: id }),
       running: parts.running,

@@ -170,7 +170,18 @@ test('a model that steps run on or wait for is not unloaded, and not displaced w
 test('one change of a host at a time, also against a decision of the engine [MODEL-15]', async () => {
   const answers = await Promise.all(Array.from({ length: 5 }, () => order('small', 'load')));
   expect(answers.map(({ status }) => status).sort()).toEqual([202, 409, 409, 409, 409]);
-  expect(await order('small', 'pull')).toMatchObject({ status: 409, body: { code: 'model_busy' } });
+  expect(await order('small', 'unload')).toMatchObject({ status: 409, body: { code: 'model_busy' } });
+});
+
+test('models are fetched while a host changes others, eight at a time [MODEL-15]', async () => {
+  expect(await order('small', 'load')).toMatchObject({ status: 202 });
+  for (let nth = 0; nth < 8; nth += 1) expect(await order(`fetched-${nth}`, 'pull')).toMatchObject({ status: 202, body: { action: 'pull' } });
+  expect(await order('fetched-8', 'pull')).toMatchObject({ status: 409, body: { code: 'model_busy' } });
+  const told = await api.database.sql<
+    { workflow_id: string; id: string }[]
+  >`select workflow_id, payload ->> 'id' as id from outbox where payload ->> 'pull' is not null`;
+  expect(told).toHaveLength(8);
+  for (const { workflow_id: workflow, id } of told) expect(workflow).toBe(`fetch-${id}`);
 });
 
 test('without a ready host, with one that is not there, and with a model that may not be pulled, nothing is ordered [MODEL-15]', async () => {

@@ -3,13 +3,16 @@ import type { ResidencyOrder } from '../../../contract/residency.js';
 import { decideOnce } from '../../../db/decide.js';
 import { checkInvariants } from '../../../db/invariants.js';
 import { acquireHost, HostTaken, hostHolder, hostOfSameServer, releaseHost, renewEngine, renewHost } from '../../../db/leases.js';
+import { requestModel } from '../../../db/model-orders.js';
 import { upsertSeen } from '../../../db/models.js';
 import { doneOutbox, laterOutbox, outboxDueMs, putOutbox, takeDue } from '../../../db/outbox.js';
 import {
   abandonOrder,
   beginLoad,
   drainKeys,
+  endFetch,
   endOrder,
+  fetchFirst,
   forgetKey,
   isKeyBusy,
   isOrderOpen,
@@ -17,7 +20,7 @@ import {
   removeDrained,
   serveKey,
 } from '../../../db/residency.js';
-import { chain } from '../../support/plans.js';
+import { chain, planStep } from '../../support/plans.js';
 import { createTestDatabase, type TestDatabase } from '../../support/servers.js';
 import { createWorld, host, key, modelStep, need, policy } from './line-world.js';
 
@@ -161,7 +164,7 @@ describe('an order', () => {
 
     test('although it was alone, ends those who wait, and is not tried again until there is more room [MODEL-09]', async () => {
       await world.host({ room: { modelsMax: 2, roomBytes: 800, budgetBytes: 1_000, spillBytes: 0 } });
-      await db.sql`insert into key_costs (host, key, load_ms, bytes, samples) values (${host}, ${key}, 10, 500, 1)`;
+      await db.sql`insert into models (host, name, digest, size_bytes) values (${host}, ${need.name}, 'd', 400)`;
       const entered = await world.enter(await world.task({ plan }));
       const first = await decideOnce(db.sql, policy);
       if (first === 'busy' || !first.ordered[0] || entered.state !== 'waiting') throw new Error('no order');
@@ -172,6 +175,127 @@ describe('an order', () => {
       expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [], refused: 0 });
       await db.sql`update hosts set room_bytes = 900`;
       expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [{ load: { key } }] });
+    });
+  });
+
+  test('is tried once more where the model has fitted before, and believed not to fit for a while only [MODEL-09, fault-27]', async () => {
+    const failure = { code: 'model_out_of_memory', message: 'too big', retryable: true };
+    const abandonNext = async () => {
+      await db.sql`update residency_backoff set until = now() - interval '1 second'`;
+      const decided = await decideOnce(db.sql, policy);
+      if (decided === 'busy' || !decided.ordered[0]) throw new Error('no order');
+      await abandonOrder(db.sql, decided.ordered[0], failure);
+    };
+    await world.host({ room: { modelsMax: 2, roomBytes: 1_000, budgetBytes: 1_000, spillBytes: 0 } });
+    await db.sql`insert into key_costs (host, key, load_ms, bytes, samples) values (${host}, ${key}, 10, 500, 3)`;
+    const entered = await world.enter(await world.task({ plan }));
+    if (entered.state !== 'waiting') throw new Error('not set up');
+    await abandonNext();
+    expect(await world.row(entered.row)).toMatchObject({ state: 'waiting' });
+    await abandonNext();
+    expect(await world.row(entered.row)).toMatchObject({ state: 'void', cause: 'model_out_of_memory' });
+    await db.sql`update residency_backoff set until = now() - interval '1 second'`;
+    const second = await world.enter(await world.task({ plan }));
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [], refused: 1 });
+    expect(second.state).toBe('waiting');
+    await db.sql`update key_costs set tight_until = now() - interval '1 second'`;
+    await world.enter(await world.task({ plan }));
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [{ load: { key } }], refused: 0 });
+  });
+
+  test('that fails since another model is not given up by its server refuses nobody [fault-28]', async () => {
+    const { order, row } = await ordered([old]);
+    await abandonOrder(db.sql, order, { code: 'backend_failed', message: 'Ollama did not unload it', retryable: true, phase: 'draining' });
+    expect(await world.row(row)).toMatchObject({ state: 'waiting' });
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [], refused: 0 }); // not at once
+  });
+
+  describe('whose model has to be fetched', () => {
+    const third = 'third~ctx4096';
+    const fetching = async () => {
+      const made = await ordered([old]);
+      await fetchFirst(db.sql, made.order);
+      return made;
+    };
+
+    test('becomes a fetch of its own, and its host goes on with others meanwhile [MODEL-04, SCHED-09]', async () => {
+      const { order, ref, row } = await fetching();
+      const told = await db.sql`select workflow_id, payload from outbox`;
+      expect(told).toEqual([{ workflow_id: `fetch-${order.id}`, payload: { ...order, unload: [], pull: need.name } }]);
+      expect(await readResidency(db.sql, host, 1)).toMatchObject([{ key: old, state: 'serving' }]);
+      expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [] }); // not ordered again
+      const other = await world.enter(await world.task({ plan: chain(planStep('a', { pool: 'model', model: { name: 'third', numCtx: 4_096 } })) }));
+      expect(other.state).toBe('waiting');
+      const second = await decideOnce(db.sql, policy);
+      expect(second).toMatchObject({ ordered: [{ load: { key: third } }] });
+      if (second === 'busy' || !second.ordered[0]) throw new Error('no order');
+      await endOrder(db.sql, { orderId: second.ordered[0].id, host, hostEpoch: 1 });
+      await db.sql`delete from line where key = ${third}`;
+
+      expect(await endFetch(db.sql, { ...order, pull: need.name })).toBe('done');
+      expect(await isOrderOpen(db.sql, ref)).toBe(false);
+      expect(await world.row(row)).toMatchObject({ state: 'waiting' });
+      expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [{ load: { key } }] });
+    });
+
+    test('is not loaded on another host either that would have to fetch it too [MODEL-17]', async () => {
+      await fetching();
+      await world.host({ id: 'host-2' });
+      expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [] });
+      await db.sql`insert into models (host, name, digest, size_bytes) values ('host-2', ${need.name}, 'd', 1)`;
+      expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [{ host: 'host-2', load: { key } }] });
+    });
+
+    test('ends those who wait when it cannot be fetched, and nobody else [bad-29]', async () => {
+      const { order, row } = await fetching();
+      const failure = { code: 'model_not_found', message: 'no such model', retryable: false, phase: 'pulling' as const };
+      await abandonOrder(db.sql, { ...order, pull: need.name }, failure);
+      expect(await world.row(row)).toMatchObject({ state: 'void', cause: 'model_not_found' });
+      expect(await readResidency(db.sql, host, 1)).toMatchObject([{ key: old, state: 'serving' }]);
+    });
+
+    test('waits while its host fetches as many as it may, and is ordered again when one of them has ended', async () => {
+      await world.host({ serving: [old] });
+      const orders: ResidencyOrder[] = [];
+      for (const name of ['one', 'two', 'three']) {
+        await world.enter(await world.task({ plan: chain(planStep('a', { pool: 'model', model: { name, numCtx: 4_096 } })) }));
+        const decided = await decideOnce(db.sql, policy);
+        if (decided === 'busy' || !decided.ordered[0]) throw new Error('no order');
+        await fetchFirst(db.sql, decided.ordered[0]);
+        orders.push(decided.ordered[0]);
+      }
+      const [first, , last] = orders;
+      expect(await db.sql`select state, pull_model as name from residency_orders order by created_at`).toEqual([
+        { state: 'open', name: 'one' },
+        { state: 'open', name: 'two' },
+        { state: 'failed', name: null },
+      ]);
+      expect(await db.sql`select 1 from line where state = 'void'`).toHaveLength(0);
+      expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [] });
+      if (first === undefined) throw new Error('no order');
+      await endFetch(db.sql, { ...first, pull: 'one' });
+      await db.sql`delete from line where key like 'one%'`;
+      expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [{ load: last?.load }] });
+    });
+
+    test('that a person gave goes on as a change of its host, once that changes nothing else', async () => {
+      await world.host({ serving: [old] });
+      const asked = await requestModel(db.sql, { action: 'load', host, model: need.name, numCtx: need.numCtx, mayPull: true, user: 'ann' });
+      if (asked.outcome !== 'ordered') throw new Error('not ordered');
+      const [{ payload: order } = { payload: null }] = await db.sql<{ payload: ResidencyOrder }[]>`select payload from outbox`;
+      if (order === null) throw new Error('not told');
+      await fetchFirst(db.sql, order);
+      await db.sql`delete from outbox`;
+      await world.enter(await world.task({ plan: chain(planStep('a', { pool: 'model', model: { name: 'third', numCtx: 4_096 } })) }));
+      const other = await decideOnce(db.sql, policy);
+      if (other === 'busy' || !other.ordered[0]) throw new Error('no order');
+      await db.sql`delete from outbox`;
+      const fetched = { ...order, pull: need.name };
+      expect(await endFetch(db.sql, fetched)).toBe('busy');
+      await endOrder(db.sql, { orderId: other.ordered[0].id, host, hostEpoch: 1 });
+      expect(await endFetch(db.sql, fetched)).toBe('done');
+      expect(await db.sql`select workflow_id, payload from outbox`).toEqual([{ workflow_id: `residency-${host}`, payload: order }]);
+      expect(await isOrderOpen(db.sql, { orderId: order.id, host, hostEpoch: 1 })).toBe(true);
     });
   });
 

@@ -9,7 +9,7 @@ import type { NativeConnection } from '@temporalio/worker';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { DrainRequest, LoadRequest, OrderActivities, ResidencyActivities } from '../../../activities/residency.js';
-import { residencyWorkflowId } from '../../../contract/ids.js';
+import { orderWorkflowId, residencyWorkflowId } from '../../../contract/ids.js';
 import { hostQueue, residencyKey, workflowQueue } from '../../../contract/queues.js';
 import type { OrderFailure, ResidencyOrder } from '../../../contract/residency.js';
 import { connectClient, connectNative } from '../../../temporal/client.js';
@@ -42,6 +42,22 @@ const abandonOrder: OrderActivities['abandonOrder'] = async (order, failure) => 
   abandoned.set(order.host, [...(abandoned.get(order.host) ?? []), [order.id, failure]]);
 };
 
+/** Orders that were made a fetch, or whose fetch has ended, by host. */
+const apart = new Map<string, (readonly [move: 'first' | 'fetched', order: string])[]>();
+const noteApart = (move: 'first' | 'fetched', { host, id }: ResidencyOrder) => void apart.set(host, [...(apart.get(host) ?? []), [move, id]]);
+/** Times that a host still has to change something else when a fetch has ended. */
+const busyHosts = new Map<string, number>();
+const orders: OrderActivities = {
+  abandonOrder,
+  fetchFirst: async (order) => noteApart('first', order),
+  async fetched(order) {
+    noteApart('fetched', order);
+    const times = busyHosts.get(order.host) ?? 0;
+    busyHosts.set(order.host, times - 1);
+    return times > 0 ? 'busy' : 'done';
+  },
+};
+
 /** A host that nobody serves; its order has to wait half a minute, so it is given before the other tests. */
 const silent = newHost();
 let silentOrder: ResidencyOrder;
@@ -52,7 +68,7 @@ beforeAll(async () => {
   client = await connectClient(target);
   native = await connectNative(target);
   cacheDir = await mkdtemp(path.join(tmpdir(), 'bundle-'));
-  const workflows = await createWorkflowWorker({ connection: native, namespace, activities: { abandonOrder }, log: pino({ level: 'silent' }), cacheDir });
+  const workflows = await createWorkflowWorker({ connection: native, namespace, activities: { ...orders }, log: pino({ level: 'silent' }), cacheDir });
   worker = workflows.runUntil(new Promise<void>((resolve) => (endWorker = resolve)));
   silentOrder = orderOf(silent);
   await deliver(silentOrder);
@@ -77,7 +93,7 @@ function orderOf(host: string, fields: Partial<ResidencyOrder> = {}): ResidencyO
 /** As the outbox delivers it. */
 const deliver = (order: ResidencyOrder) =>
   client.workflow.signalWithStart(changeResidencyType, {
-    workflowId: residencyWorkflowId(order.host),
+    workflowId: orderWorkflowId(order),
     taskQueue: workflowQueue,
     args: [{ host: order.host }],
     signal: orderSignal,
@@ -115,12 +131,10 @@ function gate() {
 }
 
 describe('an order', () => {
-  test('unloads first, pulls what is missing, and loads again [MODEL-05]', async () => {
+  test('unloads first, and loads then [MODEL-05]', async () => {
     const host = newHost();
     const order = orderOf(host, { unload: [other] });
     const requests: object[] = [];
-    const answers = ['missing', 'serving'] as const;
-    let loads = 0;
     const fake: Partial<ResidencyActivities> = {
       drainAndUnload: async (request) => {
         requests.push(request);
@@ -128,15 +142,49 @@ describe('an order', () => {
       },
       loadAndServe: async (request) => {
         requests.push(request);
-        return answers[loads++] ?? 'stale';
+        return 'serving';
       },
     };
     const moves = await onHost(host, fake, async () => (await deliver(order)).result());
-    expect(moves.map(([move]) => move)).toEqual(['drain', 'load', 'pull', 'load']);
+    expect(moves.map(([move]) => move)).toEqual(['drain', 'load']);
     const ref = { orderId: order.id, host, hostEpoch: 1 };
-    const load = { ...ref, key: residencyKey(need), model: need };
-    expect(requests).toEqual([{ ...ref, keys: [other], last: false }, load, load]);
+    expect(requests).toEqual([
+      { ...ref, keys: [other], last: false, needs: need },
+      { ...ref, key: residencyKey(need), model: need },
+    ]);
     expect(abandoned.get(host)).toBeUndefined();
+  });
+
+  test.each<{ when: string; fake: Partial<ResidencyActivities>; moves: readonly string[] }>([
+    { when: 'it would unload', fake: { drainAndUnload: async () => 'missing' }, moves: ['drain'] },
+    { when: 'it would load', fake: { loadAndServe: async () => 'missing' }, moves: ['drain', 'load'] },
+  ])('whose model is not there when $when becomes a fetch, and its workflow goes on with others [MODEL-04]', async ({ fake, moves }) => {
+    const host = newHost();
+    const order = orderOf(host, { unload: [other] });
+    const seen = await onHost(host, fake, async () => (await deliver(order)).result());
+    expect(seen.map(([move]) => move)).toEqual(moves);
+    expect(apart.get(host)).toEqual([['first', order.id]]);
+    expect(abandoned.get(host)).toBeUndefined();
+  });
+
+  test('that fetches only pulls, and is handed on as soon as its host is free', async () => {
+    const host = newHost();
+    const order = orderOf(host, { pull: need.name });
+    busyHosts.set(host, 1);
+    const requests: object[] = [];
+    const fake: Partial<ResidencyActivities> = {
+      pullModel: async (request) => {
+        requests.push(request);
+        return 'done';
+      },
+    };
+    const moves = await onHost(host, fake, async () => (await deliver(order)).result());
+    expect(moves.map(([move]) => move)).toEqual(['pull']);
+    expect(requests).toEqual([{ orderId: order.id, host, hostEpoch: 1, key: residencyKey(need), model: { name: need.name }, last: false }]);
+    expect(apart.get(host)).toEqual([
+      ['fetched', order.id],
+      ['fetched', order.id],
+    ]);
   });
 
   test('that only unloads says that nothing comes after', async () => {
@@ -153,14 +201,16 @@ describe('an order', () => {
     expect(lasts).toEqual([true]);
   });
 
-  test.each<{ when: string; fake: Partial<ResidencyActivities>; moves: readonly string[] }>([
+  test.each<{ when: string; pull?: string; fake: Partial<ResidencyActivities>; moves: readonly string[] }>([
     { when: 'it unloads', fake: { drainAndUnload: async () => 'stale' }, moves: ['drain'] },
     { when: 'it loads', fake: { loadAndServe: async () => 'stale' }, moves: ['drain', 'load'] },
-    { when: 'it has pulled', fake: { loadAndServe: async () => 'missing', pullModel: async () => 'stale' }, moves: ['drain', 'load', 'pull'] },
-  ])('that is stale when $when does nothing more, and nobody is told of a failure', async ({ fake, moves }) => {
+    { when: 'it pulls', pull: need.name, fake: { pullModel: async () => 'stale' }, moves: ['pull'] },
+  ])('that is stale when $when does nothing more, and nobody is told of a failure', async ({ pull, fake, moves }) => {
     const host = newHost();
-    const seen = await onHost(host, fake, async () => (await deliver(orderOf(host, { unload: [other] }))).result());
+    const order = pull === undefined ? orderOf(host, { unload: [other] }) : orderOf(host, { pull });
+    const seen = await onHost(host, fake, async () => (await deliver(order)).result());
     expect(seen.map(([move]) => move)).toEqual(moves);
+    expect(apart.get(host)).toBeUndefined();
     expect(abandoned.get(host)).toBeUndefined();
   });
 
@@ -202,18 +252,21 @@ describe('an order that fails', () => {
       held.open();
       await run.result();
     });
-    expect(abandoned.get(host)).toEqual([[first.id, { code: 'model_out_of_memory', message: 'it needs 9 GB', retryable: false }]]);
+    expect(abandoned.get(host)).toEqual([[first.id, { code: 'model_out_of_memory', message: 'it needs 9 GB', retryable: false, phase: 'loading' }]]);
     expect(moves).toEqual([
       ['load', first.id],
       ['load', second.id],
     ]);
   });
 
-  test('since its model is not there after a pull may be ordered again [MODEL-13]', async () => {
+  test('while it unloads says so, since that is no fault of what it would load [fault-28]', async () => {
     const host = newHost();
-    const order = orderOf(host);
-    await onHost(host, { loadAndServe: async () => 'missing' }, async () => (await deliver(order)).result());
-    expect(abandoned.get(host)).toMatchObject([[order.id, { code: 'model_pull_failed', retryable: true }]]);
+    const order = orderOf(host, { unload: [other] });
+    const drainAndUnload = async () => {
+      throw ApplicationFailure.nonRetryable('Ollama did not unload it', 'backend_failed', { retryable: true });
+    };
+    await onHost(host, { drainAndUnload }, async () => (await deliver(order)).result());
+    expect(abandoned.get(host)).toMatchObject([[order.id, { code: 'backend_failed', phase: 'draining' }]]);
   });
 
   test('is closed once PostgreSQL answers again, however often it did not', async () => {
@@ -365,5 +418,5 @@ test('a run whose history grows long continues as a new one, which has the waiti
 
 test('an order for a host that does not answer is abandoned as host_lost, and may be given again', async () => {
   await runOf(silent).result();
-  expect(abandoned.get(silent)).toEqual([[silentOrder.id, { code: 'host_lost', message: 'the host does not answer', retryable: true }]]);
+  expect(abandoned.get(silent)).toEqual([[silentOrder.id, { code: 'host_lost', message: 'the host does not answer', retryable: true, phase: 'loading' }]]);
 });

@@ -25,6 +25,8 @@ const promises: Readonly<Record<string, readonly string[]>> = {
   'change-residency/load': ['run loadAndServe', 'completed', 'run ended'],
   'change-residency/unload-and-load': ['run drainAndUnload', 'completed', 'run loadAndServe', 'completed', 'run ended'],
   'change-residency/pull-then-load': ['run loadAndServe', 'completed', 'run pullModel', 'completed', 'run loadAndServe', 'completed', 'run ended'],
+  'change-residency/fetch-first': ['run loadAndServe', 'completed', 'fetchFirst', 'run ended'],
+  'change-residency/fetch': ['run pullModel', 'completed', 'fetched', 'run ended'],
   'change-residency/failed-abandoned': ['run loadAndServe', 'failed', 'abandonOrder', 'run ended'],
   'change-residency/two-orders': ['run loadAndServe', 'signal order', 'completed', 'run drainAndUnload', 'completed', 'run ended'],
   'run-task/chain-of-three': [...Array.from({ length: 3 }, () => ['enter: granted', 'run test_step', 'completed']).flat(), 'close', 'run ended'],

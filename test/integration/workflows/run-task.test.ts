@@ -82,12 +82,12 @@ describe.each([
   }
 
   const stepsEntered = (line: MemoryLine) => line.calls.flatMap((call) => (call.move === 'enter' ? [call.step] : []));
-  const failing = (code: string, options: { nonRetryable?: boolean; claimed?: boolean } = {}) =>
+  const failing = (code: string, options: { nonRetryable?: boolean; claimed?: boolean; told?: boolean } = {}) =>
     ApplicationFailure.create({
       type: code,
       message: `${code} happened`,
       nonRetryable: options.nonRetryable ?? false,
-      details: [{ claimed: options.claimed ?? true }],
+      details: [{ claimed: options.claimed ?? true, ...(options.told === undefined ? {} : { told: options.told }) }],
     });
 
   describe('a plan', () => {
@@ -237,6 +237,21 @@ describe.each([
         },
       );
       expect(stepsEntered(line)).toHaveLength(4);
+      expect(line.ends).toMatchObject([{ status: 'failed', error: { code: 'poison', step: 'killer' } }]);
+    });
+
+    test('a process that says itself that its slot was taken back counts for a quarter: the database was away, as a rule [fault-11, fault-18]', async () => {
+      const line = createMemoryLine();
+      await withWorkers(
+        line,
+        () => {
+          throw failing(failureCodes.grantVoid, { nonRetryable: true, told: true });
+        },
+        async () => {
+          await (await start(planOf(planStep('killer')))).result().catch(() => {});
+        },
+      );
+      expect(stepsEntered(line)).toHaveLength(13);
       expect(line.ends).toMatchObject([{ status: 'failed', error: { code: 'poison', step: 'killer' } }]);
     });
   });

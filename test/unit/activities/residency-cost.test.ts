@@ -9,7 +9,7 @@ const order = { orderId: '5d3f0f7e-4b0a-4c8a-9c2a-0b8d3a1e7f10', host: 'gpu-1', 
 const model = { name: 'new:latest', numCtx: 4_096 };
 
 /** A host that says when things happened; `served` is what is learned of its loads. */
-function hostUnderTest({ installed = true } = {}) {
+function hostUnderTest({ installed = true, pulled = true } = {}) {
   const served: MeasuredLoad[] = [];
   const atMs = { lastBusy: 0, idle: 0, loadBegan: 0, loadEnded: 0, pulled: 0, served: 0 };
   let looks = 0;
@@ -31,6 +31,7 @@ function hostUnderTest({ installed = true } = {}) {
       return true;
     },
     recordPull: async () => {},
+    noteInstalled: async () => {},
     endPull: async () => {},
   } satisfies OrderRows;
   const loaded = { name: model.name, digest: 'sha256:1', memoryBytes: 1, vramBytes: 1, contextLength: 4_096, expiresAtMs: null };
@@ -47,7 +48,7 @@ function hostUnderTest({ installed = true } = {}) {
     async pull() {
       await delay(20);
       atMs.pulled = performance.now();
-      there = true;
+      there = pulled;
     },
   } as unknown as ModelBackend;
   const activities = createResidencyActivities({
@@ -80,6 +81,20 @@ test('where nothing leaves, it is the load', async () => {
   const cost = served[0]?.loadMs ?? 0;
   expect(cost).toBeGreaterThanOrEqual(atMs.loadEnded - atMs.loadBegan);
   expect(cost).toBeLessThanOrEqual(atMs.served - begunMs);
+});
+
+test('nothing is unloaded for a model that has to be fetched first', async () => {
+  const { atMs, call } = hostUnderTest({ installed: false });
+  expect(await call((host) => host.drainAndUnload({ ...order, keys: ['old:latest~ctx4096'], last: false, needs: model }))).toBe('missing');
+  expect(atMs.lastBusy).toBe(0); // not even drained
+  const there = hostUnderTest();
+  expect(await there.call((host) => host.drainAndUnload({ ...order, keys: ['old:latest~ctx4096'], last: false, needs: model }))).toBe('done');
+});
+
+test('a model that is not there after its pull is a failure, since it would be fetched again for ever [MODEL-13]', async () => {
+  const { call } = hostUnderTest({ installed: false, pulled: false });
+  const pull = call((host) => host.pullModel({ ...order, key: null, model: { name: 'new:latest' }, last: false }));
+  await expect(pull).rejects.toMatchObject({ type: 'model_pull_failed' });
 });
 
 test('a first fetch is no cost of a change', async () => {
