@@ -39,7 +39,9 @@ export function createApp(deps: AppDeps): OpenAPIHono<AppEnv> {
   }
   serveDocs(app, openApiDocument(config.apiKeyHeader), config.publicDocs ? refuseForeignHost : authenticate('read'));
   serveMetrics(app, config.publicMetrics ? null : authenticate('read'));
-  app.notFound((c) => answerProblem(nothingThere(c), c));
+  app.notFound((c) => {
+    throw nothingThere(c);
+  });
   return app;
 }
 

@@ -38,7 +38,7 @@ export interface AppEnv {
     log: Logger;
     /** who asks; absent on public routes, so a handler of a route with access gets it from `callerOf` */
     caller?: Caller;
-    /** whether the key that the request came with is valid still; for answers that last */
+    /** whether what the request came with still stands for the same user in the same role; for answers that last */
     stillValid?: () => Promise<boolean>;
   };
 }

@@ -1,14 +1,23 @@
 import { z } from '@hono/zod-openapi';
 import { EventList } from '../contract/schemas/event.js';
+import { parseEventId } from '../contract/event.js';
 import { repeatable, wholeNumber } from './query-values.js';
 
 const limitDefault = 100;
 const limitMax = 500;
 const kind = z.string().regex(/^[a-z][a-z_]{0,62}$/, { error: 'expected the kind of an event, such as completed' });
 
-/** Query of a page of events; a stream takes none of it. */
+/** Query of a page of events; of a stream, where it begins. */
 export const PageQuery = {
-  after: z.string().min(1).max(50).optional().meta({ description: '`next` of the page before; only with `Accept: application/json`', example: '7301.512' }),
+  after: z
+    .string()
+    .max(50)
+    .refine((text) => parseEventId(text) !== undefined, 'This is not the id of an event.')
+    .optional()
+    .meta({
+      description: '`next` of the page before, or the last event that was seen: what comes behind it; of a stream, `Last-Event-ID` goes first',
+      example: '7301.512',
+    }),
   limit: wholeNumber(1, limitMax)
     .optional()
     .meta({ type: 'integer', minimum: 1, maximum: limitMax, default: limitDefault, description: 'Events on a page; only with `Accept: application/json`' }),

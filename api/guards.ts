@@ -101,11 +101,44 @@ export const refuseForeignHost: MiddlewareHandler<AppEnv> = async (c, next) => {
 
 /** @throws {ProblemError} forbidden for a name that this server is not known under */
 export function checkHost(c: Context<AppEnv>): void {
-  const allowed = c.var.config.allowedHosts;
-  const name = hostHeader(c.req).replace(/:\d+$/, '').toLowerCase();
-  if (!allowed.includes('*') && !loopbackNames.has(name) && !allowed.includes(name)) {
-    throw new ProblemError('forbidden', 'This server is not known under the name that was asked for; an administrator can allow it.');
-  }
+  if (!isKnownHost(hostHeader(c.req), c.var.config.allowedHosts)) throw new ProblemError('forbidden', foreignHost);
+}
+
+/** What is told to whoever asks under a name that this server is not known under. */
+export const foreignHost = 'This server is not known under the name that was asked for; an administrator can allow it.';
+
+/** Whether this server is known under the name of a `Host` header. @param allowed as in the configuration: names without a port, `*` for any */
+export function isKnownHost(host: string, allowed: readonly string[]): boolean {
+  const name = host.replace(/:\d+$/, '').toLowerCase();
+  return allowed.includes('*') || loopbackNames.has(name) || allowed.includes(name);
+}
+
+/**
+ * Whether a browser has sent a request, as far as its headers tell. `Sec-Fetch-*` comes over TLS and to this machine alone, and a page that reads from its own
+ * name sends no `Origin`, so that what every browser adds is looked at too; programs that collect metrics send none of these.
+ */
+export function isFromBrowser(header: (name: string) => string | null | undefined): boolean {
+  const has = (name: string) => (header(name) ?? null) !== null;
+  return ['sec-fetch-site', 'sec-fetch-mode', 'origin', 'referer', 'accept-language', 'cookie'].some(has) || /\bMozilla\//.test(header('user-agent') ?? '');
+}
+
+/** As {@link refuseForeignHost}, for what programs read under whatever name they know this server by. */
+export const refuseForeignHostOfBrowsers: MiddlewareHandler<AppEnv> = async (c, next) => {
+  if (isFromBrowser((name) => c.req.header(name))) checkHost(c);
+  await next();
+};
+
+/** Takes a form only from a page of this server, since a browser would send it along from anywhere. */
+export const requireOwnPage: MiddlewareHandler<AppEnv> = async (c, next) => {
+  checkHost(c);
+  if (!isFromOwnPage(c)) throw new ProblemError('forbidden', 'Forms are taken from pages of this server only.');
+  await next();
+};
+
+/** Whether the browser says that a page of this server has sent the request. */
+function isFromOwnPage(c: Context<AppEnv>): boolean {
+  const origin = c.req.header('origin');
+  return origin === undefined ? c.req.header('sec-fetch-site') === 'same-origin' : hostOfOrigin(origin) === hostHeader(c.req);
 }
 
 /**
@@ -116,10 +149,8 @@ export function checkHost(c: Context<AppEnv>): void {
 export function checkCookieUse(c: Context<AppEnv>): void {
   checkHost(c);
   const site = c.req.header('sec-fetch-site');
-  const origin = c.req.header('origin');
   const elsewhere = (site === 'cross-site' || site === 'same-site') && c.req.header('sec-fetch-mode') !== 'navigate';
-  const fromHere = origin === undefined ? site === 'same-origin' : hostOfOrigin(origin) === hostHeader(c.req);
-  if (safeMethods.has(c.req.method) ? elsewhere : !fromHere) {
+  if (safeMethods.has(c.req.method) ? elsewhere : !isFromOwnPage(c)) {
     throw new ProblemError('forbidden', 'With a session, requests are taken from pages of this server only; programs use an API key.');
   }
 }

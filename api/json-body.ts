@@ -1,4 +1,4 @@
-import type { MiddlewareHandler } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
 import { ProblemError } from '../contract/problems.js';
 import type { AppEnv } from './env.js';
 
@@ -15,17 +15,22 @@ export const readJsonBody: MiddlewareHandler<AppEnv> = async (c, next) => {
   const type = c.req.header('content-type');
   if (type === undefined || !jsonType.test(type.trim()))
     throw new ProblemError('unsupported_media_type', 'Send the body as application/json, encoded in UTF-8.');
-  const encoding = c.req.header('content-encoding');
-  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') throw new ProblemError('unsupported_media_type', 'Send the body uncompressed.');
-  const bytesMax = c.var.config.bodyBytesMax;
-  const declared = Number(c.req.header('content-length') ?? 0);
-  if (declared > bytesMax) throw tooLarge(bytesMax);
-  const text = decode(await bytesOf(c.req.raw.body, bytesMax));
+  const text = decode(await bodyOf(c));
   refuseUnsafeJson(text);
   // Hono types the cache by what its promises give, and keeps promises in it.
   c.req.bodyCache.text = Promise.resolve(text) as unknown as string;
   await next();
 };
+
+/** The body as it came. @throws {ProblemError} unsupported_media_type when it is encoded, payload_too_large */
+export async function bodyOf(c: Context<AppEnv>): Promise<Buffer> {
+  const encoding = c.req.header('content-encoding');
+  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') throw new ProblemError('unsupported_media_type', 'Send the body uncompressed.');
+  const bytesMax = c.var.config.bodyBytesMax;
+  const declared = Number(c.req.header('content-length') ?? 0);
+  if (declared > bytesMax) throw tooLarge(bytesMax);
+  return bytesOf(c.req.raw.body, bytesMax);
+}
 
 function tooLarge(bytesMax: number): ProblemError {
   return new ProblemError('payload_too_large', `A body may have at most ${bytesMax} bytes.`);

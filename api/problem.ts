@@ -24,11 +24,19 @@ export function problems(...codes: readonly ProblemCode[]) {
   return responses;
 }
 
-/** The answer of every error: what has a name is told, the rest is logged whole and answered as `unexpected`, without its message. */
-export function answerProblem(error: unknown, c: Context<AppEnv>): Response {
+/** What an error is to the caller: what has a name is told, the rest is logged whole and is `unexpected`, without its message. Says in a header when to try again. */
+export function toldProblem(error: unknown, c: Context<AppEnv>): ProblemError {
   const problem = problemOf(error);
   if (problem.code === 'unexpected') c.var.log.error({ err: error }, 'unexpected error');
   else if (problem.code === 'unavailable') c.var.log.warn({ err: problem.cause ?? problem }, 'unavailable');
+  const retryAfter = problem.retryAfterSeconds ?? retryAfterSeconds[problem.code];
+  if (retryAfter !== undefined) c.header('Retry-After', String(retryAfter));
+  return problem;
+}
+
+/** The answer of every error of the API. */
+export function answerProblem(error: unknown, c: Context<AppEnv>): Response {
+  const problem = toldProblem(error, c);
   const { status, title } = problemTable[problem.code];
   const body: z.output<typeof Problem> = {
     type: problemType(problem.code),
@@ -41,8 +49,6 @@ export function answerProblem(error: unknown, c: Context<AppEnv>): Response {
     errors: [...problem.errors],
   };
   if (status === 401) c.header('WWW-Authenticate', 'Bearer realm="ai-task-orchestra"');
-  const retryAfter = problem.retryAfterSeconds ?? retryAfterSeconds[problem.code];
-  if (retryAfter !== undefined) c.header('Retry-After', String(retryAfter));
   return c.body(JSON.stringify(body), status, { 'Content-Type': 'application/problem+json' });
 }
 

@@ -249,7 +249,7 @@ export function createClient(options: ClientOptions) {
     },
     /** Who the key belongs to, and what it may do. */
     caller: (call?: CallOptions) => get<CurrentCallerView>('/sessions/current', call),
-    /** A text that signs a browser in once, at `/sign-in?ticket=<ticket>`, with the rights of the API key. */
+    /** A text that signs a browser in once, at `/sign-in#ticket=<ticket>`, with the rights of the API key. */
     signInTicket: ({ signal }: CallOptions = {}) =>
       transport.json<SignInTicketView>({ method: 'POST', path: `${v1}/sign-in-tickets`, repeatable: true, signal }),
     /** Every key of the configuration in force, without its secrets; for administrators. */

@@ -100,7 +100,7 @@ const shape = {
   }),
   events: section({
     streams_max: key(int(1, 100_000).default(500), 'streams of events that one API process serves'),
-    streams_per_key: key(int(1, 100_000).default(20), 'streams of events for one key'),
+    streams_per_key: key(int(1, 100_000).default(20), 'streams of events for one key, or for one user who has signed in'),
     output_per_try: key(bytes.default(256 * 1024), 'characters of output that one try of a step tells while it runs'),
   }),
   ...laterSections,

@@ -11,7 +11,7 @@ export function isSecretName(name: string): boolean {
 export function withoutSecrets(value: string): string {
   return value
     .replaceAll(/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/@"'\\]+@/gi, '$1[redacted]@')
-    .replaceAll(/([?&](?:access_token|auth|token|api_?key|key|password|passwd|secret|sig|signature|ticket|x-amz-signature)=)[^&\s#"'\\]+/gi, '$1[redacted]')
+    .replaceAll(/([?&#](?:access_token|auth|token|api_?key|key|password|passwd|secret|sig|signature|ticket|x-amz-signature)=)[^&\s#"'\\]+/gi, '$1[redacted]')
     .replaceAll(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}/g, '$1 [redacted]')
     .replaceAll(/\borc_[0-9a-f]{12}_[A-Za-z0-9_-]{20,}/g, 'orc_[redacted]')
     .replaceAll(/\b(or[st])_[A-Za-z0-9_-]{43}/g, '$1_[redacted]');

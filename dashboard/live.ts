@@ -20,9 +20,11 @@ export function serveLive(app: Pick<Hono<AppEnv>, 'get'>, signedIn: MiddlewareHa
     const asked = (c.req.query('topics') ?? '').split(',').filter((name): name is ChangeTopic => (changeTopics as readonly string[]).includes(name));
     if (asked.length === 0) throw new ProblemError('invalid_request', `Name what to follow: /live?topics= with ${changeTopics.join(', ')}.`);
     const { services } = c.var;
-    const release = services.openStream(callerOf(c).keyId);
-    const stillValid = c.var.stillValid ?? (async () => true);
     c.header('X-Accel-Buffering', 'no');
+    // Nobody takes the body of an answer to HEAD, so nobody would ever let go of the stream.
+    if (c.req.raw.method === 'HEAD') return c.body(null, 200, { 'Content-Type': 'text/event-stream' });
+    const release = services.openStream(callerOf(c));
+    const stillValid = c.var.stillValid ?? (async () => true);
     return streamSSE(
       c,
       async (stream) => {

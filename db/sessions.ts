@@ -82,6 +82,17 @@ export async function insertTicket(sql: Sql, hash: Buffer, keyId: string, minute
   );
 }
 
+/** Whom a ticket would sign in, with the rights of this moment. */
+export type TicketHolder = Pick<SessionRow, 'userId' | 'role'>;
+
+/** Whose ticket this is, when it is valid now. Reads. */
+export async function findTicketHolder(sql: Sql, hash: Buffer): Promise<TicketHolder | null> {
+  const [row] = await answered(sql<TicketHolder[]>`
+    select k.user_id as "userId", k.role from sign_in_tickets t join api_keys k on k.id = t.key_id
+    where t.hash = ${hash} and t.expires_at > now() and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())`);
+  return row ?? null;
+}
+
 /** A session with the rights that its user or its key has now; nothing when it, or either of them, is not valid any more. */
 function standing(sql: Sql | TransactionSql, hash: Buffer) {
   return sql`

@@ -102,7 +102,7 @@ export async function runApi(): Promise<void> {
 async function listenForMetrics(config: Config, text: () => Promise<string>, log: Logger): Promise<ApiServer | null> {
   const { port, portGivesWay } = config.monitoring;
   if (port === null) return null;
-  return listen(metricsApp(text), { hostname: config.api.host, port, log }).catch((error: NodeJS.ErrnoException) => {
+  return listen(metricsApp(text, config.api.allowedHosts), { hostname: config.api.host, port, log }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'EADDRINUSE') throw error;
     if (!portGivesWay) throw new StartFault(`Port ${port} is taken: set METRICS_PORT to another one, to 0 for any free one, or to off.`);
     log.warn({ port }, 'the port of the metrics is taken, and /metrics of the API alone answers; METRICS_PORT sets another one');

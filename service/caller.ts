@@ -15,6 +15,11 @@ export function apiKeyOf(caller: Caller): string | null {
   return caller.keyId.includes(':') ? null : caller.keyId;
 }
 
+/** Whose streams are counted together: those of a key, else those of a user, however often that one has signed in. */
+export function streamHolderOf(caller: Caller): string {
+  return apiKeyOf(caller) ?? `user:${caller.userId}`;
+}
+
 /** Whose objects a caller may see and change; null: everybody's. */
 export function ownerOf(caller: Caller): string | null {
   return caller.role === 'admin' ? null : caller.userId;

@@ -6,7 +6,7 @@ import { type EventFilter, readEvents } from '../db/events.js';
 import { type Loop, startLoop } from '../loop.js';
 
 export interface EventFeedConfig {
-  /** streams of one API key, and of all keys together, that one process serves */
+  /** streams of one API key or of one user who has signed in, and of all together, that one process serves */
   readonly streamsPerKey: number;
   readonly streamsMax: number;
 }
@@ -27,8 +27,8 @@ export interface EventBatch {
  * nobody has a queue of his own and a slow reader costs no memory: recent events are kept once for all, older ones are read from the table.
  */
 export interface EventFeed {
-  /** Takes a stream of a key. @returns what gives it back. @throws {ProblemError} too_many_streams */
-  open(keyId: string): () => void;
+  /** Takes a stream of a key or a user. @returns what gives it back. @throws {ProblemError} too_many_streams */
+  open(holder: string): () => void;
   /** The place behind everything that can be told now. */
   now(): Promise<EventPlace>;
   /** What the table has after a place now. */
@@ -120,11 +120,11 @@ export function createEventFeed(deps: {
       return open;
     },
 
-    open(keyId) {
-      const own = streams.get(keyId) ?? 0;
+    open(holder) {
+      const own = streams.get(holder) ?? 0;
       if (open >= config.streamsMax) throw new ProblemError('too_many_streams', `This server has ${open} streams open, which is all it serves.`);
-      if (own >= config.streamsPerKey) throw new ProblemError('too_many_streams', `This key has ${own} streams open; close one first.`);
-      streams.set(keyId, own + 1);
+      if (own >= config.streamsPerKey) throw new ProblemError('too_many_streams', `You have ${own} streams open; close one first.`);
+      streams.set(holder, own + 1);
       open += 1;
       start();
       let given = false;
@@ -132,9 +132,9 @@ export function createEventFeed(deps: {
         if (given) return;
         given = true;
         open -= 1;
-        const left = (streams.get(keyId) ?? 1) - 1;
-        if (left > 0) streams.set(keyId, left);
-        else streams.delete(keyId);
+        const left = (streams.get(holder) ?? 1) - 1;
+        if (left > 0) streams.set(holder, left);
+        else streams.delete(holder);
       };
     },
 

@@ -4,12 +4,12 @@ import type { EventListView, EventView } from '../contract/schemas/event.js';
 import { isFinal } from '../contract/status.js';
 import { type EventFilter, readEvents, readLastOutputs } from '../db/events.js';
 import { readTaskStatus } from '../db/tasks.js';
-import { type Caller, ownerOf } from './caller.js';
+import { type Caller, ownerOf, streamHolderOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
 import type { EventBatch, EventFeed } from './event-feed.js';
 import { taskIdOf, taskNotFound } from './task-id.js';
 
-/** A stream of events that counts against its key until it is released, whether it was read or not. */
+/** A stream of events that counts against its key or its user until it is released, whether it was read or not. */
 export interface EventStream {
   /** `null` is a sign of life when nothing happened for a while. Ends when the signal aborts, and at the end of the task it is about. */
   read(signal: AbortSignal): AsyncGenerator<EventView | null>;
@@ -65,7 +65,7 @@ export function eventUseCases({ sql }: ServiceDeps, feed: EventFeed): EventUseCa
   });
 
   function stream(caller: Caller, filter: EventFilter, from: EventPlace, ended: () => Promise<boolean>): EventStream {
-    const release = feed.open(caller.keyId);
+    const release = feed.open(streamHolderOf(caller));
     return { release, read };
 
     async function* read(signal: AbortSignal): AsyncGenerator<EventView | null> {

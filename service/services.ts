@@ -9,6 +9,7 @@ import { bulkTasksUseCase } from './bulk-tasks.js';
 import { passwordChecks, type PasswordChecks } from './check-password.js';
 import { cancelTaskUseCase } from './cancel-task.js';
 import { type ChangeFeed, createChangeFeed, type ListenChanges } from './changes.js';
+import { type Caller, streamHolderOf } from './caller.js';
 import { type CheckpointUseCases, checkpointUseCases } from './checkpoints.js';
 import { type CatalogueNow, compileRequest, type Deployment } from './compile-request.js';
 import { createBatchUseCase } from './create-batch.js';
@@ -83,8 +84,8 @@ export interface Services
   readonly events: EventUseCases;
   /** tells open pages that something has changed */
   readonly changes: Omit<ChangeFeed, 'close'>;
-  /** Takes one of the streams that a key may have. @returns what gives it back. @throws {ProblemError} too_many_streams */
-  readonly openStream: (keyId: string) => () => void;
+  /** Takes one of the streams that a key or a user may have. @returns what gives it back. @throws {ProblemError} too_many_streams */
+  readonly openStream: (caller: Caller) => () => void;
   readonly listTasks: ReturnType<typeof listTasksUseCase>;
   readonly cancelTask: ReturnType<typeof cancelTaskUseCase>;
   readonly setPriority: ReturnType<typeof setPriorityUseCase>;
@@ -175,7 +176,7 @@ export function createServices(deps: ServicesDeps): Services {
     getTask: getTaskUseCase(deps, estimates),
     events: eventUseCases(deps, feed),
     changes,
-    openStream: (keyId) => feed.open(keyId),
+    openStream: (caller) => feed.open(streamHolderOf(caller)),
     async endStreams() {
       await Promise.all([feed.close(), changes.close()]);
     },

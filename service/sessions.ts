@@ -2,7 +2,17 @@ import { createHash, randomBytes } from 'node:crypto';
 import { ProblemError } from '../contract/problems.js';
 import type { CurrentCallerView, SignInTicketView } from '../contract/schemas/sign-in.js';
 import type { AuditEntry } from '../db/audit.js';
-import { endSession, extendSession, findSession, insertTicket, openSession, type SessionRow, type SessionSource } from '../db/sessions.js';
+import {
+  endSession,
+  extendSession,
+  findSession,
+  findTicketHolder,
+  insertTicket,
+  openSession,
+  type SessionRow,
+  type SessionSource,
+  type TicketHolder,
+} from '../db/sessions.js';
 import { findUser } from '../db/users.js';
 import type { ApiKeyUseCases } from './api-keys.js';
 import { apiKeyOf, type Caller } from './caller.js';
@@ -31,8 +41,10 @@ export interface SessionUseCases {
   signIn(credentials: Credentials, requestId?: string): Promise<OpenedSession>;
   /** Who has this session; null: nobody, or not any more. A session that ends may work for 5 s more on another process. */
   verifySession(token: string): Promise<Caller | null>;
-  /** Ends a session. @param token null: the caller has none, and there is nothing to do */
-  signOut(token: string | null, requestId?: string): Promise<void>;
+  /** Ends sessions; what is none, or over, is left alone. */
+  signOut(tokens: readonly string[], requestId?: string): Promise<void>;
+  /** Whom a ticket would sign in now, without using it; null: it is used, too old, or none. */
+  ticketHolder(ticket: string): Promise<TicketHolder | null>;
   /** Who asks, with what and until when. */
   currentCaller(caller: Caller): Promise<CurrentCallerView>;
   /**
@@ -97,12 +109,16 @@ export function sessionUseCases({ sql, log }: Pick<ServiceDeps, 'sql' | 'log'>, 
       extendSession(sql, hash).catch((error: unknown) => log.warn({ err: error, key_id: caller.keyId }, 'a session is not extended'));
       return caller;
     },
-    async signOut(token, requestId) {
-      if (token === null || !secretForm.test(token)) return;
-      const hash = hashOf(token);
-      await endSession(sql, hash, ({ userId }) => ({ action: 'user_signed_out', userId, details: { session: sessionId(hash) }, ...asked(requestId) }));
-      const id = `session:${sessionId(hash)}`;
-      verdicts.forget(({ keyId }) => keyId === id);
+    async signOut(tokens, requestId) {
+      for (const token of tokens.filter((each) => secretForm.test(each))) {
+        const hash = hashOf(token);
+        await endSession(sql, hash, ({ userId }) => ({ action: 'user_signed_out', userId, details: { session: sessionId(hash) }, ...asked(requestId) }));
+        const id = `session:${sessionId(hash)}`;
+        verdicts.forget(({ keyId }) => keyId === id);
+      }
+    },
+    async ticketHolder(ticket) {
+      return secretForm.test(ticket) ? findTicketHolder(sql, hashOf(ticket)) : null;
     },
     async currentCaller(caller) {
       const user = await findUser(sql, caller.userId);

@@ -4,12 +4,12 @@ import type { Caller } from '../../service/caller.js';
 import type { Access } from '../define-route.js';
 import type { AppEnv } from '../env.js';
 import { checkCookieUse } from '../guards.js';
-import { sessionTokenOf } from './session-cookie.js';
+import { sessionTokensOf } from './session-cookie.js';
 
 /** What a request came with to say who asks. */
 type Presented =
   | { readonly kind: 'key'; readonly key: string }
-  | { readonly kind: 'session'; readonly token: string }
+  | { readonly kind: 'session'; readonly tokens: readonly string[] }
   | { readonly kind: 'password'; readonly user: string; readonly password: string };
 
 /**
@@ -24,9 +24,23 @@ export function authenticate(access: Exclude<Access, 'public'>): MiddlewareHandl
     if (caller === null) throw new ProblemError('unauthorized', refusal(c, presented));
     if (!mayUse(caller, access)) throw new ProblemError('forbidden', `This needs more than the role ${caller.role}.`);
     c.set('caller', caller);
-    c.set('stillValid', async () => (await verify(c, presented)) !== null);
+    c.set('stillValid', async () => {
+      const now = await verify(c, presented);
+      return now !== null && isSame(now, caller);
+    });
     await next();
   };
+}
+
+/**
+ * Who has the session that a request came with, for pages that show something to everybody; null: nobody, or what counts before a session says who asks.
+ * @throws {ProblemError} forbidden when it is not sure that a page of ours has sent the cookie
+ */
+export async function sessionCallerOf(c: Context<AppEnv>): Promise<Caller | null> {
+  const presented = presentedBy(c);
+  if (presented.kind !== 'session') return null;
+  checkCookieUse(c);
+  return verify(c, presented);
 }
 
 /** The caller of a route that is not public. */
@@ -39,8 +53,8 @@ function presentedBy(c: Context<AppEnv>): Presented {
   const key = presentedKey(c);
   if (key !== null) return { kind: 'key', key };
   // Before a password, since a browser sends those of a proxy in front of us along.
-  const token = sessionTokenOf(c);
-  if (token !== null) return { kind: 'session', token };
+  const tokens = sessionTokensOf(c);
+  if (tokens.length > 0) return { kind: 'session', tokens };
   const basic = /^Basic +([A-Za-z0-9+/]+=*)$/i.exec(c.req.header('authorization') ?? '')?.[1];
   if (basic === undefined) return { kind: 'key', key: '' };
   const text = Buffer.from(basic, 'base64').toString('utf8');
@@ -62,11 +76,21 @@ async function verify(c: Context<AppEnv>, presented: Presented): Promise<Caller 
     case 'key':
       return services.verifyKey(presented.key);
     case 'session':
-      return services.verifySession(presented.token);
+      return onlyOne(await Promise.all(presented.tokens.map((token) => services.verifySession(token))));
     case 'password':
       return services.verifyPassword(presented.user, presented.password, requestId);
   }
 }
+
+/** The one whom all valid sessions of a request stand for; null where they stand for different people, since nobody can say who is meant. */
+function onlyOne(callers: readonly (Caller | null)[]): Caller | null {
+  const valid = callers.filter((caller) => caller !== null);
+  const [first] = valid;
+  return first !== undefined && valid.every((caller) => isSame(caller, first)) ? first : null;
+}
+
+/** Whether two callers may see and do the same. */
+const isSame = (one: Caller, other: Caller) => one.userId === other.userId && one.role === other.role;
 
 function refusal(c: Context<AppEnv>, { kind }: Presented): string {
   switch (kind) {

@@ -5,17 +5,20 @@ import type { AppEnv } from '../env.js';
 export const cookieName = 'orchestra_session';
 /** The longest that a session lasts; when it ends before is the database's to say. */
 const maxAgeSeconds = 7 * 24 * 3_600;
+/** Each token that is looked at may cost a query. */
+const tokensMax = 8;
 
-/** The token as it came; null when there is no such cookie, and empty when two differ, since nobody can say which is meant. */
-export function sessionTokenOf(c: Context<AppEnv>): string | null {
+/**
+ * The tokens as they came, each once. A browser sends several cookies of one name where another server of the same domain, or an older one for a part of the
+ * addresses, has set one too; it does not say which is whose.
+ */
+export function sessionTokensOf(c: Context<AppEnv>): readonly string[] {
   const values = (c.req.header('cookie') ?? '')
     .split(';')
     .map((pair) => pair.trim())
     .filter((pair) => pair.startsWith(`${cookieName}=`))
     .map((pair) => pair.slice(cookieName.length + 1));
-  const [first] = values;
-  if (first === undefined) return null;
-  return values.every((value) => value === first) ? first : '';
+  return [...new Set(values)].slice(0, tokensMax);
 }
 
 export function setSessionCookie(c: Context<AppEnv>, token: string): void {

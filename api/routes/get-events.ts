@@ -23,6 +23,6 @@ export const getEvents = defineRoute(
     const query = c.req.valid('query');
     const filter = { taskIds: query.task_id, kinds: query.kind };
     if (wantsJson(c)) return c.json(await events.listEvents(caller, { taskId: null, ...filter, after: query.after ?? null, limit: limitOf(query) }), 200);
-    return answerEvents(c, await events.streamEvents(caller, filter, c.req.valid('header')['last-event-id'] ?? null)) as never;
+    return answerEvents(c, await events.streamEvents(caller, filter, c.req.valid('header')['last-event-id'] ?? query.after ?? null)) as never;
   },
 );

@@ -30,7 +30,7 @@ export const getTaskEvents = defineRoute(
     const query = c.req.valid('query');
     if (wantsJson(c))
       return c.json(await events.listEvents(caller, { taskId, taskIds: [], kinds: [], after: query.after ?? null, limit: limitOf(query) }), 200);
-    const stream = await events.streamTaskEvents(caller, taskId, c.req.valid('header')['last-event-id'] ?? null);
+    const stream = await events.streamTaskEvents(caller, taskId, c.req.valid('header')['last-event-id'] ?? query.after ?? null);
     return stream === null ? c.body(null, 204) : (answerEvents(c, stream) as never);
   },
 );

@@ -1,7 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { SessionOpened, SignIn, type SignInRequest } from '../../contract/schemas/sign-in.js';
-import type { Credentials } from '../../service/sessions.js';
-import { sessionTokenOf, setSessionCookie } from '../auth/session-cookie.js';
+import { SessionOpened, SignIn } from '../../contract/schemas/sign-in.js';
+import { credentialsOf, signIn } from '../auth/sign-in.js';
 import { defineRoute } from '../define-route.js';
 import { checkHost } from '../guards.js';
 import { json, jsonBody } from '../json-content.js';
@@ -34,16 +33,7 @@ export const postSession = defineRoute(
   }),
   async (c) => {
     checkHost(c);
-    const { token, expiresAt, caller } = await c.var.services.signIn(credentialsOf(c.req.valid('json')), c.var.requestId);
-    // The token is always a new one, and what this browser had before is over.
-    await c.var.services.signOut(sessionTokenOf(c), c.var.requestId);
-    c.set('caller', caller);
-    setSessionCookie(c, token);
+    const { expiresAt, caller } = await signIn(c, credentialsOf(c.req.valid('json')));
     return c.json({ user_id: caller.userId, role: caller.role, expires_at: expiresAt.toISOString() }, 201);
   },
 );
-
-function credentialsOf({ user = '', password = '', key, ticket }: SignInRequest): Credentials {
-  if (key !== undefined) return { kind: 'key', key };
-  return ticket !== undefined ? { kind: 'ticket', ticket } : { kind: 'password', user, password };
-}

@@ -54,7 +54,7 @@ export type CurrentCallerView = z.output<typeof CurrentCaller>;
 
 export const SignInTicket = z.object({ ticket: z.string(), expires_at: Timestamp }).meta({
   id: 'SignInTicket',
-  description: 'Opens one session: in a browser at `/sign-in?ticket=<ticket>`',
+  description: 'Opens one session: in a browser at `/sign-in#ticket=<ticket>`',
   example: { ticket: 'ort_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA', expires_at: '2026-01-09T10:40:00.000Z' },
 });
 export type SignInTicketView = z.output<typeof SignInTicket>;

@@ -3,7 +3,9 @@ import type { EventListView, EventView } from '../../../contract/schemas/event.j
 import { adoptEvents } from '../../../db/events.js';
 import { type Frame, framesOf, takeEvents } from '../../support/read-events.js';
 import { eventually } from '../../support/servers.js';
-import { type ApiUnderTest, apiUnderTest } from './api-under-test.js';
+import { createApp } from '../../../api/app.js';
+import { serveDashboard } from '../../../dashboard/serve-dashboard.js';
+import { type ApiUnderTest, apiConfig, apiUnderTest, silent } from './api-under-test.js';
 
 let api: ApiUnderTest;
 beforeAll(async () => {
@@ -55,9 +57,13 @@ test('a reader that goes on behind any event gets exactly the rest, and nothing 
   const { items } = await list(api.keys.ann, `/api/v1/tasks/${task.id}/events`);
   for (const [index, { id }] of items.entries()) {
     const { answer, frames } = await open(api.keys.ann, `/api/v1/tasks/${task.id}/events`, { 'Last-Event-ID': id });
-    if (index === items.length - 1) expect(answer.status).toBe(204);
-    else expect(await takeEvents(frames, 100)).toEqual(items.slice(index + 1));
+    const named = await open(api.keys.ann, `/api/v1/tasks/${task.id}/events?after=${id}`); // a page cannot set a header
+    const both = await open(api.keys.ann, `/api/v1/tasks/${task.id}/events?after=0.0`, { 'Last-Event-ID': id });
+    if (index === items.length - 1) expect([answer.status, named.answer.status, both.answer.status]).toEqual([204, 204, 204]);
+    else for (const each of [frames, named.frames, both.frames]) expect(await takeEvents(each, 100)).toEqual(items.slice(index + 1));
   }
+  for (const after of ['', 'x', '1.2.3', '99999999999999999999.1', '9999999999999999999.1'])
+    expect((await api.request(api.keys.ann, 'GET', `/api/v1/tasks/${task.id}/events?after=${after}`)).status).toBe(422);
 });
 
 test('an event that commits late is neither passed over nor told twice, although its number is lower [TASK-21]', async () => {
@@ -130,6 +136,27 @@ test('a key has so many streams and no more, and one that is let go makes room, 
   }
 });
 
+test('a user has so many streams however often they sign in, and one that is let go makes room [bad-52]', async () => {
+  await api.services.createUser({ userId: 'root', role: 'admin', keyId: 'x' }, { id: 'dora', role: 'user', password: 'correct horse battery' });
+  const follow = async () => {
+    const { token } = await api.services.signIn({ kind: 'password', user: 'dora', password: 'correct horse battery' });
+    return api.request(null, 'GET', '/api/v1/events', undefined, { Cookie: `orchestra_session=${token}` });
+  };
+  const streams = [];
+  for (let count = 0; count < 5; count += 1) streams.push(await follow());
+  expect(streams.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
+  expect((await follow()).status).toBe(429);
+  await streams[0]?.body?.cancel();
+  streams.push(
+    await eventually(async () => {
+      const again = await follow();
+      if (again.status !== 200) throw new Error(`${again.status}`);
+      return again;
+    }),
+  );
+  for (const stream of streams.slice(1)) await stream.body?.cancel();
+});
+
 test('HEAD takes no stream from a key: nobody would ever give it back [bad-52]', async () => {
   const task = await api.task(api.keys.bob);
   for (const url of ['/api/v1/events', `/api/v1/tasks/${task.id}/events`]) {
@@ -137,6 +164,12 @@ test('HEAD takes no stream from a key: nobody would ever give it back [bad-52]',
       const head = await api.request(api.keys.bob, 'HEAD', url);
       expect([head.status, head.headers.get('content-type'), await head.text()]).toEqual([200, 'text/event-stream; charset=utf-8', '']);
     }
+  }
+  const served = createApp({ services: api.services, log: silent, config: apiConfig });
+  serveDashboard(served);
+  for (let count = 0; count < 6; count += 1) {
+    const head = await served.request('/live?topics=queue', { method: 'HEAD', headers: { 'X-API-Key': api.keys.bob } });
+    expect([head.status, head.headers.get('content-type'), await head.text()]).toEqual([200, 'text/event-stream', '']);
   }
   const { answer } = await open(api.keys.bob, '/api/v1/events');
   expect(answer.status).toBe(200);

@@ -46,10 +46,31 @@ test('/metrics of the API is open, or asks for a key when the configuration says
   expect((await closed.request('/metrics', { headers: { 'X-API-Key': api.keys.viewer } })).status).toBe(200);
 });
 
+/** What Chromium sends from a page that reads from its own name, over plain HTTP. */
+const ofPage = { 'User-Agent': 'Mozilla/5.0 (X11; Linux x86_64)', 'Accept-Language': 'en' };
+const ofPrometheus = { 'User-Agent': 'Prometheus/3.5.0', Accept: 'application/openmetrics-text;q=0.5,*/*;q=0.1' };
+
+test('a page whose name was pointed at this server reads no metrics, and Prometheus does under any name [SEC-16]', async () => {
+  const app = createApp({ services: api.services, log: silent, config: { ...apiConfig, allowedHosts: ['metrics.example'] } });
+  const own = metricsApp(async () => 'counted 1\n', ['metrics.example']);
+  for (const ask of [
+    async (headers: Record<string, string>) => app.request('/metrics', { headers }),
+    async (headers: Record<string, string>) => own.fetch(new Request('http://localhost:8000/metrics', { headers })),
+  ]) {
+    const status = async (headers: Record<string, string>) => (await ask(headers)).status;
+    expect(await status({ Host: 'rebound.example:8000', ...ofPrometheus })).toBe(200);
+    for (const browser of [ofPage, { 'Sec-Fetch-Site': 'same-origin' }, { Origin: 'http://rebound.example:8000' }]) {
+      expect({ browser, status: await status({ Host: 'rebound.example:8000', ...browser }) }).toEqual({ browser, status: 403 });
+      for (const host of ['localhost:8000', '127.0.0.1', '[::1]:8000', 'metrics.example'])
+        expect({ host, status: await status({ Host: host, ...browser }) }).toEqual({ host, status: 200 });
+    }
+  }
+});
+
 test('the port of the metrics has /metrics and nothing else, and says when the database is away [OBS-01]', async () => {
   let away = false;
   const server = await listen(
-    metricsApp(async () => (away ? Promise.reject(new Error('secret detail')) : api.services.metrics())),
+    metricsApp(async () => (away ? Promise.reject(new Error('secret detail')) : api.services.metrics()), ['metrics.example']),
     {
       hostname: '127.0.0.1',
       port: 0,

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createApp } from '../../../api/app.js';
-import { apiConfig, type ApiUnderTest, apiUnderTest } from './api-under-test.js';
+import { authenticate } from '../../../api/auth/authenticate.js';
+import { apiConfig, type ApiUnderTest, apiUnderTest, silent } from './api-under-test.js';
 import { createServices } from '../../../service/services.js';
 import { createLogger } from '../../../logging.js';
 
@@ -188,16 +189,30 @@ describe('a session', () => {
     expect(new Set(items.map(({ user_id }) => user_id))).toEqual(new Set(['ann']));
   });
 
-  test('two that differ, a cut and a made-up one are nobody’s [bad-7]', async () => {
-    const [one, two] = [await annsSession(), await annsSession()];
+  test('of two people, a cut and a made-up one are nobody’s [bad-7]', async () => {
+    const [one, bobs] = [await annsSession(), await sessionOf({ key: api.keys.bob })];
     for (const cookie of [
-      `orchestra_session=${one}; orchestra_session=${two}`,
+      `orchestra_session=${one}; orchestra_session=${bobs}`,
       `orchestra_session=${one.slice(0, -1)}`,
       'orchestra_session=',
       `orchestra_session=${api.keys.admin}`,
     ])
       expect((await api.request(null, 'GET', current, undefined, { Cookie: cookie })).status).toBe(401);
     expect((await api.request(null, 'GET', current, undefined, { Cookie: `orchestra_session=${one}; orchestra_session=${one}` })).status).toBe(200);
+  });
+
+  test('is found beside a cookie of the same name that somebody else has set, and both are over after a sign-out [DASH-15]', async () => {
+    const [one, two, planted] = [await annsSession(), await annsSession(), 'ors_'.padEnd(47, 'A')];
+    const cookies = (...tokens: string[]) => ({ Cookie: tokens.map((token) => `orchestra_session=${token}`).join('; '), ...fromHere });
+    const who = async (...tokens: string[]) => (await api.request(null, 'GET', current, undefined, cookies(...tokens))).status;
+    expect(await who(planted, one)).toBe(200);
+    expect(await who('', one, planted)).toBe(200);
+    expect(await who(one, two)).toBe(200);
+    expect((await api.request(null, 'DELETE', current, undefined, cookies(planted, one, two))).status).toBe(204);
+    expect([await who(one), await who(two)]).toEqual([401, 401]);
+    const bobs = await sessionOf({ key: api.keys.bob });
+    const anew = await signIn({ user: 'ann', password }, cookies(await annsSession(), bobs));
+    expect([anew.status, await who(bobs, tokenOf(anew))]).toEqual([201, 200]);
   });
 
   test('ends when its owner signs out, everywhere, and no other does [DASH-15]', async () => {
@@ -409,7 +424,7 @@ test('neither the database, the log nor an answer shows a password, a token or a
   const token = tokenOf(answers[3] as Response);
   const { ticket } = (await (await post('/api/v1/sign-in-tickets', {}, key)).json()) as { ticket: string };
   await post('/api/v1/sessions', { ticket: `${ticket}x` });
-  log.warn({ ticket, err: new Error(`GET /sign-in?ticket=${ticket} with orchestra_session=${token}`) }, 'a line that holds secrets');
+  log.warn({ ticket, err: new Error(`GET /sign-in#ticket=${ticket} with orchestra_session=${token}`) }, 'a line that holds secrets');
   const dump: string[] = [];
   for (const { name } of await api.database.sql<{ name: string }[]>`select tablename as name from pg_tables where schemaname = 'public'`)
     for (const { row } of await api.database.sql<{ row: string }[]>`select t::text as row from ${api.database.sql(name)} t`) dump.push(row);
@@ -420,6 +435,22 @@ test('neither the database, the log nor an answer shows a password, a token or a
     expect(told).not.toContain(secret);
     expect(told).not.toContain(Buffer.from(secret).toString('hex'));
   }
+});
+
+test('what goes on for long ends when its caller has another role than at its beginning [SEC-05]', async () => {
+  await addUser('boss', 'admin');
+  const token = await sessionOf({ user: 'boss', password });
+  const app = createApp({ services: api.services, log: silent, config: { ...apiConfig, allowedHosts: ['orchestra.example'] } });
+  let stillValid = async () => false;
+  app.get('/lasting', authenticate('read'), (c) => {
+    stillValid = c.var.stillValid ?? stillValid;
+    return c.body(null, 204);
+  });
+  expect((await app.request('/lasting', { headers: { Cookie: `orchestra_session=${token}` } })).status).toBe(204);
+  expect(await stillValid()).toBe(true);
+  await api.request(api.keys.admin, 'PATCH', '/api/v1/users/boss', { role: 'viewer' });
+  expect((await withSession(token, 'GET', current)).status).toBe(200);
+  expect(await stillValid()).toBe(false);
 });
 
 test('a session that opened a page ends what it follows when it is void [SEC-02]', async () => {
