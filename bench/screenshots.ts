@@ -82,7 +82,7 @@ async function signedIn({ product }: BenchInstallation, context: BrowserContext)
   const answer = await fetch(`${product.api}/api/v1/sign-in-tickets`, { method: 'POST', headers: await product.headers(), body: '{}' });
   const { ticket } = (await answer.json()) as { ticket: string };
   const page = await context.newPage();
-  await page.goto(`${product.api}/sign-in?ticket=${ticket}`);
+  await page.goto(`${product.api}/sign-in#ticket=${ticket}`);
   await page.waitForURL(`${product.api}/`);
   await page.close();
   return context;

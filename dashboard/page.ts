@@ -22,6 +22,7 @@ export interface PageRequest {
   readonly services: AppEnv['Variables']['services'];
   readonly config: AppEnv['Variables']['config'];
   readonly log: AppEnv['Variables']['log'];
+  readonly requestId: string;
   /** the part of the address behind the host */
   readonly url: URL;
   /** of the pattern of the page */
@@ -55,6 +56,12 @@ export interface Page {
   /** scripts of `browser/` that it needs beside those of the frame */
   readonly scripts?: readonly string[];
   load(request: PageRequest): Promise<PageContent>;
+  /**
+   * Does what a form of the page asks for, without scripts too.
+   * @returns the address of the page to show then
+   * @throws {ProblemError} what the page tells when it is shown again
+   */
+  submit?(request: PageRequest, form: URLSearchParams): Promise<string>;
 }
 
 export type PageContext = Context<AppEnv>;

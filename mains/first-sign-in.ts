@@ -25,7 +25,7 @@ export async function signInAddress(
       const caller = await keys.verifyKey((await readFile(keyFile, 'utf8')).trim());
       if (caller === null) return null;
       const { ticket } = await sessionUseCases({ sql, log }, keys, passwordChecks({ sql, log })).createTicket(caller, { minutes });
-      return `${api}/sign-in?ticket=${ticket}`;
+      return `${api}/sign-in#ticket=${ticket}`;
     });
   } catch (error) {
     log.warn({ err: error }, 'no address to sign in with');

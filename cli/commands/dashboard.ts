@@ -10,7 +10,7 @@ export const addDashboard: AddCommand = (program) => {
       act<[], { open: boolean }>(async (session, { open }) => {
         const client = await session.client();
         const { ticket, expires_at: expiresAt } = await client.signInTicket();
-        const url = `${client.baseUrl}/sign-in?ticket=${encodeURIComponent(ticket)}`;
+        const url = `${client.baseUrl}/sign-in#ticket=${encodeURIComponent(ticket)}`;
         if (session.json) session.printJson({ url, expires_at: expiresAt });
         else session.terminal.print(url);
         if (open && !(await opened(url))) session.terminal.note('No browser can be opened from here: open the address above in one.');

@@ -1,8 +1,9 @@
-// What every page does: follows what happens, calls the API for buttons and forms, shows times as the reader has them, tells what went wrong.
+// What every page does: follows what happens while it is looked at, calls the API for buttons and forms, shows times as the reader has them, tells what went wrong.
 (() => {
   /** Shortest time between two drawings of the page, in milliseconds. */
   const redrawMs = 1_000;
   const pollMs = 2_000;
+  const againMs = 5_000;
   const { htmx } = window;
   // What the reader has opened, ticked or written stays.
   htmx.config['morphIgnore'] = ['data-htmx-powered', 'open', 'checked', 'hidden', 'tabindex'];
@@ -23,6 +24,7 @@
     drawing = true;
     drawnMs = performance.now();
     try {
+      // What goes wrong is told by events of the page.
       await htmx.ajax('GET', location.pathname + location.search, { target: '#main', select: '#main', swap: 'outerMorph', source: '#main' });
     } finally {
       drawing = false;
@@ -35,34 +37,66 @@
 
   const isBusy = () => document.body.dataset['busy'] !== undefined;
 
-  /** @param {'live' | 'polling' | 'offline' | 'ended'} state */
-  function show(state) {
+  /** @type {'connecting' | 'live' | 'polling' | 'offline' | 'ended'} */
+  let following = 'connecting';
+  /** the last drawing failed, so that what stands here may be old */
+  let old = false;
+  let retry = 0;
+
+  function showBadge() {
+    const state = old ? 'old' : following;
     if (live === null || live.dataset['state'] === state) return;
     live.dataset['state'] = state;
-    live.textContent = state;
+    live.textContent = old ? 'out of date' : following;
   }
 
+  /** @param {typeof following} state */
+  function show(state) {
+    following = state;
+    showBadge();
+  }
+
+  /** @param {boolean} asked somebody has chosen something and waits for it */
+  function notDrawn(asked) {
+    if (asked || (live === null && !old)) tell('The server does not answer as it should; what this page shows may be old.', 'problem');
+    old = true;
+    showBadge();
+    window.clearTimeout(retry);
+    retry = window.setTimeout(soon, againMs);
+  }
+
+  /** @type {EventSource | undefined} */
+  let source;
+  let polling = 0;
+  let again = 0;
+
+  /** A browser has six connections to one server for all of its pages, and a stream takes one: only pages that somebody looks at follow. */
   function follow() {
-    if (topics.length === 0) return;
-    let polling = 0;
-    const source = new EventSource(`/live?topics=${topics.join(',')}`);
-    source.addEventListener('open', () => {
+    if (topics.length === 0 || document.hidden || source !== undefined) return;
+    const opened = new EventSource(`/live?topics=${topics.join(',')}`);
+    source = opened;
+    opened.addEventListener('open', () => {
       window.clearInterval(polling);
       polling = 0;
       show('live');
       soon(); // what happened meanwhile
     });
-    source.addEventListener('changed', soon);
-    source.addEventListener('error', () => {
+    opened.addEventListener('changed', soon);
+    opened.addEventListener('error', () => {
       show(navigator.onLine ? 'polling' : 'offline');
       if (polling === 0) polling = window.setInterval(soon, pollMs);
-      if (source.readyState === EventSource.CLOSED) {
-        window.setTimeout(() => {
-          window.clearInterval(polling);
-          follow();
-        }, 5_000);
-      }
+      if (opened.readyState !== EventSource.CLOSED) return;
+      source = undefined;
+      again = window.setTimeout(follow, againMs);
     });
+  }
+
+  function unfollow() {
+    window.clearTimeout(again);
+    window.clearInterval(polling);
+    polling = 0;
+    source?.close();
+    source = undefined;
   }
 
   // An answer that is no page is told, not drawn; one that leads to the sign-in is followed.
@@ -81,7 +115,17 @@
       return;
     }
     const type = raw?.headers?.get?.('content-type') ?? '';
-    if (!type.startsWith('text/html')) event.preventDefault();
+    if (type.startsWith('text/html') && !(raw.status >= 500 || raw.status === 429)) return;
+    event.preventDefault();
+    notDrawn(sourceElement?.id !== 'main');
+  });
+  document.addEventListener('htmx:error', (event) => {
+    const { ctx } = /** @type {CustomEvent} */ (event).detail ?? {};
+    if (ctx?.request !== undefined) notDrawn(ctx.sourceElement?.id !== 'main');
+  });
+  document.addEventListener('htmx:after:swap', () => {
+    old = false;
+    showBadge();
   });
 
   /**
@@ -92,6 +136,14 @@
     const toast = document.createElement('p');
     toast.className = `toast ${kind}`;
     toast.textContent = text;
+    if (kind === 'problem') {
+      const close = document.createElement('button');
+      close.type = 'button';
+      close.className = 'close';
+      close.setAttribute('aria-label', 'Close');
+      close.addEventListener('click', () => toast.remove());
+      toast.append(close);
+    }
     document.getElementById('toasts')?.append(toast);
     window.setTimeout(() => toast.remove(), kind === 'problem' ? 12_000 : 4_000);
   }
@@ -200,11 +252,6 @@
       else tell('The browser does not let this page copy.', 'problem');
       return;
     }
-    if (target?.closest('[data-sign-out]')) {
-      await call('DELETE', '/api/v1/sessions/current');
-      location.assign('/sign-in');
-      return;
-    }
     const button = target?.closest('button[data-call]');
     if (!(button instanceof HTMLButtonElement)) return;
     const { call: wanted = '', body, confirm: question, yes = 'Do it', no = 'Leave it', done = 'Done.', accepted = done } = button.dataset;
@@ -258,8 +305,11 @@
   reachScrolled();
   window.setInterval(tick, 1_000);
   document.addEventListener('visibilitychange', () => {
-    if (!document.hidden && waiting === undefined) soon();
+    if (document.hidden) return unfollow();
+    follow();
+    soon();
   });
   tick();
+  showBadge();
   follow();
 })();

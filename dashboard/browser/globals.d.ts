@@ -19,7 +19,7 @@ interface Orchestra {
   /** What a problem says, as one text. */
   problemText(body: unknown): string;
   /** Says whether the page follows what happens; for pages that follow it by a stream of their own. */
-  showLive(state: 'live' | 'polling' | 'offline' | 'ended'): void;
+  showLive(state: 'connecting' | 'live' | 'polling' | 'offline' | 'ended'): void;
 }
 
 /** What creates a task, as the API takes it. */

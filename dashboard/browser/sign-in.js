@@ -1,35 +1,19 @@
-// Signs in with a password, a key, or the one-time ticket of the address, and goes on to the page that was asked for.
+// Signs in with the ticket of an address, and goes on where somebody has signed in already. Everything else on this page works without scripts.
 (() => {
-  const form = /** @type {HTMLFormElement} */ (document.getElementById('sign-in'));
-  const problem = /** @type {HTMLElement} */ (document.getElementById('problem'));
-
-  /** @param {Record<string, string>} credentials */
-  async function signIn(credentials) {
-    problem.hidden = true;
-    const answer = await fetch('/api/v1/sessions', {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify(credentials),
-    }).catch(() => null);
-    if (answer?.ok) {
-      location.replace(form.dataset['to'] ?? '/');
+  function start() {
+    // Behind the `#`, where no server and no log sees it.
+    const ticket = new URLSearchParams(location.hash.slice(1)).get('ticket');
+    const form = document.getElementById('with-ticket');
+    const field = form?.querySelector('[name="ticket"]');
+    if (ticket !== null && form instanceof HTMLFormElement && field instanceof HTMLInputElement) {
+      history.replaceState(null, '', location.pathname + location.search); // used up, and nobody's to copy
+      field.value = ticket;
+      form.submit();
       return;
     }
-    const told = await answer?.json().catch(() => null);
-    problem.textContent = told?.detail ?? 'The server does not answer; try again.';
-    problem.hidden = false;
+    const onward = document.querySelector('a[data-go-on]');
+    if (onward instanceof HTMLAnchorElement && onward.origin === location.origin) location.replace(onward.href);
   }
-
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    const values = new FormData(form);
-    const text = (/** @type {string} */ name) => String(values.get(name) ?? '').trim();
-    void signIn(text('key') === '' ? { user: text('user'), password: String(values.get('password') ?? '') } : { key: text('key') });
-  });
-
-  const ticket = new URLSearchParams(location.search).get('ticket');
-  if (ticket !== null) {
-    history.replaceState(null, '', '/sign-in'); // used up, and nobody's to copy
-    void signIn({ ticket });
-  }
+  window.addEventListener('hashchange', start);
+  start();
 })();

@@ -198,7 +198,9 @@
   function follow() {
     window.clearTimeout(again);
     again = undefined;
-    const opened = new EventSource(`/api/v1/tasks/${id}/events`);
+    if (document.hidden) return; // as soon as it is looked at, see frame.js
+    const seen = last[0] < 0n ? '' : `?after=${last.join('.')}`;
+    const opened = new EventSource(`/api/v1/tasks/${id}/events${seen}`);
     source = opened;
     for (const kind of kinds) opened.addEventListener(kind, take);
     let times = 0;
@@ -216,6 +218,18 @@
       if (!over && open()) again = window.setTimeout(follow, openPollMs);
     });
   }
+
+  function unfollow() {
+    window.clearTimeout(again);
+    again = undefined;
+    source?.close();
+    source = undefined;
+  }
+
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) unfollow();
+    else if (source === undefined && !over) follow();
+  });
 
   // Places and predictions change without an event of the task; a task that has ended may be retried by somebody else.
   let drawnMs = Date.now();

@@ -213,9 +213,9 @@
     else controlOf(first).focus();
   }
 
-  // --- What was written stays, also when the sign-in ends meanwhile ---
+  // --- What was written stays, also when the sign-in ends meanwhile; for its author alone, since others may sign in here next ---
 
-  const draftName = `draft ${location.pathname}${location.search}`;
+  const draftName = `draft of ${document.body.dataset['user']} ${location.pathname}${location.search}`;
   const kept = /** @type {HTMLElement | null} */ (form.querySelector('[data-kept]'));
   const controls = fields.map(controlOf);
   /** @param {Control} control */

@@ -35,7 +35,7 @@ async function signedIn(): Promise<Page> {
   const answer = await orchestra.request('POST', '/api/v1/sign-in-tickets', {});
   const page = await (await browser.newContext({ viewport: { width: 1_440, height: 900 } })).newPage();
   page.setDefaultTimeout(30_000);
-  await page.goto(`${url}/sign-in?ticket=${answer.body.ticket}`);
+  await page.goto(`${url}/sign-in#ticket=${answer.body.ticket}`);
   await page.waitForURL(`${url}/`);
   return page;
 }

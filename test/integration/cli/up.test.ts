@@ -70,7 +70,7 @@ test('up starts everything, survives a kill -9 with its children adopted, and en
   for (const name of ['files', 'results', 'logs', 'run', 'temporal']) expect([name, (await stat(join(home, name))).mode & 0o077]).toEqual([name, 0]);
   const key = (await readFile(join(home, 'admin.key'), 'utf8')).trim();
   expect((await fetch(`${address}/api/v1/tasks`, { headers: { 'x-api-key': key } })).status).toBe(200);
-  const ticket = /Sign in \(once\) +http:\S+\/sign-in\?ticket=(\S+)/.exec(first.printed())?.[1] ?? '';
+  const ticket = /Sign in \(once\) +http:\S+\/sign-in#ticket=(\S+)/.exec(first.printed())?.[1] ?? '';
   const signIn = async () =>
     fetch(`${address}/api/v1/sessions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ ticket }) });
   expect(await (await signIn()).json()).toMatchObject({ user_id: 'admin', role: 'admin' });

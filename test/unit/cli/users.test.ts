@@ -87,7 +87,7 @@ test('the dashboard is opened by an address that works once [DASH-15]', async ()
   const ticket = { ticket: 'ort_x', expires_at: '2026-01-09T10:40:00.000Z' };
   const { out, sent, code } = await runCommand(['dashboard'], { answer: () => ticket });
   expect([code, sent[0]?.method, sent[0]?.path]).toEqual([0, 'POST', '/sign-in-tickets']);
-  expect(out).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/sign-in\?ticket=ort_x\n$/);
+  expect(out).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/sign-in#ticket=ort_x\n$/);
   const json = JSON.parse((await runCommand(['--json', 'dashboard'], { answer: () => ticket })).out) as object;
-  expect(json).toMatchObject({ url: expect.stringContaining('/sign-in?ticket=ort_x'), expires_at: ticket.expires_at });
+  expect(json).toMatchObject({ url: expect.stringContaining('/sign-in#ticket=ort_x'), expires_at: ticket.expires_at });
 });
