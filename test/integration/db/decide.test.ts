@@ -341,6 +341,50 @@ describe('a decision', () => {
     expect(tenThousandMs).toBeLessThan(5 * thousandMs);
   });
 
+  describe('of steps for thousands of models', () => {
+    const steps = async (count: number) => {
+      const { taskId } = await world.task();
+      await db.sql`
+        insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos)
+        select ${taskId}, 1, 's' || n, 1, 1, 'r', 'model', 'm' || n || '~ctx4096', 5, 50, n from generate_series(1, ${count}::integer) n`;
+      await db.sql`analyze line`;
+    };
+
+    test('looks at 300 by turns, so that it takes no longer and passes over none for ever, and at what is served each time [PERF-06]', async () => {
+      await world.host({ parallel: 4, serving: ['m7~ctx4096'] });
+      await steps(2_000);
+      const seen = new Set<string>();
+      for (let look = 0; look < 8; look++) {
+        const keys = new Set((await snapshot()).heads.map((head) => head.key ?? ''));
+        expect(keys.size).toBeLessThanOrEqual(301);
+        expect(keys).toContain('m7~ctx4096');
+        for (const each of keys) seen.add(each);
+      }
+      expect(seen.size).toBe(2_000);
+    });
+
+    test('up to 300 all are looked at [PERF-06]', async () => {
+      await world.host({ parallel: 4, serving: [] });
+      await steps(300);
+      expect((await snapshot()).heads).toHaveLength(300);
+    });
+  });
+
+  test('of thousands of tasks that wait for one that runs a hundred are looked at [MODEL-07]', async () => {
+    await world.host({ serving: [] });
+    await world.engine(1);
+    const run = await world.task();
+    await world.claimed(run);
+    await db.sql`
+      with made as (
+        insert into tasks (name, type, user_id, template, template_hash, plan) select 'child ' || n, 'test', 'me', 'test', '', '{}' from generate_series(1, 3000) n returning id, pos),
+      open as (insert into task_dependencies (child_task_id, parent_task_id) select id, ${run.taskId} from made)
+      insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos, not_before)
+      select id, 1, 'only', 1, 1, 'r', 'model', 'm' || pos || '~ctx4096', 5, 50, pos, 'infinity' from made`;
+    expect((await snapshot()).soon.length).toBeLessThanOrEqual(100);
+    expect((await snapshot()).soon.length).toBeGreaterThan(0);
+  });
+
   test('a grant for a row that moved, a taken slot or a key that drains is passed over', async () => {
     await world.engine(1);
     const epoch = await world.host({ serving: [key] });
