@@ -180,11 +180,9 @@ function* shownIn({ rows, nowMs }: Pick<QueueRows, 'rows' | 'nowMs'>, forecast: 
     models.set(key, model);
     return model;
   };
-  const inArrival = rows.map((row, place) => ({ ...row, place }));
+  const order = yield* orderQueueInSlices(rows, forecast, nowMs);
   yield;
-  const order = yield* orderQueueInSlices(inArrival, forecast, nowMs);
-  yield;
-  return order.map((placed, at) => ({ ...placed, position: at + 1, model: modelOf(placed.row.key) }));
+  return order.map(({ row, place, entry }, at) => ({ row, place, entry, position: at + 1, model: modelOf(row.key) }));
 }
 
 const modelOfKey = (key: ResidencyKey | null): string | null => (key === null ? null : (needOfKey(key)?.name ?? key));

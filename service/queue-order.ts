@@ -6,13 +6,12 @@ import { allAtOnce, type Slices } from '../scheduling/slices.js';
 import { compareStanding, defaultMaxWaitsMs, type MaxWaits, type Standing, standingOf, type Waiting } from '../scheduling/waiting-order.js';
 import { type EntriesByTask, entriesByTask, type PlacedEntry } from './forecasts.js';
 
-export interface WaitingRow extends Omit<QueueRow, 'pos'> {
-  /** order of arrival; smaller is earlier */
-  readonly place: number;
-}
+export type WaitingRow = Omit<QueueRow, 'pos'>;
 
 export interface Placed {
   readonly row: WaitingRow;
+  /** order of arrival; smaller is earlier */
+  readonly place: number;
   /** what the forecast says of it; null: it has not seen it, or not where it stands now */
   readonly entry: ForecastEntry | null;
 }
@@ -26,6 +25,7 @@ const stuck: ReadonlySet<StatusDetail> = new Set(['held', 'blocked', 'waiting_de
 /**
  * The queue in the order in which its steps are predicted to start. What the forecast has not seen yet, or was placed anew since, stands before the first step
  * of its model that it goes before, or else at the end. Without a forecast it is the order of the line.
+ * @param rows in the order of arrival
  * @param nowMs of the clock that `enteredAtMs` is of
  */
 export function orderQueue(rows: readonly WaitingRow[], forecast: StoredForecast | null, nowMs: number, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Placed[] {
@@ -44,17 +44,17 @@ export function* orderQueueInSlices(
   yield;
   // By place in the forecast: what is in an order already is not sorted.
   const places: (Placed | undefined)[] = Array.from({ length: forecast?.entries.length ?? 0 });
-  const unseen: WaitingRow[] = [];
-  for (const [index, row] of rows.entries()) {
-    if (index % sliceRows === sliceRows - 1) yield;
+  const unseen: Placed[] = [];
+  for (const [place, row] of rows.entries()) {
+    if (place % sliceRows === sliceRows - 1) yield;
     const found = row.step === null || (row.placedAtMs ?? 0) > madeAtMs ? undefined : find(byTask, row.taskId, row.step);
-    if (found === undefined || found.entry.why === null || places[found.at] !== undefined) unseen.push(row);
-    else places[found.at] = { row, entry: found.entry };
+    if (found === undefined || found.entry.why === null || places[found.at] !== undefined) unseen.push({ row, place, entry: null });
+    else places[found.at] = { row, place, entry: found.entry };
   }
   const seen = places.filter((placed) => placed !== undefined);
   if (unseen.length === 0) return seen;
   yield;
-  return yield* mergeUnseen(seen, inLineOrder(unseen, nowMs, maxWaitsMs), (row) => inLine(row, nowMs, maxWaitsMs));
+  return yield* mergeUnseen(seen, inLineOrder(unseen, nowMs, maxWaitsMs), (placed) => inLine(placed, nowMs, maxWaitsMs));
 }
 
 function find(byTask: EntriesByTask, taskId: string, step: string): PlacedEntry | undefined {
@@ -75,17 +75,27 @@ export function entriesOf(forecast: StoredForecast | null): (taskId: string, ste
 export function withPlaced<Row extends { readonly taskId: string; readonly pos: string }>(rows: readonly Row[], placed: readonly Row[]): Row[] {
   if (placed.length === 0) return [...rows];
   const anew = new Set(placed.map(({ taskId }) => taskId));
+  const others = rows.filter(({ taskId }) => !anew.has(taskId));
   const merged: Row[] = [];
   let at = 0;
-  for (const row of rows) {
-    if (anew.has(row.taskId)) continue;
-    for (let next = placed[at]; next !== undefined && comparePos(next.pos, row.pos) < 0; next = placed[at]) {
-      merged.push(next);
-      at += 1;
-    }
+  for (const row of placed) {
+    const before = firstAfter(others, row.pos, at);
+    for (; at < before; at += 1) merged.push(others[at] as Row);
     merged.push(row);
   }
-  return [...merged, ...placed.slice(at)];
+  for (; at < others.length; at += 1) merged.push(others[at] as Row);
+  return merged;
+}
+
+/** The index of the first of the rows, from `from` on, that stands behind a place; rows with the same place stand before it. */
+function firstAfter(rows: readonly { readonly pos: string }[], pos: string, from: number): number {
+  let [low, high] = [from, rows.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (comparePos(rows[middle]?.pos ?? '0', pos) <= 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Compares two numbers that are not negative and may have more digits than a number has here. */
@@ -98,33 +108,34 @@ export function comparePos(a: string, b: string): number {
 }
 
 interface InLine {
-  readonly row: WaitingRow;
+  readonly placed: Placed;
   readonly waiting: Waiting;
   readonly standing: Standing;
   readonly ready: boolean;
 }
 
-function inLine(row: WaitingRow, nowMs: number, maxWaitsMs: MaxWaits): InLine {
-  const waiting = { level: row.level, exact: row.exact, place: row.place, waitedMs: Math.max(0, nowMs - row.enteredAtMs) };
-  return { row, waiting, standing: standingOf(waiting, maxWaitsMs), ready: !stuck.has(row.detail) };
+function inLine(placed: Placed, nowMs: number, maxWaitsMs: MaxWaits): InLine {
+  const { row, place } = placed;
+  const waiting = { level: row.level, exact: row.exact, place, waitedMs: Math.max(0, nowMs - row.enteredAtMs) };
+  return { placed, waiting, standing: standingOf(waiting, maxWaitsMs), ready: !stuck.has(row.detail) };
 }
 
 /** What can be granted first, then what cannot. */
-function inLineOrder(rows: readonly WaitingRow[], nowMs: number, maxWaitsMs: MaxWaits): InLine[] {
-  return rows.map((row) => inLine(row, nowMs, maxWaitsMs)).sort((a, b) => (a.ready === b.ready ? before(a, b) : a.ready ? -1 : 1));
+function inLineOrder(unseen: readonly Placed[], nowMs: number, maxWaitsMs: MaxWaits): InLine[] {
+  return unseen.map((placed) => inLine(placed, nowMs, maxWaitsMs)).sort((a, b) => (a.ready === b.ready ? before(a, b) : a.ready ? -1 : 1));
 }
 
 const before = (a: InLine, b: InLine) => compareStanding(a.standing, a.waiting, b.standing, b.waiting);
 
-function* mergeUnseen(seen: readonly Placed[], unseen: readonly InLine[], look: (row: WaitingRow) => InLine): Slices<Placed[]> {
-  const goesBefore = ({ ready, row }: InLine) => ready && row.step !== null;
+function* mergeUnseen(seen: readonly Placed[], unseen: readonly InLine[], look: (placed: Placed) => InLine): Slices<Placed[]> {
+  const goesBefore = ({ ready, placed: { row } }: InLine) => ready && row.step !== null;
   // Only where something is to be inserted it matters how the others of the model stand.
-  const ofKey = new Map(unseen.filter(goesBefore).map(({ row }) => [row.key, [] as { readonly line: InLine; readonly at: number }[]]));
-  for (const [at, { row }] of seen.entries()) {
+  const ofKey = new Map(unseen.filter(goesBefore).map(({ placed: { row } }) => [row.key, [] as { readonly line: InLine; readonly at: number }[]]));
+  for (const [at, placed] of seen.entries()) {
     if (at % sliceRows === sliceRows - 1) yield;
-    const list = ofKey.get(row.key);
+    const list = ofKey.get(placed.row.key);
     if (list === undefined) continue;
-    const line = look(row);
+    const line = look(placed);
     if (line.ready) list.push({ line, at });
   }
   const inserted = new Map<number, Placed[]>();
@@ -133,12 +144,12 @@ function* mergeUnseen(seen: readonly Placed[], unseen: readonly InLine[], look: 
   const reached = new Map<ResidencyKey | null, number>();
   for (const [index, line] of unseen.entries()) {
     if (index % sliceRows === sliceRows - 1) yield;
-    const list = goesBefore(line) ? (ofKey.get(line.row.key) ?? []) : [];
-    let next = reached.get(line.row.key) ?? 0;
+    const { placed } = line;
+    const list = goesBefore(line) ? (ofKey.get(placed.row.key) ?? []) : [];
+    let next = reached.get(placed.row.key) ?? 0;
     for (let other = list[next]; other !== undefined && before(other.line, line) < 0; other = list[next]) next += 1;
-    if (list.length > 0) reached.set(line.row.key, next);
+    if (list.length > 0) reached.set(placed.row.key, next);
     const at = list[next]?.at;
-    const placed = { row: line.row, entry: null };
     if (at === undefined) last.push(placed);
     else inserted.set(at, [...(inserted.get(at) ?? []), placed]);
   }

@@ -2,12 +2,25 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { ForecastEntry, StoredForecast } from '../../../contract/forecast.js';
 import { compareWaiting, defaultMaxWaitsMs } from '../../../scheduling/waiting-order.js';
-import { comparePos, orderQueue, type WaitingRow, withPlaced } from '../../../service/queue-order.js';
+import { comparePos, orderQueue as orderArrived, type WaitingRow, withPlaced } from '../../../service/queue-order.js';
 
 const madeAt = new Date('2030-01-01T00:00:00Z');
 const nowMs = madeAt.getTime() + 1_000;
 
-function row(taskId: string, more: Partial<WaitingRow> = {}): WaitingRow {
+/** A row and when it came, among the rows of a test. */
+interface Row extends WaitingRow {
+  readonly place: number;
+}
+
+/** The order of rows that are given in any order. */
+const orderQueue = (rows: readonly Row[], forecast: StoredForecast | null, atMs: number) =>
+  orderArrived(
+    rows.toSorted((a, b) => a.place - b.place),
+    forecast,
+    atMs,
+  );
+
+function row(taskId: string, more: Partial<Row> = {}): Row {
   const place = [...taskId].reduce((sum, char) => sum * 128 + char.charCodeAt(0), 0);
   return {
     taskId,
@@ -27,7 +40,7 @@ function row(taskId: string, more: Partial<WaitingRow> = {}): WaitingRow {
 }
 const entry = (taskId: string, more: Partial<ForecastEntry> = {}) => ({ task_id: taskId, step: 'one', why: 'waiting_slot', ...more }) as ForecastEntry;
 const forecastOf = (...entries: readonly ForecastEntry[]): StoredForecast => ({ version: 1, madeAt, entries });
-const ids = (rows: readonly WaitingRow[], forecast: StoredForecast | null) => orderQueue(rows, forecast, nowMs).map((placed) => placed.row.taskId);
+const ids = (rows: readonly Row[], forecast: StoredForecast | null) => orderQueue(rows, forecast, nowMs).map((placed) => placed.row.taskId);
 
 test('the order is that of the predicted starts [SCHED-22]', () => {
   expect(ids([row('a'), row('b'), row('c')], forecastOf(entry('c'), entry('gone'), entry('a'), entry('b')))).toEqual(['c', 'a', 'b']);
@@ -87,8 +100,9 @@ test('nothing is lost or doubled, those that were seen keep their order, and tho
       expect(placed.map((each) => each.row.taskId).sort()).toEqual(rows.map(({ taskId }) => taskId).sort());
       expect(placed.filter((each) => each.entry !== null).map((each) => each.row.taskId)).toEqual(seen.map(({ taskId }) => taskId));
       for (const key of ['a~ctx1', 'b~ctx1', null]) {
-        const unseen = placed.filter((each) => each.entry === null && each.row.key === key && each.row.detail !== 'held').map((each) => each.row);
-        const waiting = unseen.map((each) => ({ ...each, waitedMs: nowMs - each.enteredAtMs }));
+        const waiting = placed
+          .filter((each) => each.entry === null && each.row.key === key && each.row.detail !== 'held')
+          .map(({ row: each, place }) => ({ ...each, place, waitedMs: nowMs - each.enteredAtMs }));
         expect(waiting.toSorted((a, b) => compareWaiting(a, b, defaultMaxWaitsMs))).toEqual(waiting);
       }
     }),
