@@ -1,5 +1,9 @@
+import { finalStatuses } from '../contract/status.js';
 import type { Sql } from '../db/connect.js';
 import { listTasks, readTask, type TaskFilter } from '../db/tasks.js';
+import type { Caller } from '../service/caller.js';
+import type { ServiceDeps } from '../service/deps.js';
+import { listHistoryUseCase } from '../service/list-history.js';
 import { createScratchDatabase } from './api-process.js';
 import { startBenchInstallation } from './installation.js';
 import type { Figure, Section } from './report.js';
@@ -24,6 +28,16 @@ const looks: readonly (readonly [name: string, filter: TaskFilter])[] = [
   ['failed, common template, level 5', { ...none, statuses: ['failed'], templates: ['common-1'], levels: [5] }],
 ];
 
+const admin: Caller = { userId: 'root', role: 'admin', keyId: 'bench' };
+/** What has ended, by its end, as the page History asks for it. */
+const ended: readonly (readonly [name: string, caller: Caller, filter: TaskFilter])[] = [
+  ['all', admin, { ...none, statuses: finalStatuses }],
+  ['failed', admin, { ...none, statuses: ['failed'] }],
+  ['own', { userId: 'user-3', role: 'user', keyId: 'bench' }, { ...none, statuses: finalStatuses }],
+  ['a rare template', admin, { ...none, statuses: finalStatuses, templates: ['rare'] }],
+  ['a part of a name', admin, { ...none, statuses: finalStatuses, name: '9999' }],
+];
+
 /** Lists, filters and reads among 100,000 tasks, by the queries of the API on a database of its own [DATA-12]. */
 export async function benchList(scale: number): Promise<Section> {
   const tasks = Math.round(100_000 * scale);
@@ -35,6 +49,10 @@ export async function benchList(scale: number): Promise<Section> {
     for (const [look, filter] of looks) {
       const took = await timeMany(60, 1, () => listTasks(sql, filter, { after: null, limit: 50 }));
       figures.push(figureOf(`list 50, ${look}`, took));
+    }
+    const history = listHistoryUseCase({ sql } as ServiceDeps);
+    for (const [look, caller, filter] of ended) {
+      figures.push(figureOf(`history 50 by end, ${look}`, await timeMany(60, 1, () => history(caller, { filter, order: 'ended', limit: 50, cursor: null }))));
     }
     const deep = await deepPlace(sql, Math.round(tasks * 0.8));
     figures.push(figureOf('list 50, far down', await timeMany(60, 1, () => listTasks(sql, none, { after: deep, limit: 50 }))));
@@ -70,7 +88,7 @@ export async function seedTasks(sql: Sql, tasks: number): Promise<void> {
     insert into tasks (name, type, template, template_hash, plan, parameters, user_id, priority, status, created_at, started_at, completed_at, result)
     select 'task ' || n, t.template, t.template, 'h', jsonb_build_object('steps', jsonb_build_array(jsonb_build_object('id', 's', 'type', 'ollama_generate',
         'model', jsonb_build_object('name', 'm', 'numCtx', 4096), 'input', jsonb_build_object('prompt', repeat('x', 1500))))), jsonb_build_object('prompt', repeat('y', 400)),
-      'user-' || n % 20, 10 * (1 + n % 10), s.status, now() - n * interval '26 seconds', now(), case when s.status in ('completed', 'failed', 'cancelled') then now() end,
+      'user-' || n % 20, 10 * (1 + n % 10), s.status, now() - n * interval '26 seconds', now() - n * interval '25.5 seconds', case when s.status in ('completed', 'failed', 'cancelled') then now() - n * interval '25 seconds' end,
       case when s.status = 'completed' then jsonb_build_object('text', repeat('z', 600)) end
     from generate_series(1, ${tasks}) n,
       lateral (select case when n % 1000 = 0 then 'rare' else 'common-' || n % 11 end as template) t,

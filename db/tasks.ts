@@ -320,8 +320,8 @@ export async function listTasks(
 ): Promise<{ rows: TaskRow[]; total: number; end: TaskPosition | null }> {
   const matches = matching(sql, filter);
   // One row more than asked for tells whether there is a next page.
-  const counting = countMatching(sql, filter);
-  counting.catch(() => {}); // awaited below, unless the page fails first
+  const counting = pageMayTellTotal(filter, page.after) ? null : countMatching(sql, filter);
+  counting?.catch(() => {}); // awaited below, unless the page fails first
   const rows = await answered(sql<(TaskRow & { createdText: string; fetched: number })[]>`
     with picked as materialized (
       select t.id, t.created_at from tasks t
@@ -340,15 +340,24 @@ export async function listTasks(
       to_char(t.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "createdText"
     from page t left join queue on queue.id = t.id ${joins(sql)}
     order by t.created_at desc, t.id desc`);
-  const total = await counting;
   const shown = rows.slice(0, page.limit);
   const last = shown.at(-1);
-  const more = (last?.fetched ?? 0) > shown.length;
+  const fetched = last?.fetched ?? 0;
+  const total = await (counting ?? (fetched <= page.limit ? fetched : countMatching(sql, filter)));
+  const more = fetched > shown.length;
   return {
     rows: shown,
     total,
     end: more && last !== undefined ? { createdAt: last.createdText, id: last.id } : null,
   };
+}
+
+/**
+ * Whether the first page is awaited before anything is counted. To find a part of a name every name is looked at, for the page and for the count; where fewer fit
+ * than a page has, the page has looked at all of them.
+ */
+export function pageMayTellTotal({ name }: TaskFilter, after: TaskPosition | null): boolean {
+  return name !== null && after === null;
 }
 
 /** How many tasks fit a filter. Reads an index alone. */
@@ -366,11 +375,22 @@ export function matching(sql: Sql, filter: TaskFilter) {
     ${filter.levels.length > 0 ? sql`and t.priority_level = any(${filter.levels as number[]})` : sql``}
     ${filter.types.length > 0 ? sql`and t.type = any(${filter.types as string[]})` : sql``}
     ${filter.userIds.length > 0 ? sql`and t.user_id = any(${filter.userIds as string[]})` : sql``}
-    ${filter.name !== null ? sql`and t.name ilike ${`%${filter.name.replaceAll(/[\\%_]/g, '\\$&')}%`}` : sql``}
+    ${filter.name !== null ? sql`and ${nameHas(sql, filter.name)}` : sql``}
     ${filter.createdAfter !== null ? sql`and t.created_at > ${filter.createdAfter}` : sql``}
     ${filter.createdBefore !== null ? sql`and t.created_at < ${filter.createdBefore}` : sql``}
     ${filter.endedAfter != null ? sql`and t.completed_at > ${filter.endedAfter}` : sql``}
     ${filter.endedBefore != null ? sql`and t.completed_at < ${filter.endedBefore}` : sql``}`;
+}
+
+/**
+ * A name that has a text in it, upper and lower case alike. As `ilike`, which makes both sides small for each row, in half the time; what has only letters of
+ * ASCII is found by them alone. There is no index of trigrams: it would make each change of a task three times as dear, for parts that are rare and have three
+ * letters or more.
+ */
+function nameHas(sql: Sql, text: string) {
+  const pattern = `%${text.replaceAll(/[\\%_]/g, '\\$&')}%`;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: all of ASCII
+  return /^[\u0000-\u007f]*$/.test(text) ? sql`lower(t.name collate "C") like ${pattern.toLowerCase()}` : sql`lower(t.name) like lower(${pattern})`;
 }
 
 function anyStatus(sql: Sql, statuses: readonly StatusFilter[]) {

@@ -182,3 +182,19 @@ test('a status that there is not is answered with what came and with what may co
     expect(errors).toEqual([{ path, expected: expect.stringContaining('completed'), got, message: expect.stringContaining(got) }]);
   }
 });
+
+test('a part of a name is found in upper and lower case alike, in any script, and signs of patterns mean themselves [TASK-08]', async () => {
+  const given = ['Nightly ÜBERSICHT 100%', 'nightly übersicht a_b', 'ΝΥΧΤΑ nightly\\', 'something else'];
+  for (const name of given) await api.task(api.keys.ann, { name });
+  const found = async (name: string) => (await walk(api.keys.ann, `limit=500&name=${encodeURIComponent(name)}`)).map((task) => task.name).toSorted();
+  const [one = '', two = '', three = ''] = given;
+  expect(await found('NIGHTLY')).toEqual([one, two, three].toSorted());
+  expect(await found('Übersicht')).toEqual([one, two].toSorted());
+  expect(await found('νυχτ')).toEqual([three]);
+  expect(await found('0%')).toEqual([one]);
+  expect(await found('A_B')).toEqual([two]);
+  expect(await found('LY\\')).toEqual([three]);
+  expect(await found('%')).toEqual([one]);
+  for (const limit of [2, 3, 4]) expect((await list(api.keys.ann, `?name=nightly&limit=${limit}`)).total).toBe(3);
+  expect((await list(api.keys.ann, '?name=nothing-like-it')).total).toBe(0);
+});
