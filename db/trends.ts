@@ -16,13 +16,15 @@ export interface Spread {
   readonly p90: number | null;
 }
 
-/** What ended of one template in one bucket, or in the whole range. */
+/** What ended of one template in one bucket. */
 export interface EndedCount extends Readonly<Record<FinalStatus, number>> {
   readonly template: string;
-  /** when the bucket begins, in seconds since 1970; null: the whole range */
-  readonly bucket: number | null;
-  readonly ran: Spread;
-  readonly waited: Spread;
+  /** when the bucket begins, in seconds since 1970 */
+  readonly bucket: number;
+  /** seconds that those ran that completed, in no order */
+  readonly ran: Float32Array;
+  /** seconds that those waited that started, in no order */
+  readonly waited: Float32Array;
 }
 
 export interface StepCount {
@@ -57,21 +59,30 @@ const messageChars = 500;
 const fits = (sql: Sql, { owner, templates, since }: EndedFilter) => sql`
   t.completed_at >= ${since} and (${owner}::text is null or t.user_id = ${owner}) ${templates.length > 0 ? sql`and t.template = any(${templates as string[]})` : sql``}`;
 
-/** What ended by template, and by the buckets of the range unless `bucketSeconds` is null. Reads an index alone. */
-export async function countEnded(sql: Sql, filter: EndedFilter, bucketSeconds: number | null): Promise<EndedCount[]> {
-  return answered(sql<EndedCount[]>`
+/**
+ * What ended by template and by the buckets of the range, with the duration of each task, four bytes each: to sort them here takes a tenth of the time that the
+ * database takes for percentiles of the buckets and of the whole. Reads an index alone.
+ */
+export async function countEnded(sql: Sql, filter: EndedFilter, bucketSeconds: number): Promise<EndedCount[]> {
+  const rows = await answered(sql<(Omit<EndedCount, 'ran' | 'waited'> & { readonly ran: Buffer | null; readonly waited: Buffer | null })[]>`
     with ended as not materialized (
       select t.template, t.status, floor(date_part('epoch', t.completed_at) / ${bucketSeconds}::double precision) as bucket,
         case when t.status = 'completed' then date_part('epoch', t.completed_at - t.started_at) end as ran, date_part('epoch', t.started_at - t.created_at) as waited
       from tasks t where ${fits(sql, filter)} order by t.completed_at desc limit ${endedMax}
-    ), counted as (
-      select template, bucket, count(*) filter (where status = 'completed') as completed, count(*) filter (where status = 'failed') as failed, count(*) filter (where status = 'cancelled') as cancelled,
-        percentile_cont(array[0.5, 0.9]) within group (order by ran) as ran, percentile_cont(array[0.5, 0.9]) within group (order by waited) as waited
-      from ended group by template, bucket
     )
-    select template, bucket * ${bucketSeconds}::double precision as bucket, completed::integer, failed::integer, cancelled::integer,
-      ${spreadOf(sql, sql`ran`)} as ran, ${spreadOf(sql, sql`waited`)} as waited
-    from counted order by template, bucket`);
+    select template, bucket * ${bucketSeconds}::double precision as bucket, (count(*) filter (where status = 'completed'))::integer as completed,
+      (count(*) filter (where status = 'failed'))::integer as failed, (count(*) filter (where status = 'cancelled'))::integer as cancelled,
+      string_agg(float4send(ran::real), ''::bytea) as ran, string_agg(float4send(waited::real), ''::bytea) as waited
+    from ended group by template, bucket order by template, bucket`);
+  return rows.map((row) => ({ ...row, ran: floatsOf(row.ran), waited: floatsOf(row.waited) }));
+}
+
+/** Numbers as PostgreSQL sends them. */
+function floatsOf(bytes: Buffer | null): Float32Array {
+  if (bytes === null) return new Float32Array();
+  const floats = new Float32Array(bytes.length / Float32Array.BYTES_PER_ELEMENT);
+  for (let index = 0; index < floats.length; index += 1) floats[index] = bytes.readFloatBE(index * Float32Array.BYTES_PER_ELEMENT);
+  return floats;
 }
 
 /** Steps of the latest tasks that ended, the slowest first. Reads. */

@@ -21,7 +21,8 @@
       const [errors] = found.body.items;
       if (errors === undefined) return tell('There is nothing left to do.', 'done');
       const { task_ids: ids, count } = errors;
-      await perform(group, { action: 'retry', which: { ids }, note: count > ids.length ? `They are the latest of ${count}.` : undefined });
+      const { groupNote = '' } = group.dataset;
+      await perform(group, { action: 'retry', which: { ids }, note: count > ids.length ? `${groupNote} (the latest of ${count})` : groupNote });
     });
   });
 })();

@@ -125,6 +125,10 @@ test('“Top” is the top of the whole queue, from another page and with filter
   const own = await dashboard.open('ann', '/?priority=5&template=ollama-inference');
   await own.page.getByRole('button', { name: 'Move n9 to the top of your tasks' }).click();
   await expect.poll(async () => (await order()).slice(0, 3)).toEqual(['of bob', 'n9', 'last']);
+  await own.page.goto(dashboard.url);
+  await own.page.getByRole('button', { name: 'Move n20 to the top of your tasks' }).press('Enter');
+  await expect.poll(() => own.page.locator(names).first().textContent(), { timeout: 8_000 }).toBe('n20');
+  expect(await own.page.evaluate('document.activeElement.getAttribute("aria-label")')).toBe('Move n20 to the top of your tasks');
   await own.close();
 });
 

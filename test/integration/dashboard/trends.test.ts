@@ -74,7 +74,9 @@ test('failures are grouped whatever ids and numbers they hold, and a group is re
   );
   expect(await rows.first().getByRole('link', { name: 'Latest task' }).getAttribute('href')).toMatch(/^\/tasks\/[0-9a-f-]{36}$/);
   await rows.first().getByRole('button', { name: 'Retry all' }).click();
-  expect(await answerQuestion(page, 'yes')).toContain('Retry 3 tasks?');
+  const asked = await answerQuestion(page, 'yes');
+  expect(asked).toContain('Retry 3 tasks?');
+  expect(asked).toContain('Your tasks of a that failed with: no file <path> after <n> ms');
   await page.locator('.toast.done').waitFor();
   expect(await dashboard.api.database.sql`select status, count(*)::integer from tasks group by status order by status`).toEqual([
     { status: 'failed', count: 1 },
