@@ -42,6 +42,8 @@ export interface InstallationOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** with a host, so that model steps run */
   readonly models?: boolean;
+  /** a database of the test's own server, which ends with the installation; default: one on the server of the run */
+  readonly database?: TestDatabase;
   /** false: the test runs an engine as a process of its own */
   readonly engine?: false;
   /** where the product, but not the test, finds its servers: proxies that harm what passes, or servers of the test's own */
@@ -95,7 +97,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
   const home = await mkdtemp(path.join(tmpdir(), 'orchestra-'));
   const templates = path.join(home, 'templates');
   await mkdir(templates);
-  const database = await createTestDatabase();
+  const database = options.database ?? (await createTestDatabase());
   const namespace = takeNamespace();
   const databaseUrl = options.through?.database?.(database.url) ?? database.url;
   const address = options.through?.temporal ?? temporalAddress();

@@ -88,11 +88,11 @@ export async function childrenOf(parent: number): Promise<number[]> {
   return found;
 }
 
-function killQuietly(pid: number): void {
+export function killQuietly(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // It ended with its server.
+    // It has ended.
   }
 }
 

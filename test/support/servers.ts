@@ -12,9 +12,11 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-/** A new database with every migration applied. Each file has its own: `beforeAll(createTestDatabase)`, `afterAll(drop)`. */
-export async function createTestDatabase(): Promise<TestDatabase> {
-  const adminUrl = inject('servers').postgres;
+/**
+ * A new database with every migration applied. Each file has its own: `beforeAll(createTestDatabase)`, `afterAll(drop)`.
+ * @param adminUrl of the server that it is made on; default: the one of the run
+ */
+export async function createTestDatabase(adminUrl = inject('servers').postgres): Promise<TestDatabase> {
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   await asAdmin(adminUrl, async (admin) => admin`create database ${admin(name)} template ${admin(await migratedTemplate(adminUrl))}`);
   const url = new URL(adminUrl);

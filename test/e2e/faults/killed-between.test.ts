@@ -24,11 +24,16 @@ const inOllama = (effect: string) => ['load', 'unload', 'infer'].includes(effect
 
 let engines: StruckInstallation;
 let hosts: StruckInstallation;
+let databases: StruckInstallation;
 
 beforeAll(async () => {
-  [engines, hosts] = await Promise.all([startStruckInstallation('struck-engine'), startStruckInstallation('struck-host')]);
+  [engines, hosts, databases] = await Promise.all([
+    startStruckInstallation('struck-engine'),
+    startStruckInstallation('struck-host'),
+    startStruckInstallation('struck-postgres', { postgres: true }),
+  ]);
 }, 240_000);
-afterAll(() => Promise.all([engines?.stop(), hosts?.stop()]), 60_000);
+afterAll(() => Promise.all([engines?.stop(), hosts?.stop(), databases?.stop()]), 60_000);
 
 /** @returns what was broken, each with the blow that broke it */
 async function strikeAll(installation: StruckInstallation, seen: readonly string[], each: Struck): Promise<string[]> {
@@ -93,6 +98,18 @@ test.concurrent(
     expect(await strikeAll(hosts, seen, { blow: 'host killed', at: anywhere, whens: ['before', 'after'], some: 1 })).toEqual([]);
     expect(await strikeAll(hosts, seen, { blow: 'ollama killed', at: inOllama, whens: ['before', 'after'], some: 1 })).toEqual([]);
     expect(await strikeAll(hosts, seen, { blow: 'host cut from PostgreSQL', at: inDatabase, whens: ['before', 'after'], some: 1 })).toEqual([]);
+  },
+  limitMs,
+);
+
+test.concurrent(
+  'a PostgreSQL that is killed between any two effects of an engine or a host loses nothing that it has committed, and all goes on in order [fault-18]',
+  async () => {
+    for (const blow of ['PostgreSQL killed under the engine', 'PostgreSQL killed under the host'] as const) {
+      const { seen, breaches } = await databases.run(blow, null);
+      expect(breaches).toEqual([]);
+      expect(await strikeAll(databases, seen, { blow, at: inDatabase, whens: ['before', 'after'], some: 1 })).toEqual([]);
+    }
   },
   limitMs,
 );

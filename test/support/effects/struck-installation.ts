@@ -4,14 +4,25 @@ import { type Installation, startInstallation } from '../installation.js';
 import { leftBehind } from '../left-behind.js';
 import { type MainProcess, startMain } from '../main-process.js';
 import { startOwnOllama } from '../own-ollama.js';
-import { eventually, postgresAddress, temporalAddress } from '../servers.js';
+import { type OwnPostgres, startOwnPostgres } from '../own-postgres.js';
+import { createTestDatabase, eventually, postgresAddress, temporalAddress } from '../servers.js';
 import { createEffects, type Effects, type EffectsProxy, type Moment } from './effects.js';
 import { startOllamaEffects } from './ollama-effects.js';
 import { startSqlEffects } from './sql-effects.js';
 import { startTemporalEffects } from './temporal-effects.js';
 
-/** What is done at a moment: a process is killed and started again, Ollama is, or all connections of a process to PostgreSQL break. */
-export type Blow = 'engine killed' | 'host killed' | 'ollama killed' | 'engine cut from PostgreSQL' | 'host cut from PostgreSQL';
+/**
+ * What is done at a moment of the engine or of the host: the process is killed and started again, Ollama is, PostgreSQL is while the process writes, or all
+ * connections of the process to PostgreSQL break.
+ */
+export type Blow =
+  | 'engine killed'
+  | 'host killed'
+  | 'ollama killed'
+  | 'PostgreSQL killed under the engine'
+  | 'PostgreSQL killed under the host'
+  | 'engine cut from PostgreSQL'
+  | 'host cut from PostgreSQL';
 
 export interface Outcome {
   /** whether the moment came */
@@ -56,19 +67,22 @@ const templates = {
 /** A killed process is missed by Temporal after 20 s, and by the line after 15 s; twice both, on a loaded machine. */
 const patienceMs = 120_000;
 
-export async function startStruckInstallation(hostId: string): Promise<StruckInstallation> {
+/** @param own with a PostgreSQL of its own, which may be killed */
+export async function startStruckInstallation(hostId: string, own: { readonly postgres?: boolean } = {}): Promise<StruckInstallation> {
+  const postgres = own.postgres === true ? await startOwnPostgres() : null;
   const effects = { engine: createEffects(), host: createEffects() };
   const ollama = await startOwnOllama();
   for (const [index, name] of Object.values(models).entries()) await createTinyModel(ollama.url, name, { ...tinyShape, seed: index + 1 });
   const server = await startOllamaEffects(ollama.url, effects.host);
-  const proxies = { engine: await proxiesOf(effects.engine), host: await proxiesOf(effects.host) };
-  const orchestra: Installation = await startInstallation({ templates, engine: false });
+  const proxies = { engine: await proxiesOf(effects.engine, postgres), host: await proxiesOf(effects.host, postgres) };
+  const database = await createTestDatabase(postgres?.adminUrl);
+  const orchestra: Installation = await startInstallation({ templates, engine: false, database });
   const { sql } = orchestra;
   const start = (name: 'engine' | 'host'): MainProcess => {
-    const database = new URL(orchestra.database.url);
-    database.port = String(proxies[name].sql.port);
+    const address = new URL(database.url);
+    address.port = String(proxies[name].sql.port);
     return startMain(name, orchestra.config.home, {
-      DATABASE_URL: database.href,
+      DATABASE_URL: address.href,
       TEMPORAL_ADDRESS: `127.0.0.1:${proxies[name].temporal.port}`,
       TEMPORAL_NAMESPACE: orchestra.config.temporal.namespace,
       OLLAMA_HOST: `http://127.0.0.1:${server.port}`,
@@ -102,6 +116,14 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
     await ollama.start();
   }
 
+  async function postgresKilled(): Promise<void> {
+    if (postgres === null) throw new Error('this installation has no PostgreSQL of its own');
+    const gone = postgres.kill();
+    for (const { sql: connections } of Object.values(proxies)) connections.cut();
+    await gone;
+    await postgres.start();
+  }
+
   /** Strikes at once; what it returns is over when the part is there again. */
   function strike(blow: Blow): Promise<void> {
     switch (blow) {
@@ -111,6 +133,9 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
         return killed('host');
       case 'ollama killed':
         return ollamaKilled();
+      case 'PostgreSQL killed under the engine':
+      case 'PostgreSQL killed under the host':
+        return postgresKilled();
       case 'engine cut from PostgreSQL':
         proxies.engine.sql.cut();
         return Promise.resolve();
@@ -121,7 +146,7 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
   }
 
   async function run(blow: Blow, moment: Moment | null): Promise<Outcome> {
-    const watched: Effects = blow.startsWith('engine') ? effects.engine : effects.host;
+    const watched: Effects = blow.includes('engine') ? effects.engine : effects.host;
     const before = { resident: server.resident(), loads: server.loads.length };
     let restored: Promise<void> = Promise.resolve();
     await sql`insert into queue_pauses (scope) values ('queue')`;
@@ -203,7 +228,7 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
       select data ->> 'key' as key from task_events where task_id = any(${all}) and kind = 'step_started' and data ->> 'key' is not null order by id`;
     let holds = before.resident === null ? null : residencyKey({ name: before.resident, numCtx: 512 });
     const unanswered = await sql`select 1 from task_events where task_id = any(${all}) and kind = 'grant_lost' and data ->> 'cause' = 'unanswered'`;
-    let due = 2 * unanswered.length + (struck && blow.endsWith('killed') && blow !== 'engine killed' ? 1 : 0);
+    let due = 2 * unanswered.length + (struck && (blow === 'host killed' || blow === 'ollama killed') ? 1 : 0);
     for (const { key } of tries) {
       if (key !== holds) due += 1;
       holds = key;
@@ -220,10 +245,14 @@ export async function startStruckInstallation(hostId: string): Promise<StruckIns
       for (const { sql: database, temporal } of Object.values(proxies)) await Promise.all([database.close(), temporal.close()]);
       await server.close();
       await ollama.stop();
+      await postgres?.stop();
     },
   };
 }
 
-async function proxiesOf(effects: Effects): Promise<{ readonly sql: EffectsProxy; readonly temporal: EffectsProxy }> {
-  return { sql: await startSqlEffects(postgresAddress(), effects), temporal: await startTemporalEffects(temporalAddress(), effects) };
+async function proxiesOf(effects: Effects, own: OwnPostgres | null): Promise<{ readonly sql: EffectsProxy; readonly temporal: EffectsProxy }> {
+  return {
+    sql: await startSqlEffects(own === null ? postgresAddress() : { host: '127.0.0.1', port: own.port }, effects),
+    temporal: await startTemporalEffects(temporalAddress(), effects),
+  };
 }
