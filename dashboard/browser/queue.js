@@ -9,6 +9,8 @@
   const settleMs = 1_500;
   /** A preview that does not come holds up no drop for longer. */
   const patienceMs = 5_000;
+  /** For how long it is told that a row is back. */
+  const toldMs = 4_000;
   /** Entries that are asked for to find one to go before: those in front may be steps of the same task. */
   const frontEntries = 50;
   /** Entries of one request for the ids of all that fit. */
@@ -138,7 +140,7 @@
       note.textContent = `${seconds > 0 ? '+' : '−'}${span(Math.abs(seconds))}`;
       cell.append(note);
     }
-    return later + sooner === 0 ? 'No start changes.' : `Dropped here, ${sooner} start sooner and ${later} later.`;
+    return later + sooner === 0 ? 'No start changes.' : `Dropped here, ${sooner} ${sooner === 1 ? 'starts' : 'start'} sooner and ${later} later.`;
   }
 
   function forgetPreview() {
@@ -239,6 +241,7 @@
     forgetLift();
     replace(row, () => row.parentElement?.insertBefore(row, origin));
     say('It stands where it stood.');
+    asking = window.setTimeout(() => say(''), toldMs);
     soon();
   }
 

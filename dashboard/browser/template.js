@@ -3,8 +3,28 @@
   const { call, tell, problemText } = window.orchestra;
   const { curlOf, commandOf } = window.orchestraCommands;
   const form = /** @type {HTMLFormElement | null} */ (document.getElementById('new-task'));
+  const calls = document.getElementById('calls');
   const curl = document.querySelector('[data-call-curl]');
   const cli = document.querySelector('[data-call-cli]');
+
+  // --- The same by command ---
+
+  /** @param {Element | null} place @param {string} text */
+  function showCall(place, text) {
+    if (place === null) return;
+    place.textContent = text;
+    const copy = place.previousElementSibling?.querySelector('[data-copy]');
+    if (copy instanceof HTMLElement) copy.dataset['copy'] = text;
+  }
+
+  /** With the address of this server that the browser knows, which a proxy keeps from the server. @param {SubmitRequest} request */
+  function showCallsOf(request) {
+    const { origin } = location;
+    showCall(cli, commandOf(request, origin) ?? '');
+    showCall(curl, curlOf(request, { origin, apiKeyHeader: calls?.dataset['keyHeader'] ?? '' }));
+  }
+
+  if (calls !== null) showCallsOf(JSON.parse(calls.dataset['example'] ?? '{}'));
   if (form === null) return;
 
   /** @typedef {{ path: string, message: string }} Fault */
@@ -257,23 +277,10 @@
     if (kept !== null) kept.hidden = !different;
   }
 
-  // --- The same by command ---
-
-  /** @param {Element | null} place @param {string} text */
-  function showCall(place, text) {
-    if (place === null) return;
-    place.textContent = text;
-    const copy = place.previousElementSibling?.querySelector('[data-copy]');
-    if (copy instanceof HTMLElement) copy.dataset['copy'] = text;
-  }
-
   function showCalls() {
     const { request, faults } = read();
     if (faults.length > 0) return;
-    const said = /** @type {SubmitRequest} */ (request);
-    const { origin } = location;
-    showCall(cli, commandOf(said, origin) ?? '');
-    showCall(curl, curlOf(said, { origin, apiKeyHeader: form?.dataset['keyHeader'] ?? '' }));
+    showCallsOf(/** @type {SubmitRequest} */ (request));
     const of = document.querySelector('[data-calls-of]');
     if (of !== null) of.textContent = 'with the values of the form';
   }

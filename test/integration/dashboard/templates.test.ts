@@ -335,7 +335,9 @@ describe('the form [DASH-20]', () => {
 
   test('the same call as a command line and with curl follows what the form says, quoted for the shell', async () => {
     const { page, close } = await dashboard.open('ann', '/templates/ollama-inference');
-    expect(await page.locator('[data-call-cli]').textContent()).toContain("-p model='llama3.2:1b'");
+    expect(await page.locator('[data-call-cli]').textContent()).toContain(
+      `npx orchestra --api ${dashboard.url} submit ollama-inference \\\n  -p model=llama3.2:1b`,
+    );
     await page.locator('#field-model').fill('llama3.2:1b');
     await page.locator('#field-prompt').fill("it's @home");
     await page.locator('#task-priority').selectOption('10');
