@@ -28,9 +28,9 @@ export async function checkInvariants(sql: Sql): Promise<string[]> {
     select format('task %s is %s and waits for the lock %s', t.id, t.status, w.name)
     from lock_wishes w join tasks t on t.id = w.task_id where t.status in ('completed', 'failed', 'cancelled') or w.attempt <> t.attempt
     union all
-    select format('row %s is %s without its lock %s', l.id, l.state, name)
-    from line l cross join unnest(l.locks) name where l.state in ('granted', 'running')
-      and not exists (select 1 from holds h where h.name = name and h.task_id = l.task_id and h.attempt = l.attempt)
+    select format('row %s is %s without its lock %s', l.id, l.state, needed)
+    from line l cross join unnest(l.locks) needed where l.state in ('granted', 'running')
+      and not exists (select 1 from holds h where h.name = needed and h.task_id = l.task_id and h.attempt = l.attempt)
     union all
     select format('row %s is %s without its part of %s', l.id, l.state, n.key)
     from line l cross join jsonb_each_text(l.amounts) n where l.state in ('granted', 'running')
