@@ -169,8 +169,8 @@ export function timeScale(busy: readonly (readonly [fromMs: number, toMs: number
   return {
     at(ms) {
       const found = drawn.find((each) => ms <= each.toMs) ?? drawn.at(-1);
-      if (found === undefined || found.toMs === found.fromMs) return 0;
-      const share = Math.min(1, Math.max(0, (ms - found.fromMs) / (found.toMs - found.fromMs)));
+      if (found === undefined) return 0;
+      const share = found.toMs === found.fromMs ? 1 : Math.min(1, Math.max(0, (ms - found.fromMs) / (found.toMs - found.fromMs)));
       return percent(found.start + share * (found.end - found.start));
     },
     cuts: drawn.filter(({ long }) => long).map(({ start, end }) => rounded(percent((start + end) / 2))),

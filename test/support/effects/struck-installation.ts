@@ -192,17 +192,18 @@ export async function startStruckInstallation(hostId: string, own: { readonly po
   }
 
   async function startedInOrder(ids: ReadonlyMap<string, string>, resident: string | null): Promise<string[]> {
-    const events = await sql<{ task: string; kind: string; cause: string | null; backingOff: string[] }[]>`
+    const events = await sql<{ task: string; kind: string; cause: string | null; backingOff: string[]; left: string[] }[]>`
       select e.task_id as task, e.kind, e.data ->> 'cause' as cause, array(
         select l.task_id from residency_orders o join line l on l.key = o.load_key
-        where o.state = 'failed' and o.error ->> 'code' <> 'host_lost' and o.ended_at < e.at and o.created_at > t.created_at and l.task_id = any(${[...ids.keys()]})) as "backingOff"
+        where o.state = 'failed' and o.error ->> 'code' <> 'host_lost' and o.ended_at < e.at and o.created_at > t.created_at and l.task_id = any(${[...ids.keys()]})) as "backingOff",
+        array(select l.task_id from line l where l.task_id = any(${[...ids.keys()]}) and l.state = 'void' and l.granted_at is not null and l.started_at is null and l.ended_at < e.at) as "left"
       from task_events e join tasks t on t.id = e.task_id where e.task_id = any(${[...ids.keys()]}) and e.kind in ('step_started', 'grant_lost') order by e.id`;
     const wanted = tasks.filter(({ model }) => model !== null).map(({ name }) => name);
     const started = new Set<string>();
     // A model in memory may use its quantum for a 9 before another one is loaded for a 10.
     const putOff = new Set(resident === models.a ? ['first'] : []);
     const breaches: string[] = [];
-    for (const { task, kind, cause, backingOff } of events) {
+    for (const { task, kind, cause, backingOff, left } of events) {
       const name = ids.get(task) ?? '';
       if (kind === 'grant_lost') {
         // Nobody had answered for 15 s, so the line goes on without it for a while.
@@ -210,6 +211,8 @@ export async function startStruckInstallation(hostId: string, own: { readonly po
       } else if (!started.has(name) && wanted.includes(name)) {
         // So it does without those whose model could not be loaded just now.
         for (const each of backingOff) putOff.add(ids.get(each) ?? '');
+        // Nor does it wait for one whose new grant cannot be answered, since Temporal has not missed its former process yet.
+        for (const each of left) putOff.add(ids.get(each) ?? '');
         const passed = wanted.slice(0, wanted.indexOf(name)).filter((each) => !started.has(each) && !putOff.has(each));
         if (passed.length > 0) breaches.push(`${name} started before ${passed.join(', ')}`);
         started.add(name);

@@ -91,6 +91,17 @@ test('a scale keeps the order of times and stays within its width', () => {
         expect(place).toBeLessThanOrEqual(100 + 1e-9);
       }
     }),
+    {
+      examples: [
+        [
+          [
+            [0, 0],
+            [1, 1],
+          ],
+          [1, 0, 2],
+        ],
+      ],
+    },
   );
 });
 
