@@ -74,7 +74,7 @@ test('the arrow keys lift a row and tell what its place would do; Escape puts it
   expect(await page.locator('.toast').count()).toBe(0);
   await grip.press('ArrowUp');
   await expect.poll(order).toEqual(['a', 'c', 'b']);
-  expect(await page.locator('.toast').allTextContents()).toEqual(['Moved.']);
+  await expect.poll(() => page.locator('.toast').allTextContents()).toEqual(['Moved.']);
   expect(faults).toEqual([]);
   await close();
 });
@@ -178,7 +178,7 @@ test('several are selected and their priority is changed, or they are cancelled,
   await page.locator('[data-bulk="cancel"]').click();
   await answerQuestion(page, 'yes');
   await expect.poll(() => page.locator('#queue tbody tr').count()).toBe(0);
-  expect(await page.locator('.toast').last().textContent()).toBe('3 tasks cancelled.');
+  await page.locator('.toast', { hasText: '3 tasks cancelled.' }).waitFor();
   await close();
 });
 

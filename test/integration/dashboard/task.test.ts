@@ -216,7 +216,7 @@ describe('a task that has not ended', () => {
     await page.getByRole('button', { name: 'Cancel' }).click();
     expect(await answerQuestion(page, 'yes')).toBe('Stop this task?Keep itStop the task');
     await expect.poll(() => page.locator('#status').textContent()).toBe('cancelled');
-    expect(await page.locator('.toast.done').last().textContent()).toBe('Cancelled.');
+    await page.locator('.toast.done', { hasText: 'Cancelled.' }).waitFor();
     await page.getByRole('button', { name: 'Retry' }).waitFor();
     expect(faults).toEqual([]);
     await close();
