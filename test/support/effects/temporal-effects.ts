@@ -31,28 +31,41 @@ export interface TemporalEffectsProxy extends EffectsProxy {
 
 /** A gRPC proxy in front of a Temporal server without TLS, which tells the calls that change something by their names. */
 export async function startTemporalEffects(address: string, effects: Effects): Promise<TemporalEffectsProxy> {
-  const sessions = new Map<ServerHttp2Session, ClientHttp2Session>();
+  /** the connections to the server for each of a client; new calls go over the last one */
+  const sessions = new Map<ServerHttp2Session, ClientHttp2Session[]>();
   let refused: { readonly call: string; readonly status: number } | undefined;
   const server = createServer();
   const drop = (session: ServerHttp2Session) => {
-    const upstream = sessions.get(session);
+    const upstreams = sessions.get(session) ?? [];
     sessions.delete(session);
     session.destroy();
-    upstream?.destroy();
+    for (const upstream of upstreams) upstream.destroy();
+  };
+  const reach = (session: ServerHttp2Session) => {
+    const upstream = connect(`http://${address}`);
+    sessions.set(session, [...(sessions.get(session) ?? []), upstream]);
+    upstream
+      .on('error', () => {})
+      // A server lets connections go after some minutes; what is under way ends on the old one.
+      .on('goaway', () => {
+        if (sessions.get(session)?.at(-1) === upstream) reach(session);
+      })
+      .on('close', () => {
+        if (sessions.get(session)?.at(-1) === upstream) drop(session);
+      });
   };
   const cut = () => {
     for (const session of [...sessions.keys()]) drop(session);
   };
 
   server.on('session', (session) => {
-    const upstream = connect(`http://${address}`);
-    sessions.set(session, upstream);
-    for (const side of [session, upstream]) side.on('error', () => {}).on('close', () => drop(session));
+    session.on('error', () => {}).on('close', () => drop(session));
+    reach(session);
   });
   server.on('stream', (stream, headers) => {
     stream.on('error', () => {});
-    const upstream = stream.session === undefined ? undefined : sessions.get(stream.session as ServerHttp2Session);
-    if (upstream === undefined) return stream.close(constants.NGHTTP2_CANCEL);
+    const upstream = stream.session === undefined ? undefined : sessions.get(stream.session as ServerHttp2Session)?.at(-1);
+    if (upstream === undefined || upstream.closed || upstream.destroyed) return stream.close(constants.NGHTTP2_CANCEL);
     const call = String(headers[':path']).split('/').at(-1) ?? '';
     if (call === refused?.call) {
       stream.respond({ ':status': 200, 'content-type': 'application/grpc', 'grpc-status': refused.status, 'grpc-message': 'refused' }, { endStream: true });
