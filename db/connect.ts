@@ -125,7 +125,8 @@ function isTimedOut(error: unknown): boolean {
 
 const socketErrors = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ENOTFOUND', 'EAI_AGAIN', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOENT']);
 
-function isConnectionError(error: unknown): boolean {
+/** Whether a connection was lost, refused or ended, whoever waited for it. */
+export function isConnectionError(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   const code = 'code' in error ? String(error.code) : '';
   // 08: connection, 53: out of connections, memory or disk, 57: shut down, starting up or timed out, 25P03: idle in a transaction, 55P03: lock time-out

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { type Config, ConfigFault, loadConfig, noticesOf } from '../config.js';
+import { isConnectionError } from '../db/connect.js';
 import { createLogger } from '../logging.js';
 import { clearReady } from './process-file.js';
 import { readLevelAgain } from './read-level-again.js';
@@ -53,6 +54,11 @@ export async function runMain(name: string, start: (context: MainContext) => Pro
   const log = createLogger(config.logging, name);
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.on(event, (error: unknown) => {
+      // postgres.js asks for types of its own on each new connection, and nobody hears when that connection is lost meanwhile; whoever wanted it is told apart.
+      if (event === 'unhandledRejection' && isConnectionError(error)) {
+        log.warn({ err: error }, 'a connection was lost while it was made');
+        return;
+      }
       log.fatal({ err: error }, 'this process cannot go on');
       process.exit(exitCodes.fault);
     });
