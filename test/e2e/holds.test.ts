@@ -121,7 +121,51 @@ describe('locks', () => {
   });
 });
 
+test('of a hundred that ask for a lock at the same moment one has it, and nobody else frees it [CONC-01]', async () => {
+  const tasks = await Promise.all(Array.from({ length: 10 }, () => orchestra.submit('gate-one', { gate: 'racers' })));
+  await hasArrived('racers', 10);
+  const asked = Array.from({ length: 100 }, (_, index) => tasks[index % 10]?.id ?? '');
+  const answers = await Promise.all(
+    asked.map(async (id) => ({ id, acquired: ((await orchestra.request('POST', '/api/v1/locks/prize', { task_id: id })).body as { acquired: boolean }).acquired })),
+  );
+  const winners = new Set(answers.filter(({ acquired }) => acquired).map(({ id }) => id));
+  expect(winners.size).toBe(1);
+  const [winner = ''] = winners;
+  expect(await heldBy(winner)).toEqual(['prize']);
+  const other = asked.find((id) => id !== winner) ?? '';
+  await orchestra.request('DELETE', `/api/v1/locks/prize/${other}`);
+  expect(await heldBy(winner)).toEqual(['prize']);
+  gates.open('racers');
+  for (const { id } of tasks) await orchestra.finished(id);
+  expect(await heldBy(winner)).toEqual([]);
+});
+
 describe('resources', () => {
+  test('a task that lacks some lets those pass that need others, and no stream of small ones keeps it waiting [SCHED-23]', async () => {
+    const total = await eventually(async () => {
+      const { items } = (await orchestra.request('GET', '/api/v1/resources')).body as { items: { pool: string; total: number }[] };
+      return items.find(({ pool }) => pool === 'cpu')?.total;
+    });
+    const cpus = (share: number) => ({ resource_requirements: { cpu_cores: Math.max(0.1, Math.round(share * total * 10) / 10) } });
+    const names = ['size-first', 'size-memory', 'size-large', 'size-small'];
+    const first = await orchestra.submit('gate-one', { gate: 'size-first' }, cpus(0.5));
+    await hasArrived('size-first');
+    const large = await orchestra.submit('gate-one', { gate: 'size-large' }, cpus(0.75));
+    await detailOf(large.id, 'waiting_resource');
+    const small = await Promise.all(Array.from({ length: 3 }, () => orchestra.submit('gate-one', { gate: 'size-small' }, cpus(0.25))));
+    const memory = await orchestra.submit('gate-one', { gate: 'size-memory' }, { resource_requirements: { memory_gb: 0.1 } });
+    await hasArrived('size-memory');
+    // What is left would do for the small ones, but it is kept for the large one, which came first.
+    for (const { id } of small) expect((await orchestra.task(id)).status).toBe('queued');
+    gates.open('size-first');
+    await hasArrived('size-large');
+    for (const name of names) gates.open(name);
+    for (const { id } of [first, memory, large, ...small]) expect((await orchestra.finished(id)).status).toBe('completed');
+    const order = gates.arrived.filter((name) => names.includes(name));
+    expect(order.indexOf('size-memory')).toBeLessThan(order.indexOf('size-large'));
+    expect(order.filter((name) => name !== 'size-memory').slice(0, 2)).toEqual(['size-first', 'size-large']);
+  });
+
   test('of the machine are told by its engine, and a task that waits for some says so [CONC-07, CONC-09, SCHED-23]', async () => {
     const pools = async () =>
       (await orchestra.request('GET', '/api/v1/resources')).body as { items: { pool: string; total: number; allocated: number; used: number | null }[] };
