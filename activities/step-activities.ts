@@ -71,8 +71,8 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
   else context.cancellationSignal.addEventListener('abort', forward, { once: true });
   const deadline = setTimeout(() => controller.abort('deadline'), claim.step.startToCloseMs);
   let phase: { phase: string; done?: number; total?: number } = { phase: 'starting' };
-  let moved = Date.now();
-  const beat = () => context.heartbeat({ ...phase, idle_ms: Date.now() - moved });
+  let moved = performance.now();
+  const beat = () => context.heartbeat({ ...phase, idle_ms: Math.round(performance.now() - moved) });
   const beats = setInterval(beat, beatMs);
   let usage: Usage = {};
   const recorder = createStepRecorder({
@@ -132,7 +132,7 @@ async function performStep(deps: StepDeps, definition: StepDefinition, call: Ste
       output: (stream, text) => recorder.output(stream, text),
       progress(detail) {
         phase = detail;
-        moved = Date.now();
+        moved = performance.now();
         recorder.progress(detail);
       },
       record(more) {

@@ -137,6 +137,16 @@ function rowOf([id, attempt, step, pool, key, state, level, exact, place, waited
   return { id, attempt, step, pool, key, state, level, exact, place, waitedMs, continues, held, locks: locks ?? [], lack, host, ranMs, dueInMs };
 }
 
+/** Where a waiting row of a task stands. */
+export type RowStanding = Pick<ForecastRow, 'step' | 'level' | 'exact' | 'waitedMs'>;
+
+/** Where the waiting rows of a task stand. Reads. */
+export async function readStanding(sql: Sql | TransactionSql, taskId: string): Promise<RowStanding[]> {
+  return answered(sql<RowStanding[]>`
+    select step, level, exact, greatest(0, floor(extract(epoch from clock_timestamp() - entered_at) * 1000))::double precision as "waitedMs"
+    from line where task_id = ${taskId} and state = 'waiting'`);
+}
+
 /** Reads what it costs to have models in memory, on each host that may have them; the line's own are in {@link ForecastInput} already. */
 export async function readKeyCosts(sql: Sql | TransactionSql, keys: readonly ResidencyKey[]): Promise<KeyCost[]> {
   if (keys.length === 0) return [];

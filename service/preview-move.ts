@@ -3,7 +3,7 @@ import { ProblemError } from '../contract/problems.js';
 import type { QueueMovePreviewView } from '../contract/schemas/queue.js';
 import { answered } from '../db/connect.js';
 import { readLearned } from '../db/durations.js';
-import { readDoneSteps, readForecastInput, readPlanOutlines } from '../db/forecasts.js';
+import { type ForecastRow, readDoneSteps, readForecastInput, readPlanOutlines, readStanding, type RowStanding } from '../db/forecasts.js';
 import { handoverMs, type LineReading, lineStateOf, ofSeveralSteps, stretchesOf, tasksIn } from '../db/line-state.js';
 import { moveTask, type MoveOutcome } from '../db/moves.js';
 import { readQueuedTasks } from '../db/queue.js';
@@ -25,8 +25,8 @@ class NothingHappened extends Error {
 }
 
 /**
- * What a move would do to the predicted starts of everything that waits: the move is made, the line is read, and the move is taken back, all in one transaction,
- * so that the preview obeys the same rules as the move. One at a time in each process, since each forecasts the whole line twice; of those of one caller that
+ * What a move would do to the predicted starts of everything that waits: the line is read, the move is made and taken back, all in one transaction, so that the
+ * preview obeys the same rules as the move. One at a time in each process, since each forecasts the whole line twice; of those of one caller that
  * wait only the latest is made, since whoever drags on needs no other.
  * @throws {ProblemError} as the move itself, and superseded
  */
@@ -48,10 +48,11 @@ export function previewMoveUseCase({ sql }: ServiceDeps) {
         const ids = tasksIn(input);
         const outlines = new Map((await readPlanOutlines(tx, [...ids])).map((outline) => [outline.id, outline]));
         const done = await readDoneSteps(tx, ofSeveralSteps(ids, outlines));
+        // From here on others wait for this transaction, so that it only asks where the task stands now.
         outcome = await moveTask(tx, id, owner, { side, neighbour, version: request.version ?? null });
         if (outcome.outcome === 'changed') {
-          const moved = await readForecastInput(tx);
-          reading = { before: { input, outlines, done, learned }, after: { input: moved, outlines, done, learned } };
+          const rows = movedRows(input.rows, await readStanding(tx, id), { id, side, neighbour });
+          reading = { before: { input, outlines, done, learned }, after: { input: { ...input, rows }, outlines, done, learned } };
         }
         throw new NothingHappened();
       }),
@@ -86,6 +87,25 @@ export function previewMoveUseCase({ sql }: ServiceDeps) {
     last = next.catch(() => {});
     return next;
   };
+}
+
+/**
+ * The line after a move, as far as it is read: the waiting rows of the task stand where it was placed.
+ * @param standing of the task's waiting rows, after the move
+ */
+export function movedRows(
+  rows: readonly ForecastRow[],
+  standing: readonly RowStanding[],
+  { id, side, neighbour }: { readonly id: string; readonly side: 'before' | 'after'; readonly neighbour: string },
+): ForecastRow[] {
+  const places = rows.filter((row) => row.id === neighbour).map(({ place }) => place);
+  // A neighbour none of whose steps has entered stands behind all that have.
+  const beside = places.length === 0 ? rows.length + 0.5 : side === 'before' ? Math.min(...places) - 0.5 : Math.max(...places) + 0.5;
+  const byStep = new Map(standing.map((row) => [row.step, row]));
+  return rows.map((row) => {
+    const now = row.id === id && row.state === 'waiting' ? byStep.get(row.step) : undefined;
+    return now === undefined ? row : { ...row, level: now.level, exact: now.exact, waitedMs: now.waitedMs, place: beside };
+  });
 }
 
 /** Predicted starts by task and step, in milliseconds from when it was read; what cannot be told is left out. */

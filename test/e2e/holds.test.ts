@@ -126,7 +126,10 @@ test('of a hundred that ask for a lock at the same moment one has it, and nobody
   await hasArrived('racers', 10);
   const asked = Array.from({ length: 100 }, (_, index) => tasks[index % 10]?.id ?? '');
   const answers = await Promise.all(
-    asked.map(async (id) => ({ id, acquired: ((await orchestra.request('POST', '/api/v1/locks/prize', { task_id: id })).body as { acquired: boolean }).acquired })),
+    asked.map(async (id) => ({
+      id,
+      acquired: ((await orchestra.request('POST', '/api/v1/locks/prize', { task_id: id })).body as { acquired: boolean }).acquired,
+    })),
   );
   const winners = new Set(answers.filter(({ acquired }) => acquired).map(({ id }) => id));
   expect(winners.size).toBe(1);

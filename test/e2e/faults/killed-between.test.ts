@@ -4,8 +4,10 @@ import { type Moment, momentsOf } from '../../support/effects/effects.js';
 import { type Blow, startStruckInstallation, type StruckInstallation } from '../../support/effects/struck-installation.js';
 
 // Every effect of a process is a moment at which it may be killed: before it, or after it and before its answer. A run that nobody is struck in
-// tells which there are. `KILLS=all` tries each of them, which takes an hour; without it a few that the seed chooses (`KILLS_SEED`).
+// tells which there are. `KILLS=all` tries each of them, which takes an hour, or with `KILLS_PART=2/8` the second eighth; without it a few that the seed
+// chooses (`KILLS_SEED`).
 const all = process.env['KILLS'] === 'all';
+const [part = 1, parts = 1] = (process.env['KILLS_PART'] ?? '1/1').split('/').map(Number);
 const seed = Number(process.env['KILLS_SEED'] ?? 1);
 const limitMs = all ? 4 * 3_600_000 : 600_000;
 
@@ -40,7 +42,11 @@ async function strikeAll(installation: StruckInstallation, seen: readonly string
   const moments = momentsOf(seen, each.whens).filter(({ effect }) => each.at(effect));
   const named = moments.filter(({ when, effect, nth }) => process.env['KILLS'] === `${when} ${effect} ${nth}`);
   const random = seeded(seed, each.blow);
-  const chosen = all ? moments : named.length > 0 ? named : Array.from({ length: each.some }, () => random.pick(moments as [Moment, ...Moment[]]));
+  const chosen = all
+    ? moments.filter((_, index) => index % parts === part - 1)
+    : named.length > 0
+      ? named
+      : Array.from({ length: each.some }, () => random.pick(moments as [Moment, ...Moment[]]));
   const breaches: string[] = [];
   for (const [index, moment] of chosen.entries()) {
     const startedMs = Date.now();
