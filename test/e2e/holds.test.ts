@@ -153,7 +153,7 @@ describe('resources', () => {
     const names = ['size-first', 'size-memory', 'size-large', 'size-small'];
     const first = await orchestra.submit('gate-one', { gate: 'size-first' }, cpus(0.5));
     await hasArrived('size-first');
-    const large = await orchestra.submit('gate-one', { gate: 'size-large' }, cpus(0.75));
+    const large = await orchestra.submit('gate-one', { gate: 'size-large' }, cpus(1));
     await detailOf(large.id, 'waiting_resource');
     const small = await Promise.all(Array.from({ length: 3 }, () => orchestra.submit('gate-one', { gate: 'size-small' }, cpus(0.25))));
     const memory = await orchestra.submit('gate-one', { gate: 'size-memory' }, { resource_requirements: { memory_gb: 0.1 } });
