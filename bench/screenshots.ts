@@ -71,7 +71,7 @@ async function letWork({ sql, post, product }: BenchInstallation): Promise<strin
   for (const [index, model] of models.entries()) await createTinyModel(host?.address ?? '', model, { ...slowToLoadShape, endless: true, seed: index + 1 });
   const first: string[] = [];
   let review = '';
-  for (let index = 0; index < 3 * work.length; index += 1) {
+  for (let index = 0; index < 2 * work.length; index += 1) {
     const task = work[index % work.length];
     if (task === undefined) continue;
     const { id } = await post(task);

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import postgres from 'postgres';
-import { clusterUrl, prepareCluster, postgresCommand } from '../../db/server/postgres-cluster.js';
+import { clearStalePostmaster, clusterUrl, prepareCluster, postgresCommand } from '../../db/server/postgres-cluster.js';
 import { freePort } from '../../temporal/server/server-version.js';
 import { childrenOf, killQuietly } from './own-ollama.js';
 import { eventually } from './servers.js';
@@ -30,9 +30,13 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
   let child: ChildProcess | undefined;
 
   const start = async () => {
-    child = spawn(file, args, { cwd: '/', stdio: 'ignore', ...(user ?? {}) });
     await eventually(
       async () => {
+        // It refuses to start while a killed process of the one before is not quite gone; the product starts it again, and so do we.
+        if (child === undefined || child.exitCode !== null || child.signalCode !== null) {
+          await clearStalePostmaster(cluster.dataDir);
+          child = spawn(file, args, { cwd: '/', stdio: 'ignore', ...(user ?? {}) });
+        }
         const sql = postgres(adminUrl, { max: 1, connect_timeout: 2, onnotice: () => {} });
         try {
           return (await sql`select 1`).length === 1;
