@@ -29,6 +29,9 @@ export const hostLost = 'host_lost';
 /** Code of an order whose model has to be fetched while its host fetches as many as it may: it is ordered again later. */
 export const fetchWaits = 'fetch_waits';
 
+/** Code of an order whose place another one took before its load began, since urgent work came. */
+export const orderRevised = 'revised';
+
 /** Why an order was not carried out. */
 export interface OrderFailure {
   /** a code of MODEL-13, or {@link hostLost} */

@@ -1,4 +1,4 @@
-import { fetchWaits } from '../contract/residency.js';
+import { fetchWaits, orderRevised } from '../contract/residency.js';
 import { answered, type Sql } from './connect.js';
 
 export type ModelAction = 'load' | 'unload' | 'pull';
@@ -48,14 +48,14 @@ export interface ModelOrderRow {
   readonly endedAt: Date | null;
 }
 
-/** Orders that failed lately, the latest of each host, unless one for the same model went well since; those that only make room for other fetches count as none. Reads. */
+/** Orders that failed lately, the latest of each host, unless one for the same model went well since; those that only gave way, to urgent work or to other fetches, count as none. Reads. */
 export async function readFailedOrders(sql: Sql, { withinMs }: { readonly withinMs: number }): Promise<ModelOrderRow[]> {
   return answered(sql<ModelOrderRow[]>`
     with ended as materialized (
       select * from residency_orders where state <> 'open' and ended_at > clock_timestamp() - ${withinMs} * interval '1 millisecond'
     )
     select distinct on (f.host) ${columns(sql, sql`f`)} from ended f
-    where f.state = 'failed' and coalesce(f.error ->> 'code', '') <> ${fetchWaits} and not exists (select 1 from ended d where d.state = 'done' and d.host = f.host and d.ended_at > f.ended_at
+    where f.state = 'failed' and coalesce(f.error ->> 'code', '') not in (${fetchWaits}, ${orderRevised}) and not exists (select 1 from ended d where d.state = 'done' and d.host = f.host and d.ended_at > f.ended_at
       and coalesce(d.load_model, d.pull_model) is not distinct from coalesce(f.load_model, f.pull_model))
     order by f.host, f.ended_at desc`);
 }

@@ -110,12 +110,13 @@ test('a load is told as loaded only when it is, and as failed with the reason [M
   await close();
 });
 
-test('a failed order is told for an hour, and one that only lets other fetches go first is none [MODEL-16]', async () => {
+test('a failed order is told for an hour, and one that only gave way is none [MODEL-16]', async () => {
   await host();
   const { sql } = dashboard.api.database;
   await sql`insert into residency_orders (host, host_epoch, load_key, load_model, load_num_ctx, state, reason, error, created_at, ended_at)
     values ('gpu-1', 1, 'a~ctx4096', 'old:1b', 4096, 'failed', 'x', '{"code":"c","message":"m"}', now() - interval '2 hours', now() - interval '61 minutes'),
-      ('gpu-1', 1, 'b~ctx4096', 'later:1b', 4096, 'failed', 'x', '{"code":"fetch_waits","message":"other models are being fetched first"}', now(), now())`;
+      ('gpu-1', 1, 'b~ctx4096', 'later:1b', 4096, 'failed', 'x', '{"code":"fetch_waits","message":"other models are being fetched first"}', now(), now()),
+      ('gpu-1', 1, 'c~ctx4096', 'urgent:1b', 4096, 'failed', 'x', '{"code":"revised","message":"urgent work needs another one"}', now(), now())`;
   const { page, close } = await dashboard.open('admin', '/models');
   expect(await page.locator('.failed-order').count()).toBe(0);
   await close();
