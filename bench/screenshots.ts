@@ -7,7 +7,8 @@ import { createTinyModel, slowToLoadShape } from '../activities/backends/server/
 import { installRuntime } from '../temporal/runtime.js';
 import { type BenchInstallation, startBenchInstallation } from './installation.js';
 
-// `npm run screenshots`: pictures of every page of the dashboard, light and dark, from a real installation that works on real tasks meanwhile.
+// `npm run screenshots`: pictures of every page of the dashboard, light and dark, from a real installation that works on real tasks meanwhile. Those that the
+// README shows are kept in the repository.
 const folder = path.join(import.meta.dirname, '..', 'docs', 'screenshots');
 const models = ['llama3.1:8b', 'qwen3:14b', 'gemma3:4b'] as const;
 /** What is asked for, in turn. */
@@ -42,7 +43,7 @@ try {
     const context = await signedIn(bench, await browser.newContext({ viewport: { width: 1_440, height: 900 }, colorScheme }));
     for (const [name, address] of [
       ['queue', '/'],
-      ['models', '/models?minutes=5'],
+      ['models', '/models?minutes=15'],
       ['templates', '/templates'],
       ['template', '/templates/review-changes'],
       ['task', `/tasks/${ended}`],
@@ -63,6 +64,7 @@ try {
   await browser.close();
   await bench.stop();
 }
+process.exit(0); // the Temporal runtime keeps the process
 
 /** Lets some tasks end and many wait. @returns the id of one of two steps that has ended */
 async function letWork({ sql, post, product }: BenchInstallation): Promise<string> {
