@@ -96,7 +96,7 @@ begin
   return jsonb_build_object('granted', v_granted, 'ordered', v_ordered);
 end $$;
 
--- As in 00042_holds_and_sweeps.sql; a model is fetched while its host changes others.
+-- As in 00024_hosts.sql; a model is fetched while its host changes others, and the sentence does not name who asked for it.
 create or replace function residency_request(p_action text, p_host text, p_model text, p_num_ctx integer, p_may_pull boolean, p_user text) returns jsonb language plpgsql as $$
 declare
   h record;
