@@ -320,8 +320,7 @@ export async function listTasks(
 ): Promise<{ rows: TaskRow[]; total: number; end: TaskPosition | null }> {
   const matches = matching(sql, filter);
   // One row more than asked for tells whether there is a next page.
-  const counting = pageMayTellTotal(filter, page.after) ? null : countMatching(sql, filter);
-  counting?.catch(() => {}); // awaited below, unless the page fails first
+  const totalOf = countBeside(sql, filter, page.after);
   const rows = await answered(sql<(TaskRow & { createdText: string; fetched: number })[]>`
     with picked as materialized (
       select t.id, t.created_at from tasks t
@@ -343,7 +342,7 @@ export async function listTasks(
   const shown = rows.slice(0, page.limit);
   const last = shown.at(-1);
   const fetched = last?.fetched ?? 0;
-  const total = await (counting ?? (fetched <= page.limit ? fetched : countMatching(sql, filter)));
+  const total = await totalOf(fetched <= page.limit ? fetched : null);
   const more = fetched > shown.length;
   return {
     rows: shown,
@@ -353,11 +352,14 @@ export async function listTasks(
 }
 
 /**
- * Whether the first page is awaited before anything is counted. To find a part of a name every name is looked at, for the page and for the count; where fewer fit
- * than a page has, the page has looked at all of them.
+ * Counts what fits a filter, beside the page that is read meanwhile. To find a part of a name every name is looked at, for the page and for the count; where fewer
+ * fit than a page has, the first page has looked at all of them, so then it is awaited before anything is counted.
+ * @returns asks for the total; `all`: how many fit, where the first page tells; else null
  */
-export function pageMayTellTotal({ name }: TaskFilter, after: TaskPosition | null): boolean {
-  return name !== null && after === null;
+export function countBeside(sql: Sql, filter: TaskFilter, after: TaskPosition | null): (all: number | null) => Promise<number> {
+  const counting = filter.name !== null && after === null ? null : countMatching(sql, filter);
+  counting?.catch(() => {}); // nobody asks when the page fails first
+  return async (all) => counting ?? all ?? countMatching(sql, filter);
 }
 
 /** How many tasks fit a filter. Reads an index alone. */

@@ -9,6 +9,7 @@ import { type BulkMove, matchTasks, readMovable, type TaskFilter } from '../db/t
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
 import { eachAtOnce } from './each-at-once.js';
+import { rangeFault } from './range-fault.js';
 
 /** Tasks that are moved at the same time, each in its own transaction, so that a move of the engine never waits for many. */
 const atOnce = 8;
@@ -79,9 +80,8 @@ function filterOf(filter: NonNullable<BulkRequestInput['filter']>, owner: string
     ['created', createdAfter, createdBefore],
     ['ended', endedAfter, endedBefore],
   ] as const) {
-    if (after === null || before === null || after < before) continue;
-    const fault = { path: `filter.${what}_after`, expected: `a time before ${what}_before`, got: after.toISOString(), message: 'The range is empty.' };
-    throw new ProblemError('invalid_request', fault.message, { errors: [fault] });
+    const fault = rangeFault(`filter.${what}_after`, what, after, before);
+    if (fault !== null) throw new ProblemError('invalid_request', fault.message, { errors: [fault] });
   }
   return {
     owner,

@@ -1,6 +1,6 @@
 import type { ReportRowView } from '../contract/schemas/many.js';
 import { readResults, type ReportOrder, reportPage, type TaskFilter } from '../db/reports.js';
-import { countMatching, pageMayTellTotal } from '../db/tasks.js';
+import { countBeside } from '../db/tasks.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
 import { cursorOf, positionOf } from './page-cursor.js';
@@ -25,10 +25,9 @@ export function listHistoryUseCase({ sql }: ServiceDeps) {
     const scope = JSON.stringify(['history', order, caller.userId, filter]);
     const after = cursor === null ? null : positionOf(cursor, scope);
     const fits = { ...filter, owner: ownerOf(caller) };
-    const counting = pageMayTellTotal(fits, after) ? null : countMatching(sql, fits);
-    counting?.catch(() => {}); // awaited below, unless the page fails first
+    const totalOf = countBeside(sql, fits, after);
     const page = await reportPage(sql, fits, after, { limit, order });
-    const total = await (counting ?? (page.rows.length < limit ? page.rows.length : countMatching(sql, fits)));
+    const total = await totalOf(page.rows.length < limit ? page.rows.length : null);
     const results = await readResults(
       sql,
       page.rows.filter(({ status }) => status === 'completed').map(({ id }) => id),

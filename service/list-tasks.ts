@@ -5,6 +5,7 @@ import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
 import type { Estimates } from './forecasts.js';
 import { cursorOf, positionOf } from './page-cursor.js';
+import { rangeFault } from './range-fault.js';
 import { taskView } from './task-view.js';
 
 export interface ListTasksRequest {
@@ -15,9 +16,8 @@ export interface ListTasksRequest {
 
 /** @throws {ProblemError} invalid_request for a range in which no time lies */
 function checkRange(what: 'created' | 'ended', after: Date | null, before: Date | null): void {
-  if (after === null || before === null || after < before) return;
-  const fault = { path: `${what}_after`, expected: `a time before ${what}_before`, got: after.toISOString(), message: 'The range is empty.' };
-  throw new ProblemError('invalid_request', `${what}_after has to be before ${what}_before.`, { errors: [fault] });
+  const fault = rangeFault(`${what}_after`, what, after, before);
+  if (fault !== null) throw new ProblemError('invalid_request', `${what}_after has to be before ${what}_before.`, { errors: [fault] });
 }
 
 export interface TaskPage {
