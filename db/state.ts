@@ -33,6 +33,7 @@ const transient: ReadonlySet<string> = new Set([
   'lock_wishes',
   'given_ways',
   'needing_walk',
+  'key_walk',
   'resource_shares',
   // made anew within seconds; what was promised before would be judged by starts that nobody foresaw
   'forecasts',
