@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import postgres from 'postgres';
+import { replaceablePool } from './pool.js';
 
 /** A pool of connections. bigint and numeric values arrive as text; JSON arrives parsed and is sent with `sql.json`. */
 export type Sql = postgres.Sql;
@@ -34,19 +35,21 @@ const idleSeconds = 3;
 
 /** Opens a pool; no connection is made before the first query. Close it with {@link disconnect}. */
 export function connect(url: string, options: ConnectOptions): Sql {
-  return postgres(url, {
-    max: options.connectionsMax ?? 10,
-    connect_timeout: 5,
-    // Connections are used in turn, so a longer time would keep all of them after a burst, at a few queries per second.
-    idle_timeout: idleSeconds,
-    onnotice: () => {},
-    connection: {
-      application_name: options.applicationName,
-      statement_timeout: options.statementTimeoutMs ?? 5_000,
-      // A process that stops inside a transaction must not keep the decision lock or a task's row.
-      idle_in_transaction_session_timeout: 10_000,
-    },
-  });
+  return replaceablePool(() =>
+    postgres(url, {
+      max: options.connectionsMax ?? 10,
+      connect_timeout: 5,
+      // Connections are used in turn, so a longer time would keep all of them after a burst, at a few queries per second.
+      idle_timeout: idleSeconds,
+      onnotice: () => {},
+      connection: {
+        application_name: options.applicationName,
+        statement_timeout: options.statementTimeoutMs ?? 5_000,
+        // A process that stops inside a transaction must not keep the decision lock or a task's row.
+        idle_in_transaction_session_timeout: 10_000,
+      },
+    }),
+  );
 }
 
 /**

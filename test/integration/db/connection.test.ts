@@ -7,6 +7,7 @@ import { answered, connect, connectionsThatFit, DatabaseUnavailable, disconnect,
 import { type Channel, listen, notify } from '../../../db/listen.js';
 import { postgresCommand } from '../../../db/server/postgres-cluster.js';
 import { connectionBroke, unavailable } from '../../../service/unavailable.js';
+import { startOwnPostgres } from '../../support/own-postgres.js';
 import { createTestDatabase, eventually, type TestDatabase } from '../../support/servers.js';
 
 const log = pino({ level: 'silent' });
@@ -77,6 +78,65 @@ describe('a connection', () => {
     await sql`select 1`;
     await db.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'to-be-cut'`;
     expect(await untilAvailable(() => answered(sql`select 1 as one`), { patienceMs: 10_000 })).toEqual([{ one: 1 }]);
+    await disconnect(sql);
+  });
+
+  test('a pool whose PostgreSQL is killed again and again answers as soon as it is back, and its process lives on [fault-18]', async () => {
+    const own = await startOwnPostgres();
+    const sql = connect(own.adminUrl, { applicationName: 'test' });
+    let over = false;
+    const busy = (call: () => Promise<unknown>) => async () => {
+      while (!over) await call().catch(() => new Promise((resolve) => setTimeout(resolve, 50)));
+    };
+    // Small queries wait in the driver's buffer for the next turn of the event loop; transactions are rolled back when they fail.
+    const query = busy(() => answered(sql`select ${1}::integer`));
+    const transaction = busy(() => answered(sql.begin(async (tx) => [await tx`select 1`, await tx`select ${2}::integer`])));
+    const traffic = [query, query, query, transaction, transaction, transaction].map((run) => run());
+    for (let kill = 0; kill < 5; kill += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      await own.kill();
+      await own.start();
+      // A call that fails later than this had waited for a deadline: of a connection (5 s) or of the call (8 s).
+      const repeated = () => untilAvailable(() => answered(sql`select 1 as one`), { patienceMs: 4_000 });
+      expect(await Promise.all(Array.from({ length: 12 }, repeated))).toEqual(Array.from({ length: 12 }, () => [{ one: 1 }]));
+    }
+    over = true;
+    await Promise.all(traffic);
+    await disconnect(sql);
+    await own.stop();
+  }, 120_000);
+
+  test('a transaction whose connection was cut asks nothing more, whoever has that connection now', async () => {
+    const sql = connect(db.url, { applicationName: 'cut-within', connectionsMax: 1 });
+    let asked: Promise<unknown> | undefined;
+    const call = sql.begin(async (tx) => {
+      await tx`create temporary table seen (n integer)`;
+      await db.sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'cut-within'`;
+      await new Promise((resolve) => setTimeout(resolve, 300)); // as for an agent that answers over HTTP
+      asked = Promise.resolve(tx`select set_config('application_name', 'outside-its-transaction', false)`);
+      await asked;
+    });
+    await expect(answered(call)).rejects.toThrow(DatabaseUnavailable);
+    await eventually(async () => asked !== undefined);
+    const [now] = await untilAvailable(() => answered(sql<{ name: string }[]>`select current_setting('application_name') as name`), { patienceMs: 4_000 });
+    expect(now?.name).toBe('cut-within');
+    await disconnect(sql);
+  });
+
+  test('a transaction that fails in PostgreSQL or in its own code is rolled back, and its connection goes on', async () => {
+    const sql = connect(db.url, { applicationName: 'rolled-back', connectionsMax: 1 });
+    await sql`select 1`;
+    await expect(sql.begin((tx) => tx`select 1 / 0`)).rejects.toThrow('division by zero');
+    const gone = Object.assign(new Error('somebody else was cut'), { code: 'ECONNRESET' });
+    await expect(
+      sql.begin('isolation level serializable', async (tx) => {
+        await tx`create table never_made (n integer)`;
+        throw gone;
+      }),
+    ).rejects.toBe(gone);
+    expect(await sql`select 1 from pg_tables where tablename = 'never_made'`).toHaveLength(0);
+    const [after] = await sql<{ list: number[] }[]>`select ${[1, 2]}::integer[] as list`;
+    expect(after).toEqual({ list: [1, 2] });
     await disconnect(sql);
   });
 
