@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { failureCodes, StepFailure } from '../contract/failure.js';
 import type { JsonObject } from '../contract/json.js';
-import type { Claim, ExecutionRef, Grant, Line, Usage } from '../contract/line.js';
+import type { Claim, ExecutionRef, Grant, Line, RunIdentity, Usage } from '../contract/line.js';
 import type { PlanStep, Renderer } from '../contract/plan.js';
 import { untilAvailable } from '../db/connect.js';
 import type { ModelBackend } from './backends/backend.js';
@@ -21,6 +21,8 @@ export interface StepCall {
   readonly grant: Grant;
   readonly taskId: string;
   readonly step: string;
+  /** the run, where its grant is older than it and was given for the task */
+  readonly run?: Pick<RunIdentity, 'runId' | 'firstRunId'>;
 }
 
 export type StepActivity = (call: StepCall) => Promise<ExecutionRef>;
@@ -180,7 +182,7 @@ function limitsOf(installation: StepDeps['limits'], { limits = {}, startToCloseM
 async function claimOrGiveUp(deps: StepDeps, call: StepCall, signal: AbortSignal): Promise<Claim> {
   let claim: Claim | null;
   try {
-    claim = await untilAvailable(() => deps.line.claim(call.grant, deps.engine), { patienceMs: 10_000, signal });
+    claim = await untilAvailable(() => deps.line.claim(call.grant, deps.engine, call.run), { patienceMs: 10_000, signal });
   } catch (error) {
     deps.log.warn({ err: error, task_id: call.taskId }, 'a grant could not be claimed');
     throw ApplicationFailure.create({

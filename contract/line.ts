@@ -27,6 +27,13 @@ export interface Grant {
   readonly slot: number;
 }
 
+/** The grant of a task's first step, given by the transaction that stored the task: its run needs not enter the line for it. */
+export interface FirstGrant {
+  /** id of the step */
+  readonly step: string;
+  readonly grant: Grant;
+}
+
 /** A waiting row that cannot be served: its model is missing for good, does not fit, could not be pulled. Payload of the `refused` signal. */
 export interface Refusal {
   readonly row: string;
@@ -104,8 +111,8 @@ export interface Line {
   enter(request: EnterRequest): Promise<Entered>;
   /** What `when` is rendered with: the plan, and the outputs of the completed steps of this attempt. Null: no such task. */
   context(run: RunIdentity, step: PlanStep): Promise<{ readonly plan: Plan; readonly outputs: StepOutputs } | null>;
-  /** granted -> running. `engine` is the id of the engine for a grant on `general`. Null: the grant is void. */
-  claim(grant: Grant, engine: string | null): Promise<Claim | null>;
+  /** granted -> running. `engine` is the id of the engine for a grant on `general`, `run` the run that a {@link FirstGrant} came to. Null: the grant is void. */
+  claim(grant: Grant, engine: string | null, run?: Pick<RunIdentity, 'runId' | 'firstRunId'>): Promise<Claim | null>;
   /** Whether the row still runs under this claim; false: what it makes has to be discarded. Reads. */
   holds(claim: Claim): Promise<boolean>;
   /** Writes what a running step tells. False: the row no longer runs under this claim, and nothing was written. Not to be repeated. */

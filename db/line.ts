@@ -25,9 +25,9 @@ export function createLine(sql: Sql): Line {
       return row ? { plan: row.plan, outputs: outputsFor(row.plan, step, row.outputs) } : null;
     },
 
-    async claim(grant, engine) {
+    async claim(grant, engine, run) {
       const [row] = await answered(sql<{ claim: ClaimRow | null }[]>`
-        select line_claim(${grant.row}, ${grant.grantId}, ${grant.host}, ${grant.hostEpoch}, ${engine}) as claim`);
+        select line_claim(${grant.row}, ${grant.grantId}, ${grant.host}, ${grant.hostEpoch}, ${engine}, ${run?.runId ?? null}, ${run?.firstRunId ?? null}) as claim`);
       const claim = only(row).claim;
       return claim && claimOf(claim);
     },

@@ -1,9 +1,12 @@
 import type { FailureInfo } from '../contract/failure.js';
 import type { JsonObject } from '../contract/json.js';
-import type { Plan } from '../contract/plan.js';
+import type { FirstGrant } from '../contract/line.js';
+import type { Plan, PlanStep } from '../contract/plan.js';
+import { residencyKey } from '../contract/queues.js';
 import type { StatusDetail, TaskStatus } from '../contract/status.js';
 import { levelOfExact } from '../contract/priority.js';
 import { answered, type Sql } from './connect.js';
+import { type GrantRow, grantOf } from './line.js';
 import { storedJson } from './stored-json.js';
 
 /** A task to store; everything about it is decided already. */
@@ -33,8 +36,8 @@ export interface NewTask {
 }
 
 export type InsertedTask =
-  /** the task as it was stored */
-  | { readonly outcome: 'created'; readonly row: TaskRow }
+  /** the task as it was stored, and the grant of its first step where it may run at once */
+  | { readonly outcome: 'created'; readonly row: TaskRow; readonly first: FirstGrant | null }
   /** these ids are no tasks of the owner */
   | { readonly outcome: 'unknown_dependencies'; readonly ids: readonly string[] }
   /** so many tasks are queued that no more are taken; nothing was stored */
@@ -113,18 +116,21 @@ const startGrace = '2 seconds';
  * Stores a task with its dependencies, its outbox row, its idempotency key and its first event, in one transaction and one round trip.
  * May be repeated with the same id, since the answer to a commit can get lost: the second time finds the first one's rows.
  * @param options.owner whose tasks may be named as dependencies; null: anybody's
+ * @param options.first the step that enters the line at once, where it can be granted at once; see `soleFirstStep`
  * @param options.starter who starts its Temporal workflow: the creator, with the outbox as its safety, or the outbox at once
  */
 export async function insertTask(
   sql: Sql,
   task: NewTask,
-  options: { readonly owner: string | null; readonly starter: 'creator' | 'outbox' },
+  options: { readonly owner: string | null; readonly starter: 'creator' | 'outbox'; readonly first?: PlanStep | null },
 ): Promise<InsertedTask> {
+  const { first = null } = options;
+  const entering = first && { first: { step: first.id, pool: first.pool, key: first.model ? residencyKey(first.model) : null } };
   const [made] = await answered(sql<{ made: Made }[]>`
-    select task_create(${storedJson(sql, { ...storedTask(task), queue_max: task.queueMax })}, ${task.dependsOn as string[]}::uuid[], ${options.owner}, ${task.idempotency?.key ?? null},
+    select task_create(${storedJson(sql, { ...storedTask(task), queue_max: task.queueMax, ...entering })}, ${task.dependsOn as string[]}::uuid[], ${options.owner}, ${task.idempotency?.key ?? null},
       ${task.idempotency?.bodyHash ?? null}, ${options.starter === 'creator' ? startGrace : '0'}::interval) as made`);
   if (made === undefined) throw new Error('PostgreSQL returned no row');
-  return insertedOf(task, made.made);
+  return insertedOf(task, made.made, first);
 }
 
 /** Time of the statement that stores a batch: that of any statement, and what a busy server takes for each task. A thousand stay below a request's 30 s. */
@@ -165,6 +171,7 @@ interface Made {
   readonly position: number;
   readonly queued: number;
   readonly amounts: LargeAmount[];
+  readonly grant?: GrantRow | null;
 }
 
 function storedTask(task: NewTask): object {
@@ -188,13 +195,18 @@ function storedTask(task: NewTask): object {
   };
 }
 
-function insertedOf(task: NewTask, { outcome, ids, createdAt, blockedBy, blocked, position, queued, amounts }: Made): InsertedTask {
+function insertedOf(task: NewTask, made: Made, first: PlanStep | null = null): InsertedTask {
+  const { outcome, ids, createdAt, blockedBy, blocked, position, queued, amounts, grant = null } = made;
   if (outcome === 'unknown_dependencies') return { outcome, ids };
   if (outcome === 'key_taken') return { outcome };
   if (outcome === 'queue_full') return { outcome, queued };
   if (outcome === 'too_large') return { outcome, amounts };
   const statusDetail = blocked ? 'blocked' : blockedBy.length > 0 ? 'waiting_dependency' : null;
-  return { outcome: 'created', row: newRow(task, { createdAt: new Date(createdAt), blockedBy, statusDetail, queuePosition: position }) };
+  return {
+    outcome: 'created',
+    row: newRow(task, { createdAt: new Date(createdAt), blockedBy, statusDetail, queuePosition: position }),
+    first: grant && first && { step: first.id, grant: grantOf(grant) },
+  };
 }
 
 /** A task as it is right after it was stored. */
@@ -456,6 +468,8 @@ export interface TaskToStart {
   /** 0 to 100 */
   readonly exact: number;
   readonly userId: string;
+  /** what the transaction that stored it has granted already */
+  readonly first?: FirstGrant | null;
 }
 
 /** The present attempt of a task, to start it; null when there is no such task. Reads. */

@@ -42,6 +42,7 @@ export async function runApi(): Promise<void> {
       sql,
       temporal: temporal.client,
       log,
+      meter: metrics.buffer,
       config: { priorityLevels: config.temporal.priorityLevels, temporalTimeoutMs, queueMax: config.queue.tasksMax, version },
       catalogue: () => templates.current(),
       steps,

@@ -14,6 +14,12 @@ export function mayRetry(step: PlanStep, attempt: number, failure: { code: strin
   return step.onFailure !== 'fail_workflow' && failure.retryable && attempt < step.retry.maximumAttempts && !step.retry.nonRetryable.includes(failure.code);
 }
 
+/** The step that a plan surely begins with, and alone: what may stand in the line before there is a run. Null: there are several, or `when` decides whether it runs. */
+export function soleFirstStep(plan: Plan): PlanStep | null {
+  const [first, ...others] = plan.steps.filter((step) => step.needs.length === 0);
+  return first === undefined || others.length > 0 || first.when !== undefined ? null : first;
+}
+
 /** A Markdown table of a plan's steps and their states, for the current details in the Temporal Web UI. */
 export function progressTable(plan: Plan, states: ReadonlyMap<string, StepState>): string {
   const rows = plan.steps.map(

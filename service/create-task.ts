@@ -1,6 +1,7 @@
 import type { Plan } from '../contract/plan.js';
 import { ProblemError } from '../contract/problems.js';
 import type { CreateTaskRequest, TaskView } from '../contract/schemas/task.js';
+import { soleFirstStep } from '../scheduling/plan-progress.js';
 import { findIdempotent } from '../db/idempotency.js';
 import { type InsertedTask, insertTask, type NewTask, readTask } from '../db/tasks.js';
 import { type Caller, ownerOf } from './caller.js';
@@ -47,7 +48,8 @@ export function createTaskUseCase(deps: ServiceDeps, compile: Compile, starts: S
     const idempotency = idempotencyKey === null ? null : { key: idempotencyKey, bodyHash };
     const task = newTask(caller, request, plan, { dependsOn, idempotency, queueMax, lineage });
     const starter = starts.hasRoom() ? 'creator' : 'outbox';
-    const stored = await store(deps, task, { owner: ownerOf(caller), starter });
+    const startedMs = performance.now();
+    const stored = await store(deps, task, { owner: ownerOf(caller), starter, first: starter === 'creator' ? soleFirstStep(plan) : null });
     if (stored.outcome === 'unknown_dependencies') throw unknownDependencies(request.depends_on, stored.ids);
     if (stored.outcome === 'too_large') throw resourcesExceeded(stored.amounts);
     if (stored.outcome === 'queue_full') throw queueFull(stored.queued, queueMax);
@@ -56,8 +58,11 @@ export function createTaskUseCase(deps: ServiceDeps, compile: Compile, starts: S
       if (winner !== null) return { task: winner, created: false };
       throw new ProblemError('unavailable', 'Another request with this Idempotency-Key is under way; try again.');
     }
+    // Where nobody waits, storing the task is the decision too.
+    if (stored.first !== null) deps.meter?.observe('scheduling_latency_ms', performance.now() - startedMs);
     // The task is safe now, so nobody waits for Temporal.
-    if (starter === 'creator') starts.add(startTask(deps, { taskId: task.id, name: task.name, attempt: 1, plan, exact: task.exact, userId: task.userId }));
+    if (starter === 'creator')
+      starts.add(startTask(deps, { taskId: task.id, name: task.name, attempt: 1, plan, exact: task.exact, userId: task.userId, first: stored.first }));
     return { task: taskView(stored.row), created: true };
   };
 }

@@ -1,5 +1,6 @@
 import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
+import type { Meter } from '../contract/metrics.js';
 import type { Sql } from '../db/connect.js';
 
 /** What the use cases work with; built once by each main. */
@@ -8,6 +9,8 @@ export interface ServiceDeps {
   /** the client of Temporal; rejects or waits while the server is away, so callers bound it */
   readonly temporal: () => Promise<Client>;
   readonly log: Logger;
+  /** left out: nothing is counted */
+  readonly meter?: Meter;
   readonly config: ServiceConfig;
 }
 

@@ -20,6 +20,7 @@ export async function startTask({ sql, temporal, log, config }: ServiceDeps, tas
     hastenStart(sql, task.taskId).catch((cause: unknown) => log.warn({ err: cause, task_id: task.taskId }, 'outbox not told'));
     return;
   }
+  if (task.first) return; // the claim of its grant removes the row
   forgetStart(sql, task.taskId, task.attempt).catch((cause: unknown) =>
     log.warn({ err: cause, task_id: task.taskId }, 'outbox row stays; the outbox starts the task again, without effect'),
   );

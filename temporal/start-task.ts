@@ -26,7 +26,14 @@ const summaryBytesMax = 200;
  * @throws ServiceError of the SDK when the server does not answer in time
  */
 export async function startTaskWorkflow(client: Client, task: TaskToStart, { priorityLevels, timeoutMs }: StartOptions): Promise<void> {
-  const start: TaskStart = { taskId: task.taskId, attempt: task.attempt, plan: task.plan, exact: task.exact, priorityLevels };
+  const start: TaskStart = {
+    taskId: task.taskId,
+    attempt: task.attempt,
+    plan: task.plan,
+    exact: task.exact,
+    priorityLevels,
+    ...(task.first ? { first: task.first } : {}),
+  };
   const startWith = (workflowIdConflictPolicy: WorkflowIdConflictPolicy) =>
     client.workflow.start(runTaskType, {
       workflowId: taskWorkflowId(task.taskId),

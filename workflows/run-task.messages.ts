@@ -1,5 +1,5 @@
 import { defineQuery, defineSignal } from '@temporalio/workflow';
-import type { Grant, Refusal } from '../contract/line.js';
+import type { FirstGrant, Grant, Refusal } from '../contract/line.js';
 import type { Plan } from '../contract/plan.js';
 import type { StepState } from '../scheduling/plan-progress.js';
 
@@ -15,6 +15,8 @@ export interface TaskStart {
   readonly exact: number;
   /** the server's `matching.priorityLevels` */
   readonly priorityLevels: number;
+  /** what the submit has granted already; left out: the run enters the line for every step */
+  readonly first?: FirstGrant;
 }
 
 /** What a query for progress answers. */

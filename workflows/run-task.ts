@@ -181,7 +181,9 @@ async function tryStep(
 ): Promise<TryEnd> {
   let cause = 'left';
   let settled = false;
+  const first = inbox.takeFirst(step.id);
   try {
+    if (first) return await performed(first, { runId: run.runId, firstRunId: run.firstRunId });
     const entered = await line.enter({ run, step, stepAttempt });
     switch (entered.state) {
       case 'stale':
@@ -204,25 +206,7 @@ async function tryStep(
       settled = true; // the refusal voided the row
       return { kind: 'failed', code: answer.code, message: answer.message, retryable: answer.retryable };
     }
-    show('running');
-    const { [step.type]: perform } = proxyActivities<Record<string, StepActivity>>({
-      taskQueue: answer.queue,
-      // Catches a worker that took the activity and hangs past the step's own deadline, which comes first.
-      startToCloseTimeout: step.startToCloseMs + 15_000,
-      // Catches a queue that nobody serves: the line takes an unclaimed grant back after the same time.
-      scheduleToStartTimeout: '15 seconds',
-      // Catches a killed worker; the wrapper beats every 2 s.
-      heartbeatTimeout: '20 seconds',
-      retry: { maximumAttempts: 1 }, // a grant is used once; this workflow retries
-      cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED, // the slot is free only when the work has stopped
-      summary: `${title}, attempt ${stepAttempt}`,
-      priority: { priorityKey: temporalPriorityKey(inbox.exact(), task.priorityLevels) },
-      allowEagerDispatch: false, // an eager activity would pass by the queue's priority
-    });
-    if (!perform) throw ApplicationFailure.nonRetryable(`no activity for step type ${step.type}`);
-    const execution = await perform({ grant: answer, taskId: task.taskId, step: step.id });
-    settled = true;
-    return { kind: 'done', execution };
+    return await performed(answer);
   } catch (error) {
     if (error instanceof Stale) throw error;
     if (isCancellation(error)) {
@@ -237,6 +221,28 @@ async function tryStep(
   } finally {
     const left = cause;
     if (!settled) await CancellationScope.nonCancellable(() => line.leave(run, step.id, left));
+  }
+
+  async function performed(grant: Grant, ofRun?: Pick<RunIdentity, 'runId' | 'firstRunId'>): Promise<TryEnd> {
+    show('running');
+    const { [step.type]: perform } = proxyActivities<Record<string, StepActivity>>({
+      taskQueue: grant.queue,
+      // Catches a worker that took the activity and hangs past the step's own deadline, which comes first.
+      startToCloseTimeout: step.startToCloseMs + 15_000,
+      // Catches a queue that nobody serves: the line takes an unclaimed grant back after the same time.
+      scheduleToStartTimeout: '15 seconds',
+      // Catches a killed worker; the wrapper beats every 2 s.
+      heartbeatTimeout: '20 seconds',
+      retry: { maximumAttempts: 1 }, // a grant is used once; this workflow retries
+      cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED, // the slot is free only when the work has stopped
+      summary: `${title}, attempt ${stepAttempt}`,
+      priority: { priorityKey: temporalPriorityKey(inbox.exact(), task.priorityLevels) },
+      allowEagerDispatch: false, // an eager activity would pass by the queue's priority
+    });
+    if (!perform) throw ApplicationFailure.nonRetryable(`no activity for step type ${step.type}`);
+    const execution = await perform({ grant, taskId: task.taskId, step: step.id, ...(ofRun === undefined ? {} : { run: ofRun }) });
+    settled = true;
+    return { kind: 'done', execution };
   }
 }
 
@@ -275,6 +281,8 @@ interface Inbox {
   /** the latest exact priority */
   exact(): number;
   accept(grant: Grant): void;
+  /** the grant that the task came with, once, for the step that it is for */
+  takeFirst(step: string): Grant | undefined;
   /** the latest grant, or the refusal, of a row */
   answerFor(row: string): Promise<Grant | Refusal>;
 }
@@ -283,6 +291,7 @@ interface Inbox {
 function openInbox(task: TaskStart): Inbox {
   const answers = new Map<string, Grant | Refusal>();
   let exact = task.exact;
+  let first = task.first;
   setHandler(grantSignal, (grant) => void answers.set(grant.row, grant));
   setHandler(refusedSignal, (refusal) => void answers.set(refusal.row, refusal));
   setHandler(prioritySignal, (changed) => {
@@ -291,6 +300,12 @@ function openInbox(task: TaskStart): Inbox {
   return {
     exact: () => exact,
     accept: (grant) => void answers.set(grant.row, grant),
+    takeFirst(step) {
+      if (first?.step !== step) return undefined;
+      const { grant } = first;
+      first = undefined;
+      return grant;
+    },
     async answerFor(row) {
       await condition(() => answers.has(row));
       const answer = answers.get(row);

@@ -12,6 +12,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { pino } from 'pino';
 import type { StepCall } from '../../activities/step-activities.js';
 import { failureCodes } from '../../contract/failure.js';
+import type { FirstGrant } from '../../contract/line.js';
 import type { Plan } from '../../contract/plan.js';
 import { generalQueue, hostQueue, workflowQueue } from '../../contract/queues.js';
 import type { ResidencyOrder } from '../../contract/residency.js';
@@ -33,6 +34,7 @@ const failing = (type: string, claimed = true) => ApplicationFailure.create({ ty
 
 interface TaskCase {
   readonly plan: Plan;
+  readonly first?: FirstGrant;
   readonly answer?: Parameters<typeof createMemoryLine>[0];
   readonly perform?: (call: StepCall, nth: number) => unknown;
   readonly act?: (run: WorkflowHandle, started: Promise<void>) => Promise<unknown>;
@@ -64,11 +66,19 @@ const tasks: Record<string, TaskCase> = {
       if (nth === 1) throw failing(failureCodes.grantVoid, false);
     },
   },
+  'first-granted': { plan: chain(planStep('only'), planStep('after')), first: { step: 'only', grant: grantOf('only-0') } },
+  'first-grant-lost': {
+    plan: one,
+    first: { step: 'only', grant: grantOf('only-0') },
+    perform: (_call, nth) => {
+      if (nth === 1) throw failing(failureCodes.grantVoid, false);
+    },
+  },
   stale: { plan: one, answer: () => ({ state: 'stale' }) },
   'priority-change': { plan: one, answer: waiting, act: async (run) => [await run.signal(prioritySignal, 100), await run.signal(grantSignal, grantOf('only-1'))] },
 };
 
-async function recordTask(name: string, { plan, answer, perform, act }: TaskCase): Promise<void> {
+async function recordTask(name: string, { plan, first, answer, perform, act }: TaskCase): Promise<void> {
   let begun = () => {};
   const started = new Promise<void>((resolve) => (begun = resolve));
   const base = answer ?? granted;
@@ -93,7 +103,7 @@ async function recordTask(name: string, { plan, answer, perform, act }: TaskCase
   const steps = await createActivityWorker({ connection: native, namespace: namespace ?? '', taskQueue: generalQueue, activities: { test_step }, slots: 5, graceMs: 1_000 });
   await record('run-task', name, { enter: line.enter, leave: line.leave, close: line.close }, steps, async () => {
     const taskId = randomUUID();
-    const run = await client.workflow.start('runTask', { workflowId: `task-${taskId}`, taskQueue: workflowQueue, args: [{ taskId, attempt: 1, plan, exact: 50, priorityLevels: 60 }] });
+    const run = await client.workflow.start('runTask', { workflowId: `task-${taskId}`, taskQueue: workflowQueue, args: [{ taskId, attempt: 1, plan, exact: 50, priorityLevels: 60, ...(first ? { first } : {}) }] });
     await act?.(run, started);
     return run;
   });

@@ -27,6 +27,7 @@ afterAll(() => db.drop());
 type Run = RunIdentity & { plan: Plan };
 
 const moves = [
+  'submit',
   'enter',
   'claim',
   'finish',
@@ -61,7 +62,8 @@ const anyScript = fc.array(fc.record({ move: anyMove, task: fc.nat(3), pick: fc.
 /** What several processes know between their moves: runs, grants and claims, stale ones too. */
 interface Knowledge {
   readonly runs: Run[];
-  readonly grants: Grant[];
+  /** with the run that it came to, where it was given with the submit */
+  readonly grants: { readonly grant: Grant; readonly run?: RunIdentity }[];
   readonly claims: Claim[];
   readonly orders: ResidencyOrder[];
 }
@@ -85,20 +87,27 @@ async function make(
   { runs, grants, claims, orders }: Knowledge,
   { move, task, pick }: { move: (typeof moves)[number]; task: number; pick: number },
 ): Promise<void> {
-  const run = runs[task];
+  const index = (pick % 2 ? task : task + 4) % runs.length;
+  const run = runs[index];
   if (!run) return;
   const step = run.plan.steps[pick % run.plan.steps.length];
   if (!step) return;
-  const grant = grants.at(-1 - (pick % Math.max(1, grants.length)));
+  const { grant, run: ofRun } = grants.at(-1 - (pick % Math.max(1, grants.length))) ?? {};
   const claim = claims.at(-1 - (pick % Math.max(1, claims.length)));
   switch (move) {
+    case 'submit': {
+      const submitted = await world.submit({ plan: planOf(pick % 2 ? planStep('one') : modelStep('one')), ...(pick % 3 ? {} : { agent: 'bot' }) });
+      runs.push(submitted);
+      if (submitted.first) grants.push({ grant: submitted.first.grant, run: identity(submitted) });
+      return;
+    }
     case 'enter': {
       const entered = await world.line.enter({ run: identity(run), step, stepAttempt: 1 });
-      if (entered.state === 'granted') grants.push(entered.grant);
+      if (entered.state === 'granted') grants.push({ grant: entered.grant });
       return;
     }
     case 'claim': {
-      const claimed = grant && (await world.line.claim(grant, grant.pool === 'general' ? engine : null));
+      const claimed = grant && (await world.line.claim(grant, grant.pool === 'general' ? engine : null, ofRun));
       if (claimed) claims.push(claimed);
       return;
     }
@@ -127,11 +136,11 @@ async function make(
     case 'retry': {
       const retried = await retryTask(db.sql, run.taskId, null);
       const runId = randomUUID();
-      if (retried.outcome === 'retried') runs[task] = { ...run, attempt: retried.attempt, runId, firstRunId: runId };
+      if (retried.outcome === 'retried') runs[index] = { ...run, attempt: retried.attempt, runId, firstRunId: runId };
       return;
     }
     case 'reset':
-      runs[task] = resetRun(run);
+      runs[index] = resetRun(run);
       return;
     case 'outside':
       if (pick === 0) await closeOutside(db.sql, run, { code: 'ended_outside', message: 'x' });
@@ -139,7 +148,7 @@ async function make(
     case 'decide': {
       const decided = await decideOnce(db.sql, policy);
       if (decided !== 'busy') {
-        grants.push(...decided.granted.map((signal) => signal.grant));
+        grants.push(...decided.granted.map(({ grant: given }) => ({ grant: given })));
         orders.push(...decided.ordered);
       }
       return;

@@ -1,10 +1,13 @@
 import { randomUUID } from 'node:crypto';
+import type { JsonObject } from '../../../contract/json.js';
 import type { Entered, Grant, RunIdentity } from '../../../contract/line.js';
 import type { Plan, PlanStep } from '../../../contract/plan.js';
 import { residencyKey } from '../../../contract/queues.js';
 import type { Sql } from '../../../db/connect.js';
 import { acquireHost, type HostRoom, oneModel, registerEngine, setHostReady } from '../../../db/leases.js';
 import { createLine } from '../../../db/line.js';
+import { insertTask, type NewTask } from '../../../db/tasks.js';
+import { soleFirstStep } from '../../../scheduling/plan-progress.js';
 import { priorityAffinity } from '../../../scheduling/priority-affinity.js';
 import { chain, planStep } from '../../support/plans.js';
 
@@ -48,6 +51,34 @@ export function createWorld(sql: Sql) {
     return { taskId, attempt: 1, runId, firstRunId: runId, plan };
   }
 
+  /** A task as it is stored by its creator, whose first step is granted with it where it may run at once. */
+  async function submit({ plan = chain(planStep('one')), exact = 50, after = [], agent, requires, user = 'ada' }: TaskFields = {}) {
+    const taskId = randomUUID();
+    const task: NewTask = {
+      id: taskId,
+      name: 'a task',
+      description: null,
+      exact,
+      priorityGiven: true,
+      userId: user,
+      parameters: {},
+      plan,
+      request: requires === undefined ? {} : { resource_requirements: requires as JsonObject },
+      metadata: {},
+      agentAssigned: agent ?? null,
+      models: [],
+      dependsOn: after,
+      idempotency: null,
+      queueMax: 1_000,
+      lineage: null,
+    };
+    const store = () => insertTask(sql, task, { owner: null, starter: 'creator', first: soleFirstStep(plan) });
+    const stored = await store();
+    if (stored.outcome !== 'created') throw new Error(`not stored: ${stored.outcome}`);
+    const runId = randomUUID();
+    return { taskId, attempt: 1, runId, firstRunId: runId, plan, first: stored.first, store };
+  }
+
   const stepOf = (plan: Plan, id?: string): PlanStep => {
     const step = id === undefined ? plan.steps[0] : plan.steps.find((candidate) => candidate.id === id);
     if (!step) throw new Error(`no step ${id}`);
@@ -57,6 +88,7 @@ export function createWorld(sql: Sql) {
   return {
     line,
     task,
+    submit,
     stepOf,
     enter: (run: RunIdentity & { plan: Plan }, stepId?: string, stepAttempt = 1): Promise<Entered> =>
       line.enter({ run: identity(run), step: stepOf(run.plan, stepId), stepAttempt }),

@@ -45,6 +45,8 @@ const promises: Readonly<Record<string, readonly string[]>> = {
   'run-task/cancelled-while-running': ['enter: granted', 'run test_step', 'cancel', 'cancel of the activity', 'cancelled', 'leave', 'close', 'run cancelled'],
   'run-task/skipped-by-when': ['enter: skipped', 'enter: granted', 'run test_step', 'completed', 'close', 'run ended'],
   'run-task/lost-grant': ['enter: granted', 'run test_step', 'failed', 'leave', 'enter: granted', 'run test_step', 'completed', 'close', 'run ended'],
+  'run-task/first-granted': ['run test_step', 'completed', 'enter: granted', 'run test_step', 'completed', 'close', 'run ended'],
+  'run-task/first-grant-lost': ['run test_step', 'failed', 'leave', 'enter: granted', 'run test_step', 'completed', 'close', 'run ended'],
   'run-task/stale': ['enter: stale', 'run ended'],
   'run-task/priority-change': ['enter: waiting', 'signal priority', 'signal grant', 'run test_step', 'completed', 'close', 'run ended'],
 };

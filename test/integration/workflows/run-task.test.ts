@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { StepCall } from '../../../activities/step-activities.js';
 import { failureCodes } from '../../../contract/failure.js';
 import { taskWorkflowId } from '../../../contract/ids.js';
+import type { FirstGrant } from '../../../contract/line.js';
 import type { Plan } from '../../../contract/plan.js';
 import { generalQueue, workflowQueue } from '../../../contract/queues.js';
 import { connectClient, connectNative } from '../../../temporal/client.js';
@@ -75,9 +76,9 @@ describe.each([
     return workflows.runUntil(steps.runUntil(use()));
   }
 
-  async function start(plan: Plan) {
+  async function start(plan: Plan, first?: FirstGrant) {
     const taskId = randomUUID();
-    const input: TaskStart = { taskId, attempt: 1, plan, exact: 50, priorityLevels: 60 };
+    const input: TaskStart = { taskId, attempt: 1, plan, exact: 50, priorityLevels: 60, ...(first ? { first } : {}) };
     return client.workflow.start('runTask', { workflowId: taskWorkflowId(taskId), taskQueue: workflowQueue, args: [input] });
   }
 
@@ -128,6 +129,44 @@ describe.each([
         },
       );
       expect(order.at(-1)).toBe('join');
+    });
+  });
+
+  describe('a task that came with the grant of its first step', () => {
+    const first: FirstGrant = { step: 'clone', grant: grantOf('clone-0') };
+
+    test('runs that step under it as this run, and enters the line for those behind it', async () => {
+      const line = createMemoryLine();
+      const calls: StepCall[] = [];
+      await withWorkers(
+        line,
+        (call) => void calls.push(call),
+        async () => {
+          const run = await start(chain(planStep('clone'), planStep('run')), first);
+          expect(await run.result()).toEqual({ status: 'completed' });
+          const { runId } = await run.describe();
+          expect(calls.map(({ step, grant, run: of }) => ({ step, row: grant.row, of }))).toEqual([
+            { step: 'clone', row: 'clone-0', of: { runId, firstRunId: runId } },
+            { step: 'run', row: 'run-1', of: undefined },
+          ]);
+        },
+      );
+      expect(stepsEntered(line)).toEqual(['run']);
+    });
+
+    test('enters the line when that grant is void, which counts for nothing, and for each later attempt', async () => {
+      const line = createMemoryLine();
+      await withWorkers(
+        line,
+        (_call, nth) => {
+          if (nth === 1) throw failing(failureCodes.grantVoid, { nonRetryable: true, claimed: false });
+          if (nth === 2) throw failing('script_failed');
+        },
+        async () => {
+          expect(await (await start(planOf(planStep('clone')), first)).result()).toEqual({ status: 'completed' });
+        },
+      );
+      expect(line.calls.flatMap((call) => (call.move === 'enter' ? [call.stepAttempt] : []))).toEqual([1, 2]);
     });
   });
 
