@@ -84,6 +84,8 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
   /** what was last written of readiness, and under which epoch */
   let told: { readonly epoch: number; readonly said: string; readonly text: string } | null = null;
   let room = oneModel;
+  /** the epoch in which it was written that the server holds nothing; null: what it holds was written since */
+  let emptyIn: number | null = null;
   /** when a model was loaded last, for whatever reason */
   let lastLoadAtMs = -Infinity;
   /** since when another host is seen to manage the same server */
@@ -130,7 +132,7 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
     const foreign = await deps.notOurs();
     if (foreign !== null) {
       await tell(held, false, { why: foreign });
-      await rows.allUnloaded(); // what it holds is not for us
+      await nothingLoaded(held); // what it holds is not for us
       return false;
     }
     const signal = AbortSignal.any([held.lost, stopping.signal]);
@@ -151,6 +153,7 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       }
       sharedSinceMs = null;
       const installed = await models.installed(signal);
+      emptyIn = null;
       await rows.seen({ installed, loaded, usedAtMs });
       for (const key of memory.keys()) if (!wanted.some((row) => row.key === key)) memory.delete(key);
       const ours = new Set(wanted.map(({ model }) => model.name));
@@ -167,9 +170,16 @@ export function watchServer(deps: ServerWatchDeps): ServerWatch {
       if (signal.aborted) return false;
       if (!(error instanceof StepFailure)) throw error;
       await tell(held, false, { why: error.message });
-      if (error.code === failureCodes.backendUnavailable) await rows.allUnloaded();
+      if (error.code === failureCodes.backendUnavailable) await nothingLoaded(held);
       return false;
     }
+  }
+
+  /** Written once; until the server is seen again, nobody else writes that it holds something. */
+  async function nothingLoaded({ epoch }: HostLease): Promise<void> {
+    if (emptyIn === epoch) return;
+    await rows.allUnloaded();
+    emptyIn = epoch;
   }
 
   function keptMax(): number {
