@@ -1,5 +1,6 @@
 import type { Client } from '@temporalio/client';
 import type { Logger } from 'pino';
+import { taskWorkflowId } from '../contract/ids.js';
 import { type Decided, decideOnce, expireGrants, type GrantedSignal, loseHosts } from '../db/decide.js';
 import type { Sql } from '../db/connect.js';
 import type { Meter } from '../contract/metrics.js';
@@ -48,12 +49,22 @@ export function createDecider({ sql, client, policy, onOrders, meter = noMeter, 
   async function sweep(): Promise<boolean> {
     sweptAtMs = performance.now();
     const lost = await loseHosts(sql);
-    if (lost !== 'busy' && lost.length > 0) log.warn({ lost }, 'a lease lapsed: its grants went back to the line');
+    if (lost !== 'busy' && lost.length > 0) {
+      log.warn({ lost }, 'a lease lapsed: its grants went back to the line');
+      for (const { kind, row, taskId } of lost) if (kind === 'running' && row !== undefined && taskId !== undefined) tellLost(taskId, row);
+    }
     const again = await expireGrants(sql);
     if (again !== 'busy') tell(again);
     if (lost !== 'busy' && again !== 'busy') return true;
     sweptAtMs = Number.NEGATIVE_INFINITY;
     return false;
+  }
+
+  /** Without it the run would wait until Temporal misses the process. A signal that fails costs that wait. */
+  function tellLost(taskId: string, row: string): void {
+    signalOnce(client, taskWorkflowId(taskId), 'lost', [row], `lost-${row}`).catch((error: unknown) => {
+      log.warn({ err: isNotFound(error) ? undefined : error, task_id: taskId, row }, 'a run was not told that its step was lost');
+    });
   }
 
   function tell(granted: readonly GrantedSignal[]): void {

@@ -32,6 +32,7 @@ export async function startTaskWorkflow(client: Client, task: TaskToStart, { pri
     plan: task.plan,
     exact: task.exact,
     priorityLevels,
+    hearsLost: true,
     ...(task.first ? { first: task.first } : {}),
   };
   const startWith = (workflowIdConflictPolicy: WorkflowIdConflictPolicy) =>

@@ -17,6 +17,8 @@ export interface TaskStart {
   readonly priorityLevels: number;
   /** what the submit has granted already; left out: the run enters the line for every step */
   readonly first?: FirstGrant;
+  /** A step that runs ends as soon as its run hears that its slot was lost. Left out in runs that were started before that was there: they wait for its heartbeat. */
+  readonly hearsLost?: true;
 }
 
 /** What a query for progress answers. */
@@ -29,6 +31,8 @@ export interface TaskProgress {
 export const grantSignal = defineSignal<[grant: Grant]>('grant');
 /** The row that a step waits on cannot be served. */
 export const refusedSignal = defineSignal<[refusal: Refusal]>('refused');
+/** The process that ran a step is gone, and the row of the line with it; its slot is somebody else's. */
+export const lostSignal = defineSignal<[row: string]>('lost');
 /** The exact priority (0-100, larger first) of every step not yet granted. */
 export const prioritySignal = defineSignal<[exact: number]>('priority');
 /** How far each step is. Reads, never writes. */

@@ -17,13 +17,13 @@ import {
 } from '@temporalio/workflow';
 import { TimeoutType } from '@temporalio/common';
 import type { LineActivities } from '../activities/line-activities.js';
-import type { StepActivity } from '../activities/step-activities.js';
+import type { StepActivity, StepCall } from '../activities/step-activities.js';
 import { type FailureInfo, failureCodes } from '../contract/failure.js';
 import type { ExecutionRef, Grant, Refusal, RunIdentity, TaskEnd } from '../contract/line.js';
 import type { PlanStep } from '../contract/plan.js';
 import { temporalPriorityKey } from '../contract/priority.js';
 import { mayRetry, progressTable, retryDelayMs, type StepState } from '../scheduling/plan-progress.js';
-import { grantSignal, prioritySignal, progressQuery, refusedSignal, type TaskStart } from './run-task.messages.js';
+import { grantSignal, lostSignal, prioritySignal, progressQuery, refusedSignal, type TaskStart } from './run-task.messages.js';
 
 /** Tries of one step that may end after their claim without a result (worker killed, host lost) before the step counts as poison. */
 const lostClaimsMax = 3;
@@ -240,10 +240,39 @@ async function tryStep(
       allowEagerDispatch: false, // an eager activity would pass by the queue's priority
     });
     if (!perform) throw ApplicationFailure.nonRetryable(`no activity for step type ${step.type}`);
-    const execution = await perform({ grant, taskId: task.taskId, step: step.id, ...(ofRun === undefined ? {} : { run: ofRun }) });
+    const call: StepCall = { grant, taskId: task.taskId, step: step.id, ...(ofRun === undefined ? {} : { run: ofRun }) };
+    const execution = await (task.hearsLost ? unlessLost(grant, inbox, () => perform(call)) : perform(call));
+    if (execution === 'lost') return { kind: 'lost', harm: 1 };
+    if ('grantId' in execution) return performed(execution, ofRun);
     settled = true;
     return { kind: 'done', execution };
   }
+}
+
+/**
+ * Waits for an activity, but no longer than its grant counts: Temporal misses a killed process only after its heartbeat, and until then whatever the
+ * line has given the step anew would stay unanswered. The activity that is given up is cancelled, and whatever it still says is not heard.
+ * @returns its result; `lost` when its row went with whoever ran it; the grant that its row has now, when it was given anew before anybody claimed it
+ */
+async function unlessLost(grant: Grant, inbox: Inbox, perform: () => Promise<ExecutionRef>): Promise<ExecutionRef | Grant | 'lost'> {
+  const work = new CancellationScope();
+  let end: { execution: ExecutionRef } | { error: unknown } | undefined;
+  work.run(perform).then(
+    (execution) => {
+      end = { execution };
+    },
+    (error: unknown) => {
+      end = { error };
+    },
+  );
+  // A cancel of the run reaches the activity, and the slot is free only when that has stopped.
+  await CancellationScope.nonCancellable(() => condition(() => end !== undefined || inbox.lossOf(grant) !== undefined));
+  if (end !== undefined) {
+    if ('error' in end) throw end.error;
+    return end.execution;
+  }
+  work.cancel();
+  return inbox.lossOf(grant) ?? 'lost';
 }
 
 /** What a failed activity means: the step failed, or its grant was lost and it enters the line again. */
@@ -283,6 +312,8 @@ interface Inbox {
   accept(grant: Grant): void;
   /** the grant that the task came with, once, for the step that it is for */
   takeFirst(step: string): Grant | undefined;
+  /** why a grant counts no more: its row was lost with whoever ran it, or was given anew; undefined: it counts */
+  lossOf(grant: Grant): 'lost' | Grant | undefined;
   /** the latest grant, or the refusal, of a row */
   answerFor(row: string): Promise<Grant | Refusal>;
 }
@@ -292,6 +323,8 @@ function openInbox(task: TaskStart): Inbox {
   const answers = new Map<string, Grant | Refusal>();
   let exact = task.exact;
   let first = task.first;
+  const lost = new Set<string>();
+  setHandler(lostSignal, (row) => void lost.add(row));
   setHandler(grantSignal, (grant) => void answers.set(grant.row, grant));
   setHandler(refusedSignal, (refusal) => void answers.set(refusal.row, refusal));
   setHandler(prioritySignal, (changed) => {
@@ -305,6 +338,11 @@ function openInbox(task: TaskStart): Inbox {
       const { grant } = first;
       first = undefined;
       return grant;
+    },
+    lossOf({ row, grantId }) {
+      if (lost.has(row)) return 'lost';
+      const latest = answers.get(row);
+      return latest !== undefined && 'grantId' in latest && latest.grantId !== grantId ? latest : undefined;
     },
     async answerFor(row) {
       await condition(() => answers.has(row));

@@ -19,7 +19,7 @@ import type { ResidencyOrder } from '../../contract/residency.js';
 import { connectClient, connectNative } from '../../temporal/client.js';
 import { createActivityWorker, createWorkflowWorker } from '../../temporal/worker.js';
 import { orderSignal } from '../../workflows/change-residency.messages.js';
-import { grantSignal, prioritySignal, refusedSignal } from '../../workflows/run-task.messages.js';
+import { grantSignal, lostSignal, prioritySignal, refusedSignal } from '../../workflows/run-task.messages.js';
 import { createMemoryLine, grantOf, granted, waiting } from '../support/memory-line.js';
 import { chain, planOf, planStep } from '../support/plans.js';
 
@@ -74,6 +74,16 @@ const tasks: Record<string, TaskCase> = {
       if (nth === 1) throw failing(failureCodes.grantVoid, false);
     },
   },
+  'lost-while-running': {
+    plan: one,
+    perform: (_call, nth) => (nth === 1 ? Context.current().cancelled.catch(() => {}) : undefined),
+    act: async (run, started) => started.then(() => run.signal(lostSignal, 'only-1')),
+  },
+  'granted-anew': {
+    plan: one,
+    perform: (call) => (call.grant.grantId === 'anew' ? undefined : Context.current().cancelled.catch(() => {})),
+    act: async (run, started) => started.then(() => run.signal(grantSignal, grantOf('only-1', 'anew'))),
+  },
   stale: { plan: one, answer: () => ({ state: 'stale' }) },
   'priority-change': { plan: one, answer: waiting, act: async (run) => [await run.signal(prioritySignal, 100), await run.signal(grantSignal, grantOf('only-1'))] },
 };
@@ -103,7 +113,7 @@ async function recordTask(name: string, { plan, first, answer, perform, act }: T
   const steps = await createActivityWorker({ connection: native, namespace: namespace ?? '', taskQueue: generalQueue, activities: { test_step }, slots: 5, graceMs: 1_000 });
   await record('run-task', name, { enter: line.enter, leave: line.leave, close: line.close }, steps, async () => {
     const taskId = randomUUID();
-    const run = await client.workflow.start('runTask', { workflowId: `task-${taskId}`, taskQueue: workflowQueue, args: [{ taskId, attempt: 1, plan, exact: 50, priorityLevels: 60, ...(first ? { first } : {}) }] });
+    const run = await client.workflow.start('runTask', { workflowId: `task-${taskId}`, taskQueue: workflowQueue, args: [{ taskId, attempt: 1, plan, exact: 50, priorityLevels: 60, hearsLost: true, ...(first ? { first } : {}) }] });
     await act?.(run, started);
     return run;
   });

@@ -17,7 +17,7 @@ import { generalQueue, workflowQueue } from '../../../contract/queues.js';
 import { connectClient, connectNative } from '../../../temporal/client.js';
 import { installRuntime } from '../../../temporal/runtime.js';
 import { createActivityWorker, createWorkflowWorker } from '../../../temporal/worker.js';
-import { grantSignal, prioritySignal, progressQuery, refusedSignal, type TaskStart } from '../../../workflows/run-task.messages.js';
+import { grantSignal, lostSignal, prioritySignal, progressQuery, refusedSignal, type TaskStart } from '../../../workflows/run-task.messages.js';
 import { createMemoryLine, grantOf, granted, type MemoryLine, waiting } from '../../support/memory-line.js';
 import { chain, planOf, planStep } from '../../support/plans.js';
 import { eventually, takeNamespace, temporalAddress } from '../../support/servers.js';
@@ -78,7 +78,7 @@ describe.each([
 
   async function start(plan: Plan, first?: FirstGrant) {
     const taskId = randomUUID();
-    const input: TaskStart = { taskId, attempt: 1, plan, exact: 50, priorityLevels: 60, ...(first ? { first } : {}) };
+    const input: TaskStart = { taskId, attempt: 1, plan, exact: 50, priorityLevels: 60, hearsLost: true, ...(first ? { first } : {}) };
     return client.workflow.start('runTask', { workflowId: taskWorkflowId(taskId), taskQueue: workflowQueue, args: [input] });
   }
 
@@ -167,6 +167,71 @@ describe.each([
         },
       );
       expect(line.calls.flatMap((call) => (call.move === 'enter' ? [call.stepAttempt] : []))).toEqual([1, 2]);
+    });
+  });
+
+  describe('a step whose process is gone', () => {
+    test('is entered again as soon as its run hears of it, long before its heartbeat is missed, and what it still says is not heard', async () => {
+      const line = createMemoryLine();
+      let end: (value?: unknown) => void = () => {};
+      const silent = new Promise((resolve) => {
+        end = resolve;
+      });
+      await withWorkers(
+        line,
+        (_call, nth) => (nth === 1 ? silent : undefined),
+        async () => {
+          const run = await start(planOf(planStep('only')));
+          await eventually(async () => (await run.query(progressQuery)).steps[0]?.state === 'running');
+          await run.signal(lostSignal, 'another row');
+          await run.signal(lostSignal, 'only-1');
+          expect(await run.result()).toEqual({ status: 'completed' });
+          end();
+        },
+      );
+      expect(line.calls.map((call) => (call.move === 'enter' ? `enter ${call.step} ${call.stepAttempt}` : call.move))).toEqual([
+        'enter only 1',
+        'leave',
+        'enter only 1',
+        'close',
+      ]);
+    });
+
+    test('counts towards poison, as one whose heartbeat was missed [TASK-17]', async () => {
+      const line = createMemoryLine();
+      await withWorkers(
+        line,
+        async (call) => {
+          await client.workflow.getHandle(taskWorkflowId(call.taskId)).signal(lostSignal, call.grant.row);
+          await Context.current().cancelled;
+        },
+        async () => {
+          await (await start(planOf(planStep('only')))).result().catch(() => {});
+        },
+      );
+      expect(line.ends).toMatchObject([{ status: 'failed', error: { code: failureCodes.poison } }]);
+      expect(stepsEntered(line)).toHaveLength(4);
+    });
+
+    test('runs under the grant that its row has now, when nobody claimed the one before', async () => {
+      const line = createMemoryLine();
+      const grants: string[] = [];
+      await withWorkers(
+        line,
+        async ({ grant }) => {
+          grants.push(grant.grantId);
+          if (grant.grantId !== 'anew') await Context.current().cancelled;
+        },
+        async () => {
+          const run = await start(planOf(planStep('only')));
+          await eventually(async () => grants.length > 0);
+          await run.signal(grantSignal, grantOf('only-1')); // told again
+          await run.signal(grantSignal, grantOf('only-1', 'anew'));
+          expect(await run.result()).toEqual({ status: 'completed' });
+        },
+      );
+      expect(grants).toEqual(['grant of only-1', 'anew']);
+      expect(stepsEntered(line)).toEqual(['only']);
     });
   });
 
