@@ -14,7 +14,7 @@ export function replaceablePool(make: () => postgres.Sql): postgres.Sql {
 
   /** Sees how a call ends without starting it: a query begins with its own `then`. */
   function watch<T>(call: Promise<T>, of: postgres.Sql): Promise<T> {
-    Promise.prototype.then.call(
+    void Promise.prototype.then.call(
       call,
       () => {
         of.options.fetch_types = false; // the pool knows the types of arrays now; asking for them on each new connection is a round trip
@@ -38,10 +38,6 @@ export function replaceablePool(make: () => postgres.Sql): postgres.Sql {
         over.yes = true;
       });
       return watch(call, of);
-    },
-    unsafe: (...args: Parameters<postgres.Sql['unsafe']>) => {
-      const of = current;
-      return watch(of.unsafe(...args), of);
     },
     end: (...args: Parameters<postgres.Sql['end']>) => {
       closed = true;
