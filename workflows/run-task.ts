@@ -141,7 +141,9 @@ async function runStep(
   let harm = 0;
   let losses = 0;
   for (;;) {
-    const end = await tryStep(task, run, step, stepAttempt, title, inbox, show);
+    const end = await tryStep(task, run, step, stepAttempt, title, inbox, show, (less) => {
+      harm -= less;
+    });
     if (end.kind === 'done') {
       show(end.execution ? 'completed' : 'skipped');
       return end.execution;
@@ -178,6 +180,8 @@ async function tryStep(
   title: string,
   inbox: Inbox,
   show: (state: StepState) => void,
+  /** called when a try that was given up as lost says itself, later, that it did less harm */
+  forgive: (harm: number) => void,
 ): Promise<TryEnd> {
   let cause = 'left';
   let settled = false;
@@ -241,7 +245,7 @@ async function tryStep(
     });
     if (!perform) throw ApplicationFailure.nonRetryable(`no activity for step type ${step.type}`);
     const call: StepCall = { grant, taskId: task.taskId, step: step.id, ...(ofRun === undefined ? {} : { run: ofRun }) };
-    const execution = await (task.hearsLost ? unlessLost(grant, inbox, () => perform(call)) : perform(call));
+    const execution = await (task.hearsLost ? unlessLost(grant, inbox, () => perform(call), forgive) : perform(call));
     if (execution === 'lost') return { kind: 'lost', harm: 1 };
     if ('grantId' in execution) return performed(execution, ofRun);
     settled = true;
@@ -251,18 +255,28 @@ async function tryStep(
 
 /**
  * Waits for an activity, but no longer than its grant counts: Temporal misses a killed process only after its heartbeat, and until then whatever the
- * line has given the step anew would stay unanswered. The activity that is given up is cancelled, and whatever it still says is not heard.
+ * line has given the step anew would stay unanswered. The activity that is given up is cancelled, and of what it still says only the harm is heard.
  * @returns its result; `lost` when its row went with whoever ran it; the grant that its row has now, when it was given anew before anybody claimed it
  */
-async function unlessLost(grant: Grant, inbox: Inbox, perform: () => Promise<ExecutionRef>): Promise<ExecutionRef | Grant | 'lost'> {
+async function unlessLost(
+  grant: Grant,
+  inbox: Inbox,
+  perform: () => Promise<ExecutionRef>,
+  forgive: (harm: number) => void,
+): Promise<ExecutionRef | Grant | 'lost'> {
   const work = new CancellationScope();
   let end: { execution: ExecutionRef } | { error: unknown } | undefined;
+  let given = false;
   work.run(perform).then(
     (execution) => {
       end = { execution };
     },
     (error: unknown) => {
       end = { error };
+      if (!given || !(error instanceof ActivityFailure && error.cause instanceof ApplicationFailure)) return;
+      // It lives, and has lost its lease only.
+      const told = classify(error);
+      if (told.kind === 'lost') forgive(1 - told.harm);
     },
   );
   // A cancel of the run reaches the activity, and the slot is free only when that has stopped.
@@ -271,8 +285,10 @@ async function unlessLost(grant: Grant, inbox: Inbox, perform: () => Promise<Exe
     if ('error' in end) throw end.error;
     return end.execution;
   }
+  const loss = inbox.lossOf(grant) ?? 'lost';
+  given = loss === 'lost';
   work.cancel();
-  return inbox.lossOf(grant) ?? 'lost';
+  return loss;
 }
 
 /** What a failed activity means: the step failed, or its grant was lost and it enters the line again. */

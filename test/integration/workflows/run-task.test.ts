@@ -213,6 +213,24 @@ describe.each([
       expect(stepsEntered(line)).toHaveLength(4);
     });
 
+    test('counts for a quarter all the same when the process lives, and says a moment later that its slot was taken back [fault-11, fault-18]', async () => {
+      const line = createMemoryLine();
+      await withWorkers(
+        line,
+        async (call, nth) => {
+          if (nth > 5) return;
+          await new Promise((resolve) => setTimeout(resolve, 1_200)); // no lease is lost again before the process before has said it
+          await client.workflow.getHandle(taskWorkflowId(call.taskId)).signal(lostSignal, call.grant.row);
+          await Context.current().cancelled.catch(() => {});
+          throw failing(failureCodes.grantVoid, { nonRetryable: true, told: true });
+        },
+        async () => {
+          expect(await (await start(planOf(planStep('only')))).result()).toEqual({ status: 'completed' });
+        },
+      );
+      expect(stepsEntered(line)).toHaveLength(6);
+    });
+
     test('runs under the grant that its row has now, when nobody claimed the one before', async () => {
       const line = createMemoryLine();
       const grants: string[] = [];
