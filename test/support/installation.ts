@@ -139,6 +139,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
     sql,
     temporal: async () => client,
     log,
+    meter: metrics.buffer,
     config: { priorityLevels: 60, temporalTimeoutMs: 2_000, queueMax: config.queue.tasksMax, version: 'test' },
     catalogue: () => catalogue,
     steps: registry,

@@ -41,6 +41,7 @@ async function host(): Promise<void> {
 async function waiting(count: number, priority = 5): Promise<void> {
   for (let made = 0; made < count; made++) {
     const { id } = await api.task(api.keys.bob, { priority });
+    await api.database.sql`delete from line where task_id = ${id}`; // the first one was granted with its submit
     await api.database.sql`
       insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos)
       select id, 1, 'ollama_generate', 1, 1, 'run', 'model', 'llama3.2:latest~ctx4096', priority_level, priority, pos from tasks where id = ${id}`;
@@ -98,6 +99,7 @@ test('a dry run says what keeps the task: a pause, a lock, a task before it [TAS
   await host();
   await took('ollama_generate', 10_000);
   const { id } = await api.task(api.keys.ann);
+  await api.database.sql`delete from line where task_id = ${id}`; // it was granted with its submit
   await api.database.sql`
     insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos)
     select id, 1, 'ollama_generate', 1, 1, 'run', 'model', 'llama3.2:latest~ctx4096', priority_level, priority, pos from tasks where id = ${id}`;

@@ -73,6 +73,7 @@ describe('reorder', () => {
     const tasks = [];
     for (const who of ['ann', 'bob', 'ann'] as const) {
       const { id } = await api.task(api.keys[who], { name: `of ${who}` });
+      await sql`delete from line where task_id = ${id}`; // the first one was granted with its submit
       await sql`insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos)
         select id, 1, 'ollama_generate', 1, 1, 'run', 'model', ${key}, priority_level, priority, pos from tasks where id = ${id}`;
       tasks.push(id);

@@ -199,9 +199,11 @@ describe.each([
 
     test('counts towards poison, as one whose heartbeat was missed [TASK-17]', async () => {
       const line = createMemoryLine();
+      let tries = 0;
       await withWorkers(
         line,
-        async (call) => {
+        async (call, nth) => {
+          tries = nth;
           await client.workflow.getHandle(taskWorkflowId(call.taskId)).signal(lostSignal, call.grant.row);
           await Context.current().cancelled;
         },
@@ -209,15 +211,18 @@ describe.each([
           await (await start(planOf(planStep('only')))).result().catch(() => {});
         },
       );
-      expect(line.ends).toMatchObject([{ status: 'failed', error: { code: failureCodes.poison } }]);
-      expect(stepsEntered(line)).toHaveLength(4);
+      expect(tries).toBe(4);
+      // What a given-up try still says may come while the run ends, which then makes its last moves again.
+      expect(new Set(line.ends.map(({ error }) => error?.code))).toEqual(new Set([failureCodes.poison]));
     });
 
     test('counts for a quarter all the same when the process lives, and says a moment later that its slot was taken back [fault-11, fault-18]', async () => {
       const line = createMemoryLine();
+      let tries = 0;
       await withWorkers(
         line,
         async (call, nth) => {
+          tries = nth;
           if (nth > 5) return;
           await new Promise((resolve) => setTimeout(resolve, 1_200)); // no lease is lost again before the process before has said it
           await client.workflow.getHandle(taskWorkflowId(call.taskId)).signal(lostSignal, call.grant.row);
@@ -228,7 +233,7 @@ describe.each([
           expect(await (await start(planOf(planStep('only')))).result()).toEqual({ status: 'completed' });
         },
       );
-      expect(stepsEntered(line)).toHaveLength(6);
+      expect(tries).toBe(6);
     });
 
     test('runs under the grant that its row has now, when nobody claimed the one before', async () => {
