@@ -69,8 +69,12 @@ interface Htmx {
   ajax(verb: string, path: string, options: object): Promise<void>;
 }
 
+interface SortableOne {
+  destroy(): void;
+}
+
 interface Sortable {
-  create(element: Element, options: object): void;
+  create(element: Element, options: object): SortableOne;
 }
 
 interface Window {

@@ -281,13 +281,21 @@
 
   // --- By dragging ---
 
+  /** What can be dragged now; a redraw takes any mark off the table, but leaves the element. @type {{ body: HTMLElement, sortable: SortableOne } | null} */
+  let sorted = null;
+
   function makeSortable() {
-    const body = table()?.querySelector('tbody');
-    if (!body || body.dataset['sortable'] !== undefined) return;
-    body.dataset['sortable'] = '';
+    const body = table()?.querySelector('tbody') ?? null;
+    if (body === (sorted?.body ?? null)) return;
+    sorted?.sortable.destroy();
+    sorted = body && { body, sortable: sortableOf(body) };
+  }
+
+  /** @param {HTMLElement} body */
+  function sortableOf(body) {
     /** @type {ChildNode | null} */
     let origin = null;
-    window.Sortable.create(body, {
+    return window.Sortable.create(body, {
       handle: '.grip',
       draggable: 'tr',
       animation: 120,

@@ -58,6 +58,31 @@ test('a row is dragged to another place, and the order holds after a reload [DAS
   await close();
 });
 
+test('a table that is drawn anew many times is made draggable once, so that a page may stay open for days, and a drag is one move [DASH-02, DASH-13]', async () => {
+  for (const name of ['a', 'b', 'c']) await waiting(name);
+  const { page, faults, close } = await dashboard.open('ann', '/');
+  await page.evaluate(
+    'window.made = 0; { const { create } = Sortable; Sortable.create = (...given) => { window.made += 1; return create.apply(Sortable, given); }; }',
+  );
+  for (let round = 0; round < 4; round += 1) {
+    await waiting(`more ${round}`, { priority: 1 });
+    await expect.poll(() => page.locator(names).count()).toBe(4 + round);
+  }
+  expect(await page.evaluate('window.made')).toBe(0);
+  const moves: string[] = [];
+  page.on('request', (request) => void (request.url().endsWith('/queue/reorder') && moves.push(request.url())));
+  const rows = page.locator('#queue tbody tr');
+  await rows
+    .nth(2)
+    .locator('.grip')
+    .dragTo(rows.nth(0), { targetPosition: { x: 60, y: 4 } });
+  await page.locator('.toast').waitFor();
+  expect(moves).toHaveLength(1);
+  expect((await order()).slice(0, 3)).toEqual(['c', 'a', 'b']);
+  expect(faults).toEqual([]);
+  await close();
+});
+
 test('the arrow keys lift a row and tell what its place would do; Escape puts it back, a pause drops it [DASH-02, DASH-17]', async () => {
   for (const name of ['a', 'b', 'c']) await waiting(name);
   const { page, faults, close } = await dashboard.open('ann', '/');
