@@ -33,12 +33,17 @@ export const callDeadlineMs = 8_000;
 /** After this time without a query a connection is closed. */
 const idleSeconds = 3;
 
+/** The pause before a connection that was refused is tried again. */
+const reconnectSeconds = 0.2;
+
 /** Opens a pool; no connection is made before the first query. Close it with {@link disconnect}. */
 export function connect(url: string, options: ConnectOptions): Sql {
   return replaceablePool(() =>
     postgres(url, {
       max: options.connectionsMax ?? 10,
       connect_timeout: 5,
+      // Whoever asks waits longer each time by himself; the driver's own pause grows to 20 s, beyond the deadline of a call.
+      backoff: () => reconnectSeconds,
       // Connections are used in turn, so a longer time would keep all of them after a burst, at a few queries per second.
       idle_timeout: idleSeconds,
       onnotice: () => {},

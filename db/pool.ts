@@ -6,7 +6,7 @@ const lastCallsSeconds = 30;
 /**
  * A pool of postgres.js that gives way to a new one as soon as a connection of it is lost. The driver (3.4.9) keeps what a lost connection had
  * still to write, and never writes again from there, so that each later query on it waits for its deadline; and it rolls back on a connection
- * that is gone, which throws where nobody can catch it (https://github.com/porsager/postgres/issues/1154). Calls under way end where they began.
+ * that is gone, which throws where nobody can catch it (https://github.com/porsager/postgres/issues/1154, 1208). Calls under way end where they began.
  */
 export function replaceablePool(make: () => postgres.Sql): postgres.Sql {
   let current = make();
@@ -74,8 +74,11 @@ function guarded(run: Transaction, over: { readonly yes: boolean }): Transaction
   };
 }
 
+/** Codes of a connection that was there. One that was never made, since the server refuses it, has kept nothing: a server that is away costs no pools. */
+const lostCodes = new Set(['CONNECTION_CLOSED', 'CONNECTION_DESTROYED', 'CONNECT_TIMEOUT', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT']);
+
 /** Whether the connection that an error came from is gone. What PostgreSQL says leaves it as it is, unless PostgreSQL ends it. */
 function endedConnection(error: unknown): error is Error {
   if (error instanceof postgres.PostgresError) return error.severity === 'FATAL' || error.severity === 'PANIC';
-  return error instanceof Error && 'code' in error && /^(CONNECT|E[A-Z]+$)/.test(String(error.code));
+  return error instanceof Error && 'code' in error && lostCodes.has(String(error.code));
 }
