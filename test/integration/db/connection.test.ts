@@ -64,7 +64,7 @@ describe('a connection', () => {
   });
 
   test('a statement that takes too long is cut by the server and named unavailable [fault-20]', async () => {
-    const sql = connect(db.url, { applicationName: 'test', statementTimeoutMs: 50 });
+    const sql = connect(db.url, { applicationName: 'test', statementTimeoutMs: 500 });
     const error: unknown = await answered(sql`select pg_sleep(60)`).catch((cause: unknown) => cause);
     expect(error).toBeInstanceOf(DatabaseUnavailable);
     // The server was reached and carried out nothing, so that nobody asks again at once.
