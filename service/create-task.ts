@@ -1,9 +1,9 @@
 import type { Plan } from '../contract/plan.js';
 import { ProblemError } from '../contract/problems.js';
 import type { CreateTaskRequest, TaskView } from '../contract/schemas/task.js';
-import { soleFirstStep } from '../scheduling/plan-progress.js';
 import { findIdempotent } from '../db/idempotency.js';
 import { type InsertedTask, insertTask, type NewTask, readTask } from '../db/tasks.js';
+import { soleFirstStep } from '../scheduling/plan-progress.js';
 import { type Caller, ownerOf } from './caller.js';
 import type { ServiceDeps } from './deps.js';
 import { dependencyIds, newTask, queueFull, requestHash, resourcesExceeded, unknownDependencies } from './new-task.js';

@@ -20,7 +20,8 @@ export async function startTask({ sql, temporal, log, config }: ServiceDeps, tas
     hastenStart(sql, task.taskId).catch((cause: unknown) => log.warn({ err: cause, task_id: task.taskId }, 'outbox not told'));
     return;
   }
-  if (task.first) return; // the claim of its grant removes the row
+  // The claim of its grant removes the row. Where that never comes, the outbox starts a task that has started, which does nothing, and removes it then.
+  if (task.first) return;
   forgetStart(sql, task.taskId, task.attempt).catch((cause: unknown) =>
     log.warn({ err: cause, task_id: task.taskId }, 'outbox row stays; the outbox starts the task again, without effect'),
   );

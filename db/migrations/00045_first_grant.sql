@@ -245,6 +245,7 @@ begin
       insert into task_events (task_id, kind, data) values ((p_task ->> 'replayed_from')::uuid, 'replayed', jsonb_build_object('replay', v_id));
     end if;
     if p_grace <= interval '0' then perform pg_notify('outbox', ''); end if;
+    -- looked at here without the decision lock too, so that a burst of submits, of which none can be granted, keeps no decision waiting
     if p_task ? 'first' and cardinality(p_depends_on) = 0 and not line_any_waits(p_task -> 'first' ->> 'pool') then
       v_grant := line_add(v_id, 1, '', p_task -> 'first' ->> 'step', 1, 1, p_task -> 'first' ->> 'pool', p_task -> 'first' ->> 'key', false, false, clock_timestamp(), true);
     end if;
