@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { failureCodes, StepFailure } from '../contract/failure.js';
 import type { JsonObject } from '../contract/json.js';
-import type { Claim, ExecutionRef, Grant, Line, RunIdentity, Usage } from '../contract/line.js';
+import type { Claim, ExecutionRef, Grant, Line, RunIds, Usage } from '../contract/line.js';
 import type { PlanStep, Renderer } from '../contract/plan.js';
 import { untilAvailable } from '../db/connect.js';
 import type { ModelBackend } from './backends/backend.js';
@@ -22,7 +22,7 @@ export interface StepCall {
   readonly taskId: string;
   readonly step: string;
   /** the run, where its grant is older than it and was given for the task */
-  readonly run?: Pick<RunIdentity, 'runId' | 'firstRunId'>;
+  readonly run?: RunIds;
 }
 
 export type StepActivity = (call: StepCall) => Promise<ExecutionRef>;

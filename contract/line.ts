@@ -14,6 +14,9 @@ export interface RunIdentity {
   readonly firstRunId: string;
 }
 
+/** A run of a task that is known otherwise. */
+export type RunIds = Pick<RunIdentity, 'runId' | 'firstRunId'>;
+
 /** The right to run one try of one step once, in one slot. */
 export interface Grant {
   /** id of the line's row */
@@ -112,7 +115,7 @@ export interface Line {
   /** What `when` is rendered with: the plan, and the outputs of the completed steps of this attempt. Null: no such task. */
   context(run: RunIdentity, step: PlanStep): Promise<{ readonly plan: Plan; readonly outputs: StepOutputs } | null>;
   /** granted -> running. `engine` is the id of the engine for a grant on `general`, `run` the run that a {@link FirstGrant} came to. Null: the grant is void. */
-  claim(grant: Grant, engine: string | null, run?: Pick<RunIdentity, 'runId' | 'firstRunId'>): Promise<Claim | null>;
+  claim(grant: Grant, engine: string | null, run?: RunIds): Promise<Claim | null>;
   /** Whether the row still runs under this claim; false: what it makes has to be discarded. Reads. */
   holds(claim: Claim): Promise<boolean>;
   /** Writes what a running step tells. False: the row no longer runs under this claim, and nothing was written. Not to be repeated. */

@@ -19,7 +19,7 @@ import { TimeoutType } from '@temporalio/common';
 import type { LineActivities } from '../activities/line-activities.js';
 import type { StepActivity, StepCall } from '../activities/step-activities.js';
 import { type FailureInfo, failureCodes } from '../contract/failure.js';
-import type { ExecutionRef, Grant, Refusal, RunIdentity, TaskEnd } from '../contract/line.js';
+import type { ExecutionRef, Grant, Refusal, RunIdentity, RunIds, TaskEnd } from '../contract/line.js';
 import type { PlanStep } from '../contract/plan.js';
 import { temporalPriorityKey } from '../contract/priority.js';
 import { mayRetry, progressTable, retryDelayMs, type StepState } from '../scheduling/plan-progress.js';
@@ -227,7 +227,7 @@ async function tryStep(
     if (!settled) await CancellationScope.nonCancellable(() => line.leave(run, step.id, left));
   }
 
-  async function performed(grant: Grant, ofRun?: Pick<RunIdentity, 'runId' | 'firstRunId'>): Promise<TryEnd> {
+  async function performed(grant: Grant, ofRun?: RunIds): Promise<TryEnd> {
     show('running');
     const { [step.type]: perform } = proxyActivities<Record<string, StepActivity>>({
       taskQueue: grant.queue,
