@@ -45,18 +45,23 @@ export async function readLearned(sql: Sql | TransactionSql): Promise<Learned> {
 /**
  * Learns from the steps that have completed since anybody last did, each once: what is read, up to where, and what is learned is one transaction. May be repeated.
  * @param learn takes the steps into what is known
- * @returns whether there is more to learn from, and how many steps it were
+ * @returns how many steps it were; `more`: there are more at once; `unseen`: one has ended that can be read only when every transaction begun before it is over
  */
 export async function learnFinished(
   sql: Sql,
   learn: (steps: readonly FinishedStep[], known: Learned) => void,
-): Promise<{ readonly more: boolean; readonly count: number }> {
+): Promise<{ readonly more: boolean; readonly unseen: boolean; readonly count: number }> {
   return answered(
     sql.begin(async (tx) => {
       const [row] = await tx<{ found: { steps: FinishedStep[]; more: boolean } | null }[]>`select forecast_finished(${stepsMax}) as found`;
       const found = row?.found;
-      if (found == null) return { more: false, count: 0 };
-      if (found.steps.length === 0) return { more: found.more, count: 0 };
+      if (found == null) return { more: false, unseen: true, count: 0 }; // another engine is at it
+      const [beyond] = found.more
+        ? []
+        : await tx<{ unseen: boolean }[]>`
+            select exists (select 1 from task_events where txid >= (select txid from forecast_cursor) and kind = 'step_finished') as unseen`;
+      const rest = { more: found.more, unseen: beyond?.unseen ?? false };
+      if (found.steps.length === 0) return { ...rest, count: 0 };
       const known = await readLearned(tx);
       const before = new Map<string, unknown>([...known.durations, ...known.stretches]);
       learn(found.steps, known);
@@ -77,7 +82,7 @@ export async function learnFinished(
         select s.kind, s.horizon, s.low, s.high, s.shift, s.judged, s.kept
         from jsonb_to_recordset(${storedJson(tx, judged)}) s (kind text, horizon integer, low double precision, high double precision, shift double precision, judged bigint, kept bigint)
         on conflict (kind, horizon) do update set low = excluded.low, high = excluded.high, shift = excluded.shift, judged = excluded.judged, kept = excluded.kept`;
-      return { more: found.more, count: found.steps.length };
+      return { ...rest, count: found.steps.length };
     }),
   );
 }

@@ -57,12 +57,14 @@ export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs 
   /** steps that the last forecast was about */
   let size = 0;
 
-  async function learn(): Promise<void> {
+  /** @returns whether steps have ended that it has not learned from yet */
+  async function learn(): Promise<boolean> {
     for (let round = 0; round < 20; round++) {
-      const { more, count } = await learnFinished(sql, take);
+      const { more, unseen, count } = await learnFinished(sql, take);
       if (count > 0) learned = null;
-      if (!more) return;
+      if (!more) return unseen;
     }
+    return true;
   }
 
   async function forecast(tx: TransactionSql): Promise<void> {
@@ -119,18 +121,18 @@ export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs 
       const ageMs = performance.now() - madeAtMs;
       if (ageMs < pauseMs) return { againInMs: pauseMs - ageMs };
       if (!stale && (size === 0 || ageMs < agedMs)) return undefined;
-      await learn();
-      stale = false;
-      const made = await whileForecasting(sql, everyMs * 0.75, forecast).catch((error: unknown) => {
-        stale = true;
-        throw error;
-      });
-      if (made === 'busy') {
+      stale = false; // what changes from here on is looked at again
+      try {
+        const unlearned = await learn();
+        const made = await whileForecasting(sql, everyMs * 0.75, forecast);
+        if (made !== 'busy') madeAtMs = performance.now();
+        if (made !== 'busy' && !unlearned) return undefined;
         stale = true;
         return { againInMs: forecastEveryMs };
+      } catch (error) {
+        stale = true;
+        throw error;
       }
-      madeAtMs = performance.now();
-      return undefined;
     },
   };
 }

@@ -19,7 +19,7 @@ let browser: Browser;
 let url: string;
 
 beforeAll(async () => {
-  orchestra = await startInstallation({ models: true, templates: { failing }, env: { MODEL_MAX_LOADED: '1' } });
+  orchestra = await startInstallation({ models: true, templates: { failing }, env: { MODEL_MAX_LOADED: '1' }, collectEveryMs: 3_000 });
   await createTinyModel(ollamaAddress(), quick, tinyShape);
   await createTinyModel(ollamaAddress(), endless, { ...tinyShape, endless: true });
   url = await orchestra.serve();
@@ -107,3 +107,20 @@ test('why a task of yesterday failed is found from the history: step, place in t
   expect(text).toMatch(/failing\.yaml:6/);
   await page.context().close();
 });
+
+test('steps that fail one after another raise an alert that every page tells, and it clears when they succeed again [OBS-10, DASH-10]', async () => {
+  const page = await signedIn();
+  const told = async () => (await page.reload(), (await page.locator('#troubles').allTextContents()).join().includes('of the attempts of steps failed'));
+  const rule = async () => (await orchestra.request('GET', '/api/v1/alerts')).body.items.find(({ rule: name }: { rule: string }) => name === 'high_error_rate');
+  const five = async (text: string, status: string) => {
+    const ids = await Promise.all([1, 2, 3, 4, 5].map(async () => (await orchestra.submit('failing', { text })).id));
+    for (const id of ids) expect((await orchestra.finished(id)).status).toBe(status);
+  };
+  expect(await rule()).toBeUndefined();
+  await expect.poll(async () => (await five('0', 'failed'), rule()), { timeout: 60_000 }).toMatchObject({ cleared_at: null, threshold: 0.05 });
+  expect((await rule()).value).toBeGreaterThan(0.05);
+  await expect.poll(async () => (await five('0', 'failed'), told()), { timeout: 60_000 }).toBe(true);
+  await expect.poll(async () => (await five('1', 'completed'), (await rule()).cleared_at), { timeout: 60_000 }).not.toBeNull();
+  await expect.poll(told, { timeout: 60_000 }).toBe(false);
+  await page.context().close();
+}, 240_000);

@@ -18,6 +18,8 @@ export type HttpFault =
   | { readonly kind: 'cut' | 'stall'; readonly afterLines: number }
   | { readonly kind: 'line'; readonly afterLines: number; readonly line: string };
 
+type StallEnd = 'goes on' | 'broken off';
+
 export interface SeenRequest {
   readonly method: string;
   readonly path: string;
@@ -38,6 +40,8 @@ export interface HttpFaultProxy {
   stalled(): number;
   /** Lets answers that are stalled go on to their end. */
   goOn(): void;
+  /** Breaks off answers that are stalled, as when the server dies before it has said the rest. */
+  breakOff(): void;
   close(): Promise<void>;
 }
 
@@ -46,7 +50,7 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
   const seen: SeenRequest[] = [];
   let rule: { readonly path: string; readonly fault: HttpFault; left: number } | undefined;
   let underWay = 0;
-  const stalled = new Set<() => void>();
+  const stalled = new Set<(how: StallEnd) => void>();
 
   const server = createServer((request, response) => {
     handle(request, response).catch(() => response.destroy());
@@ -85,7 +89,11 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
       return;
     }
     response.writeHead(answer.statusCode ?? 502, answer.headers);
-    await passLines(answer, response, fault, (goOn) => void stalled.add(goOn));
+    await passLines(answer, response, fault, (end) => void stalled.add(end));
+  }
+  function endStalls(how: StallEnd): void {
+    for (const end of stalled) end(how);
+    stalled.clear();
   }
 
   server.listen(0, '127.0.0.1');
@@ -101,10 +109,8 @@ export async function startHttpFaultProxy(target: string): Promise<HttpFaultProx
       rule = undefined;
     },
     stalled: () => stalled.size,
-    goOn() {
-      for (const goOn of stalled) goOn();
-      stalled.clear();
-    },
+    goOn: () => endStalls('goes on'),
+    breakOff: () => endStalls('broken off'),
     async close() {
       const closed = once(server, 'close');
       server.close();
@@ -118,7 +124,7 @@ async function passLines(
   answer: IncomingMessage,
   response: ServerResponse,
   fault: Exclude<HttpFault, { kind: 'answer' | 'drop-reply' | 'hold' }> | undefined,
-  onStall: (goOn: () => void) => void,
+  onStall: (end: (how: StallEnd) => void) => void,
 ): Promise<void> {
   if (fault === undefined) {
     answer.pipe(response);
@@ -132,10 +138,8 @@ async function passLines(
         if (fault.kind === 'line') response.end(`${fault.line}\n`);
         if (fault.kind === 'cut') response.destroy();
         if (fault.kind === 'stall') {
-          const released = new Promise<'released'>((resolve) => onStall(() => resolve('released')));
-          // A server that dies meanwhile is no silence; one that has said everything before it is.
-          const died = once(answer, 'close').then(() => (answer.complete ? once(response, 'close') : undefined));
-          passed = (await Promise.race([once(response, 'close'), died, released])) === 'released';
+          const ended = new Promise<StallEnd>(onStall);
+          passed = (await Promise.race([once(response, 'close'), ended])) === 'goes on';
           if (!passed) response.destroy();
         }
         if (!passed) return;

@@ -49,6 +49,8 @@ export interface InstallationOptions {
   /** where the product, but not the test, finds its servers: proxies that harm what passes, or servers of the test's own */
   readonly through?: { readonly database?: (url: string) => string; readonly temporal?: string; readonly ollama?: string };
   readonly ollamaTimeouts?: Partial<OllamaTimeouts>;
+  /** engines collect their samples so often, and settle the alerts; default: never */
+  readonly collectEveryMs?: number;
   /** a learned agent, which none of the product is */
   readonly agent?: PriorityAgent;
   /** default: what TEST_LOG says, else silent */
@@ -207,6 +209,7 @@ export async function startInstallation(options: InstallationOptions = {}): Prom
       resources: { machine: 'test', diskPath: home, pools: config.engine.pools },
       meter: metrics.buffer,
       decisionsDays: config.engine.decisionsDays,
+      ...(options.collectEveryMs === undefined ? {} : { collect: { ...config.monitoring.collect, intervalMs: options.collectEveryMs } }),
       log,
     });
     await started.start();

@@ -3,11 +3,14 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import postgres from 'postgres';
 import { inject } from 'vitest';
+import { untilAvailable } from '../../db/connect.js';
 import { migratedTemplate } from './migrated-template.js';
 
 export interface TestDatabase {
   readonly url: string;
   readonly sql: postgres.Sql;
+  /** Empties tables and all that refer to them, also while what a test before has left still reads them in another order. */
+  empty(...tables: readonly string[]): Promise<void>;
   /** Closes `sql` and removes the database, also when others are still connected. */
   drop(): Promise<void>;
 }
@@ -25,6 +28,9 @@ export async function createTestDatabase(adminUrl = inject('servers').postgres):
   return {
     url: url.href,
     sql,
+    async empty(...tables) {
+      await untilAvailable(() => sql`truncate ${sql(tables)} cascade`, { patienceMs: 10_000 });
+    },
     async drop() {
       await sql.end({ timeout: 5 });
       await asAdmin(adminUrl, (admin) => admin`drop database if exists ${admin(name)} with (force)`);

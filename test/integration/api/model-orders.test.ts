@@ -35,7 +35,7 @@ beforeAll(async () => {
 afterAll(async () => api.stop());
 beforeEach(async () => {
   const { sql } = api.database;
-  await sql`truncate hosts, residency, residency_orders, residency_backoff, outbox, models, line, tasks cascade`;
+  await api.database.empty('hosts', 'residency', 'residency_orders', 'residency_backoff', 'outbox', 'models', 'line', 'tasks');
   epoch = await acquireHost(sql, { host: 'h1', address: 'http://127.0.0.1:1', parallel: 1 });
   await setHostReady(sql, 'h1', epoch, true, {});
 });

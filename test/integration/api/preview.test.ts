@@ -9,7 +9,7 @@ beforeAll(async () => {
   api = await apiUnderTest();
 });
 afterAll(async () => api.stop());
-beforeEach(async () => api.database.sql`truncate tasks, queue_pauses, hosts, engines, models, holds, residency_spans, duration_stats cascade`);
+beforeEach(async () => api.database.empty('tasks', 'queue_pauses', 'hosts', 'engines', 'models', 'holds', 'residency_spans', 'duration_stats'));
 
 const preview = async (fields: object = {}, who = api.keys.ann): Promise<TaskPreviewView> => {
   const body = { template: 'ollama-inference', parameters: { model: 'llama3.2', prompt: 'hello' }, ...fields };

@@ -8,7 +8,7 @@ beforeAll(async () => {
   api = await apiUnderTest();
 });
 afterAll(async () => api.stop());
-beforeEach(async () => api.database.sql`truncate tasks, queue_pauses, hosts cascade`);
+beforeEach(async () => api.database.empty('tasks', 'queue_pauses', 'hosts'));
 
 const call = async (key: string, method: string, url: string, body?: unknown) => {
   const answer = await api.request(key, method, `/api/v1${url}`, body);

@@ -11,7 +11,7 @@ beforeAll(async () => {
   api = await apiUnderTest();
 });
 afterAll(async () => api.stop());
-beforeEach(async () => api.database.sql`truncate tasks, queue_pauses, hosts, residency_orders cascade`);
+beforeEach(async () => api.database.empty('tasks', 'queue_pauses', 'hosts', 'residency_orders'));
 
 const get = async (key: string, query = ''): Promise<QueueView> => {
   const answer = await api.request(key, 'GET', `/api/v1/queue${query}`);

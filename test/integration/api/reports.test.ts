@@ -7,7 +7,7 @@ beforeAll(async () => {
   api = await apiUnderTest();
 });
 afterAll(async () => api.stop());
-beforeEach(async () => api.database.sql`truncate tasks cascade`);
+beforeEach(async () => api.database.empty('tasks'));
 
 interface Ended {
   readonly template?: string;

@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(async () => api.stop());
 beforeEach(async () => {
-  await api.database.sql`truncate tasks, hosts, engines, residency, residency_spans cascade`;
+  await api.database.empty('tasks', 'hosts', 'engines', 'residency', 'residency_spans');
   await moves.ready();
 });
 

@@ -12,7 +12,7 @@ beforeAll(async () => {
   dashboard = await dashboardUnderTest();
 });
 afterAll(async () => dashboard.stop());
-beforeEach(async () => dashboard.api.database.sql`truncate tasks cascade`);
+beforeEach(async () => dashboard.api.database.empty('tasks'));
 
 /** Puts a page behind others, or before them, as far as the page can tell. */
 async function setHidden(page: Page, hidden: boolean): Promise<void> {

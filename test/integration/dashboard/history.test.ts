@@ -8,7 +8,7 @@ beforeAll(async () => {
   dashboard = await dashboardUnderTest();
 });
 afterAll(async () => dashboard.stop());
-beforeEach(async () => dashboard.api.database.sql`truncate tasks cascade`);
+beforeEach(async () => dashboard.api.database.empty('tasks'));
 
 interface Past {
   readonly name: string;

@@ -8,7 +8,7 @@ beforeAll(async () => {
   dashboard = await dashboardUnderTest();
 });
 afterAll(async () => dashboard.stop());
-beforeEach(async () => dashboard.api.database.sql`truncate tasks, queue_pauses, hosts, models, residency_orders, residency_spans cascade`);
+beforeEach(async () => dashboard.api.database.empty('tasks', 'queue_pauses', 'hosts', 'models', 'residency_orders', 'residency_spans'));
 
 const gib = 1_024 ** 3;
 

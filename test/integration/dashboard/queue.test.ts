@@ -8,7 +8,7 @@ beforeAll(async () => {
   dashboard = await dashboardUnderTest();
 });
 afterAll(async () => dashboard.stop());
-beforeEach(async () => dashboard.api.database.sql`truncate tasks, queue_pauses, hosts, residency_orders, forecasts, forecast_entries cascade`);
+beforeEach(async () => dashboard.api.database.empty('tasks', 'queue_pauses', 'hosts', 'residency_orders', 'forecasts', 'forecast_entries'));
 
 /** A task whose step waits in the line. */
 async function waiting(name: string, { priority = 5, who = 'ann' as 'ann' | 'bob' } = {}): Promise<string> {

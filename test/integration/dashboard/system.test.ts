@@ -10,8 +10,7 @@ beforeAll(async () => {
 });
 afterAll(async () => dashboard.stop());
 beforeEach(async () => {
-  const { sql } = dashboard.api.database;
-  await sql`truncate tasks, engines, hosts, machine_samples, performance_metrics, system_state, alerts, availability_probes cascade`;
+  await dashboard.api.database.empty('tasks', 'engines', 'hosts', 'machine_samples', 'performance_metrics', 'system_state', 'alerts', 'availability_probes');
 });
 
 const mib = 1_024 ** 2;

@@ -13,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(async () => dashboard.stop());
 beforeEach(async () => {
-  await dashboard.api.database.sql`truncate tasks, queue_pauses, hosts, engines, residency, residency_spans, forecasts, forecast_entries cascade`;
+  await dashboard.api.database.empty('tasks', 'queue_pauses', 'hosts', 'engines', 'residency', 'residency_spans', 'forecasts', 'forecast_entries');
   await moves.ready();
 });
 

@@ -6,7 +6,6 @@ import { steps } from '../../../activities/steps/index.js';
 import { packageRoot } from '../../../config.js';
 import { acquireHost, setHostReady } from '../../../db/leases.js';
 import { upsertSeen } from '../../../db/models.js';
-import { untilAvailable } from '../../../db/connect.js';
 import { type Catalogue, loadCatalogue } from '../../../templates/catalogue.js';
 import { silent } from '../api/api-under-test.js';
 import { type DashboardUnderTest, dashboardUnderTest, type OpenPage, overflowOf, seriousFaults } from './dashboard-under-test.js';
@@ -60,12 +59,7 @@ afterAll(async () => {
   await dashboard.stop();
   await rm(folder, { recursive: true });
 });
-// A page of the test before may still read, in another order of tables.
-beforeEach(async () =>
-  untilAvailable(async () => dashboard.api.database.sql`truncate tasks, queue_pauses, hosts, engines, models, duration_stats, idempotency_keys cascade`, {
-    patienceMs: 10_000,
-  }),
-);
+beforeEach(async () => dashboard.api.database.empty('tasks', 'queue_pauses', 'hosts', 'engines', 'models', 'duration_stats', 'idempotency_keys'));
 
 /** A host with two models, one of them in memory. */
 async function host(): Promise<void> {

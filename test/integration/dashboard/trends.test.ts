@@ -6,7 +6,7 @@ beforeAll(async () => {
   dashboard = await dashboardUnderTest();
 });
 afterAll(async () => dashboard.stop());
-beforeEach(async () => dashboard.api.database.sql`truncate tasks cascade`);
+beforeEach(async () => dashboard.api.database.empty('tasks'));
 
 /** Tasks that ended, one an hour, each of which ran for 20 seconds and waited for 60. */
 async function ended(

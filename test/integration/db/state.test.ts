@@ -48,7 +48,7 @@ test('a state takes the order of the queue, holds and pauses along, and neither 
 
   expect((await readPauses(to.sql)).map(({ scope, reason }) => [scope, reason])).toEqual([['model:x:latest', 'new version']]);
   expect(await readForecast(to.sql, { known: null })).toBeNull();
-  expect(await learnFinished(to.sql, () => expect.unreachable('learned twice'))).toEqual({ more: false, count: 0 });
+  expect(await learnFinished(to.sql, () => expect.unreachable('learned twice'))).toEqual({ more: false, unseen: false, count: 0 });
   // a lock is taken again with the next grant
   const locks = { after: null, limit: 10 };
   expect(await listLocks(to.sql, null, locks)).toEqual([]);

@@ -141,6 +141,38 @@ describe('the forecast loop', () => {
     expect((await sql`select 1 from forecast_promises`).count).toBe(0);
   });
 
+  describe('the last step before all is quiet is learned from', () => {
+    const samples = async () => Math.max(0, ...[...(await readLearned(sql)).durations.values()].map((stats) => stats.samples));
+
+    test('also when it ends while a transaction begun before it is open [PRED-12]', async () => {
+      await world.host({ serving: [key] });
+      const claim = await world.claimed(await world.task({ plan }));
+      const forecast = forecaster();
+      await forecast.run();
+      await database.sql.begin(async (open) => {
+        await open`select pg_current_xact_id()`;
+        await world.line.finish(claim, { text: 'done' }, {});
+        forecast.changed();
+        expect(await forecast.run()).toMatchObject({ againInMs: expect.any(Number) });
+        expect(await samples()).toBe(0);
+      });
+      expect(await forecast.run()).toBeUndefined();
+      expect(await samples()).toBe(1);
+    });
+
+    test('also when it ends while another one is being learned from [PRED-12]', async () => {
+      await world.host({ serving: [key] });
+      const claim = await world.claimed(await world.task({ plan }));
+      const forecast = forecaster();
+      const looking = forecast.run();
+      forecast.changed();
+      await looking;
+      await world.line.finish(claim, { text: 'done' }, {});
+      await forecast.run();
+      expect(await samples()).toBe(1);
+    });
+  });
+
   test('is made although the clock is set back by an hour [fault-36]', async () => {
     await world.host({ serving: [key] });
     await world.claimed(await world.task({ plan }));
