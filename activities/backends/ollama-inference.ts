@@ -11,13 +11,15 @@ import {
   type ModelCapability,
   modelCapabilities,
 } from './backend.js';
-import { callOllama, type CallDeadlines, eachLine } from './ollama-call.js';
+import { type callOllama, type CallDeadlines, eachLine } from './ollama-call.js';
 import { backendFailed } from './ollama-errors.js';
 import { steeringSchema } from './ollama-grammar.js';
 import type { OllamaAddress } from './server/ollama-address.js';
 
 export interface OllamaInferenceOptions {
   readonly address: OllamaAddress;
+  /** makes a call, and hears of its failure */
+  readonly callServer: typeof callOllama;
   readonly deadlines: CallDeadlines;
   /** of the question what a model can do */
   readonly requestMs: number;
@@ -26,7 +28,7 @@ export interface OllamaInferenceOptions {
 }
 
 /** The inferences of the Ollama backend: how each request and each line of its answer look on the wire. */
-export function createOllamaInference({ address, deadlines, requestMs, allowed }: OllamaInferenceOptions) {
+export function createOllamaInference({ address, callServer, deadlines, requestMs, allowed }: OllamaInferenceOptions) {
   return {
     async generate(request: GenerateRequest): Promise<GenerateResult> {
       const model = allowed(request.model.name);
@@ -71,7 +73,7 @@ export function createOllamaInference({ address, deadlines, requestMs, allowed }
       };
       const longest = Math.max(...request.input.map((text) => text.length));
       const call = { kind: 'embed' as const, model, address, deadlines, signal: request.signal };
-      const answer = await fits(longest, request, () => callOllama(call, (client) => client.embed(body)));
+      const answer = await fits(longest, request, () => callServer(call, (client) => client.embed(body)));
       if (answer.embeddings.length !== request.input.length) {
         throw new StepFailure(backendFailed, `Ollama gave ${answer.embeddings.length} vectors of ${model} for ${request.input.length} texts`, {
           retryable: true,
@@ -102,7 +104,7 @@ export function createOllamaInference({ address, deadlines, requestMs, allowed }
       deadlines: { firstMs: requestMs, idleMs: requestMs, totalMs: requestMs },
       timeoutCode: failureCodes.backendUnavailable,
     };
-    return callOllama(call, (client) => client.show({ model }));
+    return callServer(call, (client) => client.show({ model }));
   }
 
   /** A model that cannot see is sent the marks of its images as text, and says nothing about it. */
@@ -122,7 +124,7 @@ export function createOllamaInference({ address, deadlines, requestMs, allowed }
     const once = (body: Body) => {
       const answer = new Answer(model, request);
       const call = { kind, model, address, deadlines, signal: request.signal };
-      return callOllama(call, async (client, alive) => {
+      return callServer(call, async (client, alive) => {
         await ask(client, body, (lines, piecesOf) =>
           eachLine(lines, alive, (line) => {
             answer.add(piecesOf(line));

@@ -63,6 +63,16 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
   let lastLoaded: { readonly models: readonly LoadedModel[]; readonly atMs: number } | undefined;
   let loadsUnderWay = 0;
 
+  /** Every call goes through here: what a server that was away held before is gone when it is back. */
+  const callServer: typeof callOllama = async (call, work) => {
+    try {
+      return await callOllama(call, work);
+    } catch (error) {
+      if (error instanceof StepFailure && error.code === failureCodes.backendUnavailable) lastLoaded = undefined;
+      throw error;
+    }
+  };
+
   const listCall = (signal: AbortSignal) => ({
     kind: 'list' as const,
     model: null,
@@ -80,12 +90,12 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
   };
 
   const readInstalled = async (signal: AbortSignal): Promise<readonly InstalledModel[]> => {
-    const answer = await callOllama(listCall(signal), (client) => client.list() as Promise<{ models: ModelResponse[] | null }>);
+    const answer = await callServer(listCall(signal), (client) => client.list() as Promise<{ models: ModelResponse[] | null }>);
     return (answer.models ?? []).map(installedModelOf);
   };
 
   const readLoaded = async (signal: AbortSignal): Promise<readonly LoadedModel[]> => {
-    const answer = await callOllama(listCall(signal), (client) => client.ps() as Promise<Omit<ListResponse, 'models'> & { models: RunningModel[] | null }>);
+    const answer = await callServer(listCall(signal), (client) => client.ps() as Promise<Omit<ListResponse, 'models'> & { models: RunningModel[] | null }>);
     const running = (answer.models ?? []).map(loadedModelOf);
     const models = running.length === 0 ? running : underEachName(running, await readInstalled(signal));
     lastLoaded = { models, atMs: performance.now() };
@@ -99,7 +109,7 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
     requestOptions: object | undefined,
     call: { kind: 'load' | 'unload'; limitMs: number; signal: AbortSignal },
   ) =>
-    callOllama(
+    callServer(
       {
         kind: call.kind,
         model,
@@ -125,7 +135,7 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
     address: address.url,
 
     async version(signal) {
-      const { version } = await callOllama(listCall(signal), (client) => client.version());
+      const { version } = await callServer(listCall(signal), (client) => client.version());
       return version;
     },
 
@@ -194,6 +204,7 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
 
     ...createOllamaInference({
       address,
+      callServer,
       allowed,
       requestMs: timeouts.requestMs,
       deadlines: { firstMs: timeouts.firstTokenMs, idleMs: timeouts.idleMs, totalMs: timeouts.totalMs },
@@ -202,7 +213,7 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
 
   async function pullOnce(model: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<void> {
     const layers = new Map<string, ProgressResponse>();
-    await callOllama(
+    await callServer(
       {
         kind: 'pull',
         model,

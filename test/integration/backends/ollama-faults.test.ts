@@ -67,6 +67,22 @@ test('kill -9 of the server mid-stream: unavailable, retryable, and the same cal
   expect(again.outputTokens).toBe(4);
 });
 
+test('a server that was away and is back within a moment is asked anew what it holds, whichever call has missed it [fault-23] [fault-30]', async () => {
+  const ours = backend();
+  const misses: (() => Promise<unknown>)[] = [
+    () => ours.version(never),
+    () => ours.generate({ model: one, prompt: 'hello', options: { num_predict: 4 }, outputBytesMax: 1000, signal: never }),
+  ];
+  for (const miss of misses) {
+    await ours.load(one, 60_000, never);
+    expect((await ours.loaded(never)).map(({ name }) => name)).toEqual([one.name]);
+    await server.kill();
+    await expect(miss()).rejects.toMatchObject({ code: failureCodes.backendUnavailable });
+    await server.start();
+    expect(await ours.loaded(never)).toEqual([]);
+  }
+});
+
 test('kill -9 of the runner alone: a failure that may be tried again, never half an answer [fault-24]', async () => {
   const running = longAnswer();
   await running.started;
