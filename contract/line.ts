@@ -22,6 +22,8 @@ export interface Grant {
   /** id of the line's row */
   readonly row: string;
   readonly grantId: string;
+  /** when it was given, in milliseconds of PostgreSQL's clock: of two for one row the later one counts; absent in those of runs that began before it was told */
+  readonly grantedAtMs?: number;
   /** Temporal task queue of the activity */
   readonly queue: string;
   readonly pool: Pool;

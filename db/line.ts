@@ -73,6 +73,7 @@ export function createLine(sql: Sql): Line {
 export interface GrantRow {
   readonly row: string;
   readonly grant_id: string;
+  readonly granted_at_ms: number;
   readonly pool: Pool;
   readonly key: string | null;
   readonly host: string;
@@ -82,7 +83,16 @@ export interface GrantRow {
 
 export function grantOf(row: GrantRow): Grant {
   const queue = row.key === null ? generalQueue : modelQueue(row.host, row.key);
-  return { row: row.row, grantId: row.grant_id, queue, pool: row.pool, host: row.host, hostEpoch: row.host_epoch, slot: row.slot };
+  return {
+    row: row.row,
+    grantId: row.grant_id,
+    grantedAtMs: row.granted_at_ms,
+    queue,
+    pool: row.pool,
+    host: row.host,
+    hostEpoch: row.host_epoch,
+    slot: row.slot,
+  };
 }
 
 type EnteredRow =

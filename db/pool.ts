@@ -74,11 +74,14 @@ function guarded(run: Transaction, over: { readonly yes: boolean }): Transaction
   };
 }
 
-/** Codes of a connection that was there. One that was never made, since the server refuses it, has kept nothing: a server that is away costs no pools. */
+/** Codes of the driver for a connection that was there. One that was never made has kept nothing: a server that is away, or has no room for more, costs no pools. */
 const lostCodes = new Set(['CONNECTION_CLOSED', 'CONNECTION_DESTROYED', 'CONNECT_TIMEOUT', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT']);
 
-/** Whether the connection that an error came from is gone. What PostgreSQL says leaves it as it is, unless PostgreSQL ends it. */
+/** What PostgreSQL says before it ends a connection: ended by somebody, crash of another, database dropped, idle too long (57P01, 02, 04, 05; 25P03), broken protocol. */
+const lastWords = /^(57P0[1245]|25P03|08...)$/;
+
+/** Whether the connection that an error came from is gone. */
 function endedConnection(error: unknown): error is Error {
-  if (error instanceof postgres.PostgresError) return error.severity === 'FATAL' || error.severity === 'PANIC';
+  if (error instanceof postgres.PostgresError) return lastWords.test(error.code);
   return error instanceof Error && 'code' in error && lostCodes.has(String(error.code));
 }

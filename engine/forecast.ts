@@ -52,6 +52,8 @@ export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs 
   const promised = new Set<string>();
   let learned: Learned | null = null;
   let stale = true;
+  /** steps have ended that could not be learned from yet */
+  let unlearned = false;
   let madeAtMs = Number.NEGATIVE_INFINITY;
   let tookMs = 0;
   /** steps that the last forecast was about */
@@ -120,15 +122,16 @@ export function createForecaster({ sql, maxWaitsMs = defaultMaxWaitsMs, everyMs 
       const pauseMs = everyMs === 0 ? 0 : Math.max(everyMs, tookMs / timeShare);
       const ageMs = performance.now() - madeAtMs;
       if (ageMs < pauseMs) return { againInMs: pauseMs - ageMs };
-      if (!stale && (size === 0 || ageMs < agedMs)) return undefined;
+      const due = stale || (size > 0 && ageMs >= agedMs);
+      if (!due && !unlearned) return undefined;
       stale = false; // what changes from here on is looked at again
       try {
-        const unlearned = await learn();
-        const made = await whileForecasting(sql, everyMs * 0.75, forecast);
-        if (made !== 'busy') madeAtMs = performance.now();
-        if (made !== 'busy' && !unlearned) return undefined;
-        stale = true;
-        return { againInMs: forecastEveryMs };
+        unlearned = await learn();
+        if (due || learned === null) {
+          if ((await whileForecasting(sql, everyMs * 0.75, forecast)) === 'busy') stale = true;
+          else madeAtMs = performance.now();
+        }
+        return stale || unlearned ? { againInMs: forecastEveryMs } : undefined;
       } catch (error) {
         stale = true;
         throw error;

@@ -322,6 +322,11 @@ function endOf(error: unknown, task: TaskStart): TaskEnd {
   return { status: 'failed', error: { code: failureCodes.unexpected, message: rootCause(error) ?? 'the task failed', step: null, attempt: task.attempt } };
 }
 
+const isGrant = (answer: Grant | Refusal): answer is Grant => 'grantId' in answer;
+
+/** Of two grants of one row. A clock that was set back makes a later one look earlier; then the time-outs of the activity find out. */
+const isEarlier = (one: Grant, other: Grant): boolean => one.grantedAtMs !== undefined && other.grantedAtMs !== undefined && one.grantedAtMs < other.grantedAtMs;
+
 interface Inbox {
   /** the latest exact priority */
   exact(): number;
@@ -341,7 +346,11 @@ function openInbox(task: TaskStart): Inbox {
   let first = task.first;
   const lost = new Set<string>();
   setHandler(lostSignal, (row) => void lost.add(row));
-  setHandler(grantSignal, (grant) => void answers.set(grant.row, grant));
+  setHandler(grantSignal, (grant) => {
+    // Signals may come in another order than the grants were given in.
+    const known = answers.get(grant.row);
+    if (known === undefined || !isGrant(known) || !isEarlier(grant, known)) answers.set(grant.row, grant);
+  });
   setHandler(refusedSignal, (refusal) => void answers.set(refusal.row, refusal));
   setHandler(prioritySignal, (changed) => {
     exact = changed;
@@ -355,10 +364,10 @@ function openInbox(task: TaskStart): Inbox {
       first = undefined;
       return grant;
     },
-    lossOf({ row, grantId }) {
-      if (lost.has(row)) return 'lost';
-      const latest = answers.get(row);
-      return latest !== undefined && 'grantId' in latest && latest.grantId !== grantId ? latest : undefined;
+    lossOf(grant) {
+      if (lost.has(grant.row)) return 'lost';
+      const latest = answers.get(grant.row);
+      return latest !== undefined && isGrant(latest) && latest.grantId !== grant.grantId && !isEarlier(latest, grant) ? latest : undefined;
     },
     async answerFor(row) {
       await condition(() => answers.has(row));

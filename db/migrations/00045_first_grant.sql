@@ -8,20 +8,31 @@ create function line_any_waits(p_pool text) returns boolean language sql volatil
     order by pool, key, level desc, exact desc, pos, id limit 1) is not null
 $$;
 
--- A free place for a step that is not in the line yet, where nobody is passed over by it; takes the decision lock, and finds none where somebody else has it.
--- p_needs: whether its task needs locks or amounts. p_starts: so many places stay free for tasks that were there before and are not in the line yet.
-create function line_place(p_pool text, p_key text, p_needs boolean, p_starts bigint, out host text, out epoch bigint, out slot integer) language plpgsql as $$
+-- A time as workflows are told it, with its microseconds.
+create function line_ms(p_at timestamptz) returns double precision language sql immutable as $$
+  select extract(epoch from p_at)::double precision * 1000
+$$;
+
+-- As in 00003_decide.sql; says when it was given, since signals may come in another order.
+create or replace function line_grant_json(p_row bigint) returns jsonb language sql volatile as $$
+  select jsonb_build_object('task_id', task_id, 'row', id::text, 'grant_id', grant_id, 'granted_at_ms', line_ms(granted_at), 'pool', pool, 'key', key, 'host', host,
+    'host_epoch', host_epoch, 'slot', slot)
+  from line where id = p_row
+$$;
+
+-- Tasks that were started and are not in the line yet: no run has said that it is there. They are few.
+create index tasks_unheard on tasks (id) where status = 'queued' and first_run_id is null;
+
+-- A free place, when so many are kept free.
+create function line_free_place(p_pool text, p_key text, p_kept bigint, out host text, out epoch bigint, out slot integer) language plpgsql as $$
 begin
-  if not line_try_lock() or line_any_waits(p_pool) or line_paused(p_pool, p_key)
-    -- what is kept for somebody else, on whatever it runs, is for a decision to say
-    or (p_needs and exists (select 1 from line where state = 'waiting' and not held and not_before < 'infinity' and locks is not null)) then return; end if;
   if p_pool = 'general' then
     select 'general', 0, s into host, epoch, slot
     from (select coalesce(sum(slots), 0)::integer as capacity from engines where lease_until > clock_timestamp()) c cross join lateral generate_series(1, c.capacity) s
-    where (select count(*) from line where state in ('granted', 'running') and pool = 'general') + p_starts < c.capacity
+    where (select count(*) from line where state in ('granted', 'running') and pool = 'general') + p_kept < c.capacity
       and not exists (select 1 from line l where state in ('granted', 'running') and pool = 'general' and l.host = 'general' and host_epoch = 0 and key is null and l.slot = s)
     order by s limit 1;
-  elsif p_starts = 0 then
+  elsif p_kept = 0 then
     select h.id, h.epoch, s into host, epoch, slot
     from residency c join hosts h on h.id = c.host and h.epoch = c.host_epoch cross join lateral generate_series(1, h.parallel) s
     where c.key = p_key and c.state = 'serving' and h.ready and h.lease_until > clock_timestamp()
@@ -33,6 +44,28 @@ begin
   end if;
 end $$;
 
+-- How many places stay free for tasks that were there before a submit and are not in the line yet. Those that have the grant of their first step are in it.
+create function line_starts(p_task uuid) returns bigint language sql volatile as $$
+  select greatest(0, (select count(*) from (select 1 from tasks where status = 'queued' and first_run_id is null and id <> p_task limit 2000) t)
+    - (select count(*) from line where state in ('granted', 'running') and run_id = ''))
+$$;
+
+-- A free place for a step that is not in the line yet, where nobody is passed over by it; takes the decision lock, and finds none where somebody else has it.
+-- p_needs: whether its task needs locks or amounts. p_submit: the task is being created, and gives way to those whose runs are about to enter.
+create function line_place(p_task uuid, p_pool text, p_key text, p_needs boolean, p_submit boolean, out host text, out epoch bigint, out slot integer) language plpgsql as $$
+begin
+  -- looked at without the lock too, so that a burst of submits, of which none can be granted, keeps no decision waiting
+  if p_submit and (line_any_waits(p_pool) or (select f.slot from line_free_place(p_pool, p_key, line_starts(p_task)) f) is null
+    -- nobody would take it up, or back
+    or not exists (select 1 from engines where lease_until > clock_timestamp())) then return; end if;
+  -- a statement of its own: all that is looked at from here on was committed before it
+  if not line_try_lock() then return; end if;
+  if line_any_waits(p_pool) or line_paused(p_pool, p_key)
+    -- what is kept for somebody else, on whatever it runs, is for a decision to say
+    or (p_needs and exists (select 1 from line where state = 'waiting' and not held and not_before < 'infinity' and locks is not null)) then return; end if;
+  select f.host, f.epoch, f.slot into host, epoch, slot from line_free_place(p_pool, p_key, case when p_submit then line_starts(p_task) else 0 end) f;
+end $$;
+
 -- Puts a new row into the line, granted at once where nobody is passed over. The caller holds the task, or has just made it.
 -- p_submit: the row of a task that is being created. It is granted or not there at all (null), and gives way to tasks whose runs are about to enter.
 create function line_add(p_task uuid, p_attempt integer, p_run text, p_step text, p_step_attempt integer, p_try integer, p_pool text, p_key text, p_continues boolean,
@@ -41,11 +74,11 @@ declare
   t record;
   n needs;
   v_open boolean;
-  v_starts bigint := 0;
   v_host text;
   v_epoch bigint;
   v_slot integer;
   v_grant uuid;
+  v_granted timestamptz;
   v_row bigint;
 begin
   select priority, priority_level, pos, agent_assigned, request -> 'resource_requirements' as requirements, cancel_requested_at is not null as cancelled, held_at is not null as held into t
@@ -53,9 +86,11 @@ begin
   n := task_needs(p_task, p_attempt, t.agent_assigned, t.requirements);
   v_open := not p_blocked and not t.cancelled and not t.held;
   if v_open then
-    if p_submit then select count(*) into v_starts from (select 1 from outbox where kind = 'start' and task_id <> p_task limit 1000) o; end if;
-    select host, epoch, slot into v_host, v_epoch, v_slot from line_place(p_pool, p_key, n.locks is not null, v_starts);
-    if v_slot is not null and holds_take(p_task, p_attempt, n.locks, n.amounts) then v_grant := gen_random_uuid(); end if;
+    select host, epoch, slot into v_host, v_epoch, v_slot from line_place(p_task, p_pool, p_key, n.locks is not null, p_submit);
+    if v_slot is not null and holds_take(p_task, p_attempt, n.locks, n.amounts) then
+      v_grant := gen_random_uuid();
+      v_granted := clock_timestamp();
+    end if;
   end if;
   if v_grant is null and p_submit then return null; end if;
   insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos, locks, amounts, held, continues, not_before, entered_at,
@@ -63,7 +98,7 @@ begin
   values (p_task, p_attempt, p_step, p_try, p_step_attempt, p_run, p_pool, p_key, t.priority_level, t.priority, t.pos, n.locks, n.amounts, t.held, p_continues,
     case when p_blocked or t.cancelled then 'infinity' else '-infinity' end::timestamptz, p_entered,
     case when v_grant is null then 'waiting' else 'granted' end, v_grant, case when v_grant is not null then v_host end, case when v_grant is not null then v_epoch end,
-    case when v_grant is not null then v_slot end, case when v_grant is not null then clock_timestamp() end)
+    case when v_grant is not null then v_slot end, v_granted)
   returning id into v_row;
   if v_grant is not null then
     insert into orchestration_decisions (decision_type, task_id, input_data, output_data)
@@ -73,7 +108,7 @@ begin
     perform pg_notify('line', '');
   end if;
   return jsonb_build_object('state', case when v_grant is null then 'waiting' else 'granted' end, 'row', v_row::text, 'try', p_try, 'exact', t.priority,
-    'grant_id', v_grant, 'pool', p_pool, 'key', p_key, 'host', v_host, 'host_epoch', v_epoch, 'slot', v_slot);
+    'grant_id', v_grant, 'granted_at_ms', line_ms(v_granted), 'pool', p_pool, 'key', p_key, 'host', v_host, 'host_epoch', v_epoch, 'slot', v_slot);
 end $$;
 
 -- As in 00042_holds_and_sweeps.sql; the row is put there by line_add, and one that was entered with the submit is taken over.
@@ -126,7 +161,7 @@ begin
     end if;
     if r.state in ('waiting', 'granted') then
       return jsonb_build_object('state', r.state, 'row', r.id::text, 'try', r.try, 'exact', r.exact,
-        'grant_id', r.grant_id, 'pool', r.pool, 'key', r.key, 'host', r.host, 'host_epoch', r.host_epoch, 'slot', r.slot);
+        'grant_id', r.grant_id, 'granted_at_ms', line_ms(r.granted_at), 'pool', r.pool, 'key', r.key, 'host', r.host, 'host_epoch', r.host_epoch, 'slot', r.slot);
     end if;
     if r.state = 'running' then perform line_void(array[r.id], 'superseded'); end if;
     v_try := r.try + 1;
@@ -139,6 +174,24 @@ begin
     select state = 'done' and next_key = p_key into v_continues from line where task_id = p_task and attempt = p_attempt order by id desc limit 1;
   end if;
   return line_add(p_task, p_attempt, p_run, p_step, p_step_attempt, v_try, p_pool, p_key, coalesce(v_continues, false), v_blocked, v_entered);
+end $$;
+
+-- As in 00042_holds_and_sweeps.sql; also what was entered with the submit and never claimed.
+create or replace function line_leave(p_task uuid, p_attempt integer, p_run text, p_step text, p_cause text) returns void language plpgsql as $$
+declare
+  v_rows bigint[];
+  v_needs boolean;
+begin
+  v_rows := array(select id from line where task_id = p_task and attempt = p_attempt and step = p_step and run_id in ('', p_run) and state in ('waiting', 'granted', 'running'));
+  if cardinality(v_rows) = 0 then return; end if;
+  v_needs := exists (select 1 from line where id = any(v_rows) and state <> 'running' and locks is not null);
+  if v_needs then perform pg_advisory_xact_lock(7032, 1); end if;
+  perform 1 from tasks where id = p_task for no key update;
+  perform line_void(v_rows, p_cause);
+  if v_needs and not exists (select 1 from line where task_id = p_task and attempt = p_attempt and state in ('granted', 'running', 'done'))
+    and exists (select 1 from tasks where id = p_task and attempt = p_attempt and status = 'queued') then
+    perform holds_free(p_task);
+  end if;
 end $$;
 
 -- As in 00002_line.sql; the run of a row that was entered with the submit is told, and the promise of its start is kept by now.
@@ -245,8 +298,7 @@ begin
       insert into task_events (task_id, kind, data) values ((p_task ->> 'replayed_from')::uuid, 'replayed', jsonb_build_object('replay', v_id));
     end if;
     if p_grace <= interval '0' then perform pg_notify('outbox', ''); end if;
-    -- looked at here without the decision lock too, so that a burst of submits, of which none can be granted, keeps no decision waiting
-    if p_task ? 'first' and cardinality(p_depends_on) = 0 and not line_any_waits(p_task -> 'first' ->> 'pool') then
+    if p_task ? 'first' and cardinality(p_depends_on) = 0 then
       v_grant := line_add(v_id, 1, '', p_task -> 'first' ->> 'step', 1, 1, p_task -> 'first' ->> 'pool', p_task -> 'first' ->> 'key', false, false, clock_timestamp(), true);
     end if;
   end if;

@@ -106,6 +106,20 @@ describe('a connection', () => {
     await own.stop();
   }, 120_000);
 
+  test('a pool keeps its connections when the server has no room for another one', async () => {
+    const role = `crowded_${process.pid}`;
+    await db.sql`create role ${db.sql(role)} login password 'crowded' connection limit 1`;
+    const url = Object.assign(new URL(db.url), { username: role, password: 'crowded' });
+    const sql = connect(url.href, { applicationName: 'crowded', connectionsMax: 2 });
+    const [before] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
+    const slow = sql`select pg_sleep(0.5)`.execute();
+    await expect(answered(sql`select 1`)).rejects.toThrow('too many connections for role');
+    await slow;
+    expect(await sql`select pg_backend_pid() as pid`).toEqual([before]);
+    await disconnect(sql);
+    await db.sql`drop role ${db.sql(role)}`;
+  });
+
   test('a transaction whose connection was cut asks nothing more, whoever has that connection now', async () => {
     const sql = connect(db.url, { applicationName: 'cut-within', connectionsMax: 1 });
     let asked: Promise<unknown> | undefined;

@@ -452,10 +452,10 @@ describe('expire', () => {
     await age(0);
     expect(await expireGrants(db.sql)).toEqual([]);
     await age(2.1);
-    expect(await expireGrants(db.sql)).toEqual([{ workflowId: `task-${task.taskId}`, grant }]);
+    expect(await expireGrants(db.sql)).toEqual([{ workflowId: `task-${task.taskId}`, grant: { ...grant, grantedAtMs: expect.any(Number) } }]);
     expect(await expireGrants(db.sql)).toEqual([]);
     await age(6.1);
-    expect(await expireGrants(db.sql)).toEqual([{ workflowId: `task-${task.taskId}`, grant }]);
+    expect(await expireGrants(db.sql)).toEqual([{ workflowId: `task-${task.taskId}`, grant: { ...grant, grantedAtMs: expect.any(Number) } }]);
     expect(await expireGrants(db.sql)).toEqual([]);
     await age(15.1);
     expect(await expireGrants(db.sql)).toEqual([]);
@@ -470,7 +470,7 @@ describe('expire', () => {
     const task = await world.task();
     const grant = await world.granted(task);
     await db.sql`update line set granted_at = clock_timestamp() - interval '1 minute' where state = 'granted'`;
-    expect(await expireGrants(db.sql)).toEqual([{ workflowId: `task-${task.taskId}`, grant }]);
+    expect(await expireGrants(db.sql)).toEqual([{ workflowId: `task-${task.taskId}`, grant: { ...grant, grantedAtMs: expect.any(Number) } }]);
     expect(await expireGrants(db.sql)).toEqual([]);
     expect(await world.row(grant.row)).toMatchObject({ state: 'granted', grant_id: grant.grantId, misses: 0, signals: 0 });
     expect(await world.line.claim(grant, engine)).not.toBeNull();

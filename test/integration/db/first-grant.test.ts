@@ -42,34 +42,31 @@ test('a task that nobody is before is stored with the grant of its first step, a
 });
 
 test('a model step is granted with the submit where its model is served', async () => {
+  await world.engine(1);
   await world.host({ serving: [key] });
   const task = await world.submit({ plan: planOf(modelStep('one')) });
   expect(task.first?.grant).toMatchObject({ pool: 'model', host, slot: 1 });
   expect((await world.submit({ plan: planOf(modelStep('one', { model: { name: 'other:latest', numCtx: 4096 } })) })).first).toBeNull();
 });
 
-test('nothing is granted with a submit past a row that waits, a task that is about to enter, a pause or a full line, and then nothing stands in the line', async () => {
-  const refused = async () => {
-    const task = await world.submit();
+test('nothing is granted with a submit past a row that waits, a pause or a full line, nor where no engine lives, and then nothing stands in the line', async () => {
+  const refused = async (fields: Parameters<typeof world.submit>[0] = {}) => {
+    const task = await world.submit(fields);
     expect(task.first).toBeNull();
     expect(await rowsOf(task)).toHaveLength(0);
-    await db.sql`delete from outbox where task_id = ${task.taskId}`;
-    return task;
+    await db.sql`delete from tasks where id = ${task.taskId}`;
   };
-  await refused(); // no engine
+  await world.host({ serving: [key] });
+  await refused();
+  await refused({ plan: planOf(modelStep('one')) });
   await world.engine(2);
   await pauseQueue(db.sql, 'queue', { by: 'ada', reason: null });
   await refused();
   await db.sql`delete from queue_pauses`;
 
   const first = await world.submit();
-  expect(first.first).not.toBeNull();
-  // `first` holds a slot and its start is not known yet; so the other slot is its, should it still enter
-  await refused();
-  await db.sql`delete from outbox`;
   const second = await world.submit();
-  expect(second.first?.grant.slot).toBe(2);
-  await db.sql`delete from outbox`;
+  expect([first, second].map((task) => task.first?.grant.slot)).toEqual([1, 2]);
   await refused();
 
   await world.line.claim(second.first!.grant, engine, identity(second));
@@ -78,6 +75,28 @@ test('nothing is granted with a submit past a row that waits, a task that is abo
   await db.sql`update engines set slots = 5`;
   await refused();
   expect(await checkInvariants(db.sql)).toEqual([]);
+});
+
+test('a submit leaves a slot to each task that was there before and whose run has not entered the line, also when it is known to be started', async () => {
+  await world.engine(3);
+  await world.host({ serving: [key] });
+  const early = [await world.task(), await world.task()];
+  await db.sql`delete from outbox`; // Temporal has them; no engine has run them yet
+  const last = await world.submit();
+  expect(last.first?.grant.slot).toBe(1);
+  expect((await world.submit()).first).toBeNull();
+  expect((await world.submit({ plan: planOf(modelStep('one')) })).first).toBeNull();
+  await db.sql`delete from tasks where id not in ${db.sql([last, ...early].map(({ taskId }) => taskId))}`;
+  for (const task of early) expect(await world.enter(task)).toMatchObject({ state: 'granted' });
+  expect((await world.submit({ plan: planOf(modelStep('one')) })).first).not.toBeNull();
+});
+
+test('a first step that was never claimed is left by its run, and keeps no slot', async () => {
+  await world.engine(1);
+  const task = await world.submit();
+  await world.line.leave(identity(task), 'one', 'activity_missing');
+  expect(await rowsOf(task)).toMatchObject([{ state: 'void' }]);
+  expect(await world.enter(task)).toMatchObject({ state: 'granted', tryNo: 2 });
 });
 
 test('a task with dependencies, or with several first steps, or with one that `when` decides about, enters by its run', async () => {

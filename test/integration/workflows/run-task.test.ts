@@ -256,6 +256,35 @@ describe.each([
       expect(grants).toEqual(['grant of only-1', 'anew']);
       expect(stepsEntered(line)).toEqual(['only']);
     });
+
+    test('goes on when a signal of an earlier grant comes late', async () => {
+      const line = createMemoryLine();
+      const grants: string[] = [];
+      let end: (value?: unknown) => void = () => {};
+      const ended = new Promise((resolve) => {
+        end = resolve;
+      });
+      await withWorkers(
+        line,
+        async ({ grant }) => {
+          grants.push(grant.grantId);
+          const { cancelled } = Context.current();
+          await (grant.grantId === 'anew' ? Promise.race([ended, cancelled]) : cancelled);
+        },
+        async () => {
+          const run = await start(planOf(planStep('only')));
+          await eventually(async () => grants.length === 1);
+          await run.signal(grantSignal, { ...grantOf('only-1', 'anew'), grantedAtMs: 2_000.5 });
+          await eventually(async () => grants.length === 2);
+          await run.signal(grantSignal, { ...grantOf('only-1', 'late'), grantedAtMs: 2_000.25 });
+          await run.query(progressQuery);
+          end();
+          expect(await run.result()).toEqual({ status: 'completed' });
+        },
+      );
+      expect(grants).toEqual(['grant of only-1', 'anew']);
+      expect(stepsEntered(line)).toEqual(['only']);
+    });
   });
 
   describe('a failing step', () => {
