@@ -73,6 +73,11 @@ export function bytes(count: number | null): string {
   return unit === 0 || Math.abs(value) >= 100 ? `${Math.round(value)} ${units[unit]}` : `${value.toFixed(1)} ${units[unit]}`;
 }
 
+/** A size that is given in GB of a billion bytes, as {@link bytes} says it. */
+export function gigabytes(count: number | null): string {
+  return bytes(count === null ? null : count * 1e9);
+}
+
 /** A number with thin spaces between thousands: `12 345`; null gives a dash. */
 export function count(value: number | null): string {
   return value === null ? '–' : String(value).replace(/\B(?=(\d{3})+(?!\d))/g, ' ');

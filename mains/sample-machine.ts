@@ -10,6 +10,8 @@ import { processorMeter } from '../service/health.js';
 const run = promisify(execFile);
 const mebibyte = 1024 ** 2;
 const gpuTimeoutMs = 5_000;
+/** Over less time than this a share of processors says nothing. */
+const firstSampleMs = 2_000;
 const probeEveryMs = 60_000;
 const fields = 'index,name,utilization.gpu,memory.used,memory.total,temperature.gpu,power.draw';
 
@@ -20,12 +22,17 @@ const fields = 'index,name,utilization.gpu,memory.used,memory.total,temperature.
  */
 export function startSampling(sql: Sql, host: string | null, searchPath: string, log: Logger): Loop {
   const processorShare = processorMeter();
-  processorShare(); // else the first share is that since the machine started
+  let measuring = false;
   const machine = hostname();
   return startLoop({
     name: 'machine',
     everyMs: sampleEveryMs,
     async run() {
+      if (!measuring) {
+        measuring = true;
+        processorShare(); // else the first share were that since the machine started
+        return { againInMs: firstSampleMs };
+      }
       const memory = 1 - freemem() / totalmem();
       await keepSample(sql, machine, host, { cpu: processorShare(), memory, memoryBytes: totalmem(), ...(await readGpuState(machine, searchPath)) });
       return undefined;

@@ -63,7 +63,7 @@ test('what has ended is shown with result, error, durations and what it used, ne
   const rows = await page.locator('#tasks tbody tr').allTextContents();
   expect(rows[0]).toMatch(/failed[\s\S]*step failed[\s\S]*exit code 2 of run/);
   expect(rows[1]).toMatch(
-    /completed[\s\S]*result of done[\s\S]*llama3\.1:8b[\s\S]*5\.0 s[\s\S]*1 min 5 s[\s\S]*1 200 → 34[\s\S]*45 s[\s\S]*8\.1 GB[\s\S]*1 h ago/,
+    /completed[\s\S]*result of done[\s\S]*llama3\.1:8b[\s\S]*5\.0 s[\s\S]*1 min 5 s[\s\S]*1 200 → 34[\s\S]*45 s[\s\S]*7\.5 GiB[\s\S]*1 h ago/,
   );
   expect(rows[2]).toMatch(/cancelled[\s\S]*–[\s\S]*none/);
   await expect.poll(() => page.locator('#live').textContent()).toBe('live');

@@ -66,7 +66,7 @@ describe('a task that has ended', () => {
     await expect.poll(() => page.locator('#live').textContent()).toBe('ended');
     expect(await page.locator('#result pre').textContent()).toBe('A queue keeps order.');
     const facts = (await page.locator('#facts').textContent()) ?? '';
-    for (const part of ['40 read, 120 generated', '15.0 per second', '2.40 GB', 'llama3.2:latest', '9.4 s']) expect(facts).toContain(part);
+    for (const part of ['40 read, 120 generated', '15.0 per second', '2.2 GiB', 'llama3.2:latest', '9.4 s']) expect(facts).toContain(part);
     await page.locator('#step-1-ollama_generate summary').first().click();
     expect(await page.locator('#step-1-ollama_generate .step-body').textContent()).toContain('ollama-inference.yaml:9:5');
     expect(await page.locator('#temporal').getAttribute('href')).toBe(`http://127.0.0.1:8233/namespaces/default/workflows/task-${id}`);
