@@ -38,8 +38,11 @@ export async function startTemporalEffects(address: string, effects: Effects): P
   const drop = (session: ServerHttp2Session) => {
     const upstreams = sessions.get(session) ?? [];
     sessions.delete(session);
-    session.destroy();
-    for (const upstream of upstreams) upstream.destroy();
+    // Not inside a callback of a session: Node 20.20 then frees streams of it that it still uses, and the process ends in a corrupted heap.
+    setImmediate(() => {
+      session.destroy();
+      for (const upstream of upstreams) upstream.destroy();
+    });
   };
   const reach = (session: ServerHttp2Session) => {
     const upstream = connect(`http://${address}`);
