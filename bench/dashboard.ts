@@ -17,9 +17,30 @@ const changes = 30;
 const openMinutes = 30;
 
 /** The dashboard in Chromium while 10,000 steps wait and 100,000 tasks have ended [DASH-13, PERF-04]. */
-export async function benchDashboard(scale: number): Promise<Section> {
+export function benchDashboard(scale: number): Promise<Section> {
+  return besideLine(scale, async (browser, api, method) => ({
+    title: 'The dashboard',
+    method: `${method} Pages are loaded ${loads} times each with an empty cache.`,
+    figures: [
+      await firstPaint(browser, api, 'queue', '/'),
+      await firstPaint(browser, api, 'history', '/history'),
+      await firstPaint(browser, api, 'models', '/models'),
+      await changeToScreen(browser, api),
+    ],
+  }));
+}
+
+/** What the queue page takes while it is left open for half an hour. */
+export function benchOpenPage(scale: number): Promise<Section> {
+  return besideLine(scale, async (browser, api, method) => ({
+    title: 'A page that is left open',
+    method: `${method} The queue is open all the time and follows what happens.`,
+    figures: await leftOpen(browser, api, Math.max(1, openMinutes * scale)),
+  }));
+}
+
+async function besideLine(scale: number, measure: (browser: Browser, api: ApiProcess, method: string) => Promise<Section>): Promise<Section> {
   const [waiting, ended] = [Math.max(500, Math.round(10_000 * scale)), Math.max(1_000, Math.round(100_000 * scale))];
-  const minutes = Math.max(1, openMinutes * scale);
   const installation = await startBenchInstallation({ models: false, env: { LOG_LEVEL: 'ERROR' } });
   const home = await mkdtemp(path.join(tmpdir(), 'dashboard-'));
   const { url, sql, drop } = await createScratchDatabase(installation.databaseUrl, 'dashboard');
@@ -36,20 +57,11 @@ export async function benchDashboard(scale: number): Promise<Section> {
     const api = await startApiProcess(home, url, installation.temporal);
     children.push(api.child);
     while ((await sql`select 1 from forecasts`).length === 0) await delay(100);
-    const figures: Figure[] = [];
-    for (const [name, address] of [
-      ['queue', '/'],
-      ['history', '/history'],
-      ['models', '/models'],
-    ] as const)
-      figures.push(await firstPaint(browser, api, name, address));
-    figures.push(await changeToScreen(browser, api));
-    figures.push(...(await leftOpen(browser, api, minutes)));
-    return {
-      title: 'The dashboard',
-      method: `Chromium on the same machine as the servers; ${waiting} steps wait, ${ended} tasks have ended, ten steps a second end and as many come. Pages are loaded ${loads} times each with an empty cache.`,
-      figures,
-    };
+    return await measure(
+      browser,
+      api,
+      `Chromium on the same machine as the servers; ${waiting} steps wait, ${ended} tasks have ended, ten steps a second end and as many come.`,
+    );
   } finally {
     await browser.close();
     for (const child of children) child.kill('SIGKILL');

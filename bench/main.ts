@@ -5,7 +5,7 @@ import { benchBacklog } from './backlog.js';
 import { benchChurn } from './churn.js';
 import { benchCli } from './cli.js';
 import { benchCore } from './core.js';
-import { benchDashboard } from './dashboard.js';
+import { benchDashboard, benchOpenPage } from './dashboard.js';
 import { benchDecide } from './decide.js';
 import { benchEta } from './eta.js';
 import { benchEvents } from './events.js';
@@ -29,6 +29,7 @@ const benches: Readonly<Record<string, (scale: number) => Promise<Section>>> = {
   events: benchEvents,
   handover: benchHandover,
   list: benchList,
+  'open-page': benchOpenPage,
   residency: benchResidency,
   submit: benchSubmit,
   switching: benchSwitching,
