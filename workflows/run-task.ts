@@ -325,7 +325,8 @@ function endOf(error: unknown, task: TaskStart): TaskEnd {
 const isGrant = (answer: Grant | Refusal): answer is Grant => 'grantId' in answer;
 
 /** Of two grants of one row. A clock that was set back makes a later one look earlier; then the time-outs of the activity find out. */
-const isEarlier = (one: Grant, other: Grant): boolean => one.grantedAtMs !== undefined && other.grantedAtMs !== undefined && one.grantedAtMs < other.grantedAtMs;
+const isEarlier = (one: Grant, other: Grant): boolean =>
+  one.grantedAtMs !== undefined && other.grantedAtMs !== undefined && one.grantedAtMs < other.grantedAtMs;
 
 interface Inbox {
   /** the latest exact priority */
