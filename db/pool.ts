@@ -74,14 +74,14 @@ function guarded(run: Transaction, over: { readonly yes: boolean }): Transaction
   };
 }
 
-/** Codes of the driver for a connection that was there. One that was never made has kept nothing: a server that is away, or has no room for more, costs no pools. */
+/** Codes of the driver for a connection that was there. One that was never made has kept nothing: a server that is away costs no pools. */
 const lostCodes = new Set(['CONNECTION_CLOSED', 'CONNECTION_DESTROYED', 'CONNECT_TIMEOUT', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT']);
 
-/** What PostgreSQL says before it ends a connection: ended by somebody, crash of another, database dropped, idle too long (57P01, 02, 04, 05; 25P03), broken protocol. */
-const lastWords = /^(57P0[1245]|25P03|08...)$/;
+/** Classes of what PostgreSQL refuses a new connection for, which says nothing of the others: no room for it, who it is, which database it wants. */
+const refusals = /^(53|28|3D)/;
 
-/** Whether the connection that an error came from is gone. */
+/** Whether the connection that an error came from is gone. What PostgreSQL says leaves it as it is, unless PostgreSQL ends it. */
 function endedConnection(error: unknown): error is Error {
-  if (error instanceof postgres.PostgresError) return lastWords.test(error.code);
+  if (error instanceof postgres.PostgresError) return (error.severity === 'FATAL' || error.severity === 'PANIC') && !refusals.test(error.code);
   return error instanceof Error && 'code' in error && lostCodes.has(String(error.code));
 }
