@@ -12,6 +12,8 @@ export interface MainProcess {
   kill(): Promise<void>;
   /** Ends it cleanly. */
   stop(): Promise<void>;
+  /** what it has printed last */
+  said(): string;
 }
 
 /** A run that is killed takes its processes with it. The workflow worker's thread has no standard input of its own. */
@@ -54,5 +56,6 @@ export function startMain(name: 'engine' | 'host', home: string, env: Readonly<R
     },
     kill: () => end('SIGKILL'),
     stop: () => end('SIGTERM'),
+    said: () => said,
   };
 }

@@ -166,7 +166,9 @@ export async function startStruckInstallation(hostId: string, own: { readonly po
 
     const breaches: string[] = [];
     for (const [id, name] of ids) {
-      const { status, error } = await orchestra.finished(id, patienceMs);
+      const { status, error } = await orchestra.finished(id, patienceMs).catch(async (cause: unknown) => {
+        throw new Error(`${name} does not end, struck ${blow} ${JSON.stringify(moment)}: ${await standing(all)}`, { cause });
+      });
       if (status !== 'completed') breaches.push(`${name} is ${status}: ${JSON.stringify(error)}`);
     }
     await restored;
@@ -174,6 +176,23 @@ export async function startStruckInstallation(hostId: string, own: { readonly po
     watched.watch(null, () => {});
     breaches.push(...(await unrest()), ...(await startedInOrder(ids, before.resident)), ...(await countLoads(all, before, blow, struck)));
     return { struck, seen, breaches };
+  }
+
+  /** @returns how everything stands that a step may wait for, and what the processes have said last */
+  async function standing(ids: readonly string[]): Promise<string> {
+    const [seen] = await sql<{ seen: object }[]>`
+      select jsonb_build_object(
+        'line', (select jsonb_agg(to_jsonb(l) - 'run_id' order by id) from line l where task_id = any(${ids}) or state in ('waiting', 'granted', 'running')),
+        'engines', (select jsonb_agg(jsonb_build_object('id', id, 'slots', slots, 'lease', lease_until - clock_timestamp())) from engines),
+        'hosts', (select jsonb_agg(to_jsonb(h) || jsonb_build_object('lease', lease_until - clock_timestamp())) from hosts h),
+        'residency', (select jsonb_agg(to_jsonb(r)) from residency r),
+        'orders', (select jsonb_agg(to_jsonb(o)) from residency_orders o where state = 'open'),
+        'outbox', (select jsonb_agg(to_jsonb(o)) from outbox o),
+        'pauses', (select jsonb_agg(to_jsonb(p)) from queue_pauses p),
+        'sessions', (select jsonb_agg(jsonb_build_object('name', application_name, 'state', state, 'xid', backend_xid, 'wait', wait_event, 'for', clock_timestamp() - state_change, 'query', left(query, 120)))
+          from pg_stat_activity where datname = current_database()),
+        'locks', (select jsonb_agg(jsonb_build_object('objid', objid, 'granted', granted, 'pid', pid)) from pg_locks where locktype = 'advisory')) as seen`;
+    return `${JSON.stringify(seen?.seen)}\nengine: ${mains.engine.said()}\nhost: ${mains.host.said()}`;
   }
 
   /** @returns what is still held or broken after a while in which it may end */
@@ -222,16 +241,17 @@ export async function startStruckInstallation(hostId: string, own: { readonly po
   }
 
   /**
-   * A load is due for each change of model from one try to the next. One more is due to a host or an Ollama that is killed: what it held or was loading may be
-   * gone, and while a try that went with it is missed, the line goes on with another model. Two more are due to a grant that nobody answered, since the line
-   * goes on without it, and comes back to its model.
+   * A load is due for each change of model from one try to the next. One more is due to a host or an Ollama that is killed, since what it held or was loading may be
+   * gone; and another one where a try went with it, since the change to the next model may be carried out before its step is back, which goes first. Two more
+   * are due to a grant that nobody answered, since the line goes on without it, and comes back to its model.
    */
   async function countLoads(all: readonly string[], before: { resident: string | null; loads: number }, blow: Blow, struck: boolean): Promise<string[]> {
-    const tries = await sql<{ key: string }[]>`
-      select data ->> 'key' as key from task_events where task_id = any(${all}) and kind = 'step_started' and data ->> 'key' is not null order by id`;
+    const tries = await sql<{ task: string; key: string }[]>`
+      select task_id as task, data ->> 'key' as key from task_events where task_id = any(${all}) and kind = 'step_started' and data ->> 'key' is not null order by id`;
     let holds = before.resident === null ? null : residencyKey({ name: before.resident, numCtx: 512 });
     const unanswered = await sql`select 1 from task_events where task_id = any(${all}) and kind = 'grant_lost' and data ->> 'cause' = 'unanswered'`;
-    let due = 2 * unanswered.length + (struck && (blow === 'host killed' || blow === 'ollama killed') ? 1 : 0);
+    let due = 2 * unanswered.length;
+    if (struck && (blow === 'host killed' || blow === 'ollama killed')) due += new Set(tries.map(({ task }) => task)).size < tries.length ? 2 : 1;
     for (const { key } of tries) {
       if (key !== holds) due += 1;
       holds = key;
