@@ -7,7 +7,7 @@ import type { DecidedBy, Decision, Policy, Snapshot } from '../scheduling/policy
 import { defaultMaxWaitsMs, type MaxWaits } from '../scheduling/waiting-order.js';
 import { answered, type Sql } from './connect.js';
 import { noteDecidedBy, readForAgent } from './decisions.js';
-import { changesMemory, type Fetching, fetchingNow, keysFetching } from './fetching.js';
+import { type Fetching, keysFetching } from './fetching.js';
 import { type GrantRow, grantOf } from './line.js';
 import { refuseWaiting, type Transaction } from './residency.js';
 import { storedJson } from './stored-json.js';
@@ -40,20 +40,13 @@ export interface Lost {
 
 /** Reads all that a decision may look at, and keeps the decision lock until the transaction ends. @returns null while somebody else has the lock */
 export async function readSnapshot(tx: Transaction | Sql, maxWaitsMs: MaxWaits = defaultMaxWaitsMs): Promise<Snapshot | null> {
-  const [read] = await tx<{ snapshot: Snapshot | null; revisable: string[]; fetching: Fetching[] }[]>`
-    select decide_read(${maxWaitsMs as number[]}::double precision[]) as snapshot, array(
-      select o.id::text from residency_orders o where o.state = 'open' and o.pull_model is null and o.requested_by is null and o.load_key is not null
-        and not exists (select 1 from residency c where c.host = o.host and c.order_id = o.id and c.state = 'loading')) as revisable,
-      ${fetchingNow(tx)} as fetching`;
-  if (!read?.snapshot) return null;
-  const { snapshot, revisable, fetching } = read;
+  const [read] = await tx<
+    { seen: { snapshot: Snapshot; fetching: Fetching[] } | null }[]
+  >`select decide_see(${maxWaitsMs as number[]}::double precision[]) as seen`;
+  if (!read?.seen) return null;
+  const { snapshot, fetching } = read.seen;
   const keys = new Set([...snapshot.heads, ...snapshot.soon].flatMap(({ key }) => key ?? []));
-  return {
-    ...snapshot,
-    openOrders: snapshot.openOrders.filter(changesMemory),
-    backingOff: [...snapshot.backingOff, ...keysFetching(fetching, keys)],
-    revisable,
-  };
+  return { ...snapshot, backingOff: [...snapshot.backingOff, ...keysFetching(fetching, keys)] };
 }
 
 /**

@@ -1,6 +1,5 @@
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import type { ResidencyOrder } from '../contract/residency.js';
-import type { Sql, TransactionSql } from './connect.js';
 
 /** A model that is not to be loaded on a host, since it is being fetched. */
 export interface Fetching {
@@ -8,11 +7,6 @@ export interface Fetching {
   readonly model: string;
   /** how long that is likely to go on */
   readonly forMs: number;
-}
-
-/** What is fetched now, as an expression whose value is a list of {@link Fetching}. */
-export function fetchingNow(sql: Sql | TransactionSql) {
-  return sql`(select coalesce(jsonb_agg(jsonb_build_object('host', host, 'model', model, 'forMs', for_ms)), '[]') from models_fetching())`;
 }
 
 /** The keys among those given that wait for a fetch, by host. */

@@ -5,7 +5,7 @@ import type { ResidencyKey } from '../contract/queues.js';
 import type { LineState } from '../scheduling/line-state.js';
 import type { KeyCost } from '../scheduling/policy.js';
 import { answered, type Sql, type TransactionSql } from './connect.js';
-import { changesMemory, type Fetching, fetchingNow, keysFetching } from './fetching.js';
+import { changesMemory, type Fetching, keysFetching } from './fetching.js';
 import { entriesOfText, textOfEntries } from './forecast-text.js';
 import { storedJson } from './stored-json.js';
 
@@ -120,7 +120,7 @@ const plansMax = 500;
 /** Reads the line. Takes no lock. */
 export async function readForecastInput(sql: Sql | TransactionSql): Promise<ForecastInput> {
   const [read] = await answered(
-    sql<{ state: Omit<ForecastInput, 'rows'>; fetching: Fetching[] }[]>`select forecast_state() as state, ${fetchingNow(sql)} as fetching`,
+    sql<{ state: Omit<ForecastInput, 'rows'>; fetching: Fetching[] }[]>`select forecast_state() as state, fetching_now() as fetching`,
   );
   if (read === undefined) throw new Error('PostgreSQL returned no row');
   const { state, fetching } = read;

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ResidencyOrder } from '../../../contract/residency.js';
-import { decideOnce } from '../../../db/decide.js';
+import { connect, disconnect } from '../../../db/connect.js';
+import { decideOnce, readSnapshot } from '../../../db/decide.js';
 import { checkInvariants } from '../../../db/invariants.js';
 import { acquireHost, HostTaken, hostHolder, hostOfSameServer, releaseHost, renewEngine, renewHost } from '../../../db/leases.js';
 import { requestModel } from '../../../db/model-orders.js';
@@ -20,8 +21,9 @@ import {
   removeDrained,
   serveKey,
 } from '../../../db/residency.js';
+import type { Snapshot } from '../../../scheduling/policy.js';
 import { chain, planStep } from '../../support/plans.js';
-import { createTestDatabase, type TestDatabase } from '../../support/servers.js';
+import { createTestDatabase, eventually, type TestDatabase } from '../../support/servers.js';
 import { createWorld, host, key, modelStep, need, policy } from './line-world.js';
 
 let db: TestDatabase;
@@ -236,6 +238,23 @@ describe('an order', () => {
       expect(await isOrderOpen(db.sql, ref)).toBe(false);
       expect(await world.row(row)).toMatchObject({ state: 'waiting' });
       expect(await decideOnce(db.sql, policy)).toMatchObject({ ordered: [{ load: { key } }] });
+    });
+
+    test('is not fetched a second time by a decision that began before it was', async () => {
+      const { order } = await ordered([old]);
+      const other = connect(db.url, { applicationName: 'holds-a-lock' });
+      let decided: Promise<Snapshot | null> = Promise.resolve(null);
+      await other.begin(async (tx) => {
+        await tx`lock table queue_pauses in access exclusive mode`; // where a decision stands still that has begun to read
+        decided = db.sql.begin((reading) => readSnapshot(reading));
+        await eventually(async () => (await db.sql`select 1 from pg_locks where not granted and relation = 'queue_pauses'::regclass`).count === 1);
+        await fetchFirst(db.sql, order);
+      });
+      await disconnect(other);
+      const snapshot = await decided;
+      const busy = snapshot?.openOrders.some(({ id }) => id === order.id);
+      const fetched = snapshot?.backingOff.some((each) => each.host === host && each.key === key);
+      expect(busy || fetched).toBe(true);
     });
 
     test('is not loaded on another host either that would have to fetch it too [MODEL-17]', async () => {
