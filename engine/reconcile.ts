@@ -16,6 +16,9 @@ const fullEveryMs = 5 * 60_000;
 /** Visibility lags behind, so what it is asked for overlaps with what it was asked for before. */
 const overlapMs = 60_000;
 const pageSize = 500;
+/** A server that takes a call and never answers must not end this loop. */
+const describeTimeoutMs = 5_000;
+const listTimeoutMs = 30_000;
 
 export interface ReconcileDeps {
   readonly sql: Sql;
@@ -55,10 +58,12 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
 
   async function taskIds(condition: string): Promise<string[]> {
     const ids: string[] = [];
-    for await (const { workflowId } of client.workflow.list({ query: `WorkflowType = '${runTaskType}' AND ${condition}`, pageSize })) {
-      const id = taskOfWorkflowId(workflowId);
-      if (id !== undefined) ids.push(id);
-    }
+    await client.withDeadline(Date.now() + listTimeoutMs, async () => {
+      for await (const { workflowId } of client.workflow.list({ query: `WorkflowType = '${runTaskType}' AND ${condition}`, pageSize })) {
+        const id = taskOfWorkflowId(workflowId);
+        if (id !== undefined) ids.push(id);
+      }
+    });
     return ids;
   }
 
@@ -110,7 +115,7 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
 
   async function describe(workflowId: string): Promise<{ status: string; runId: string; firstRunId: string } | null> {
     try {
-      const { status, runId, raw } = await client.workflow.getHandle(workflowId).describe();
+      const { status, runId, raw } = await client.withDeadline(Date.now() + describeTimeoutMs, () => client.workflow.getHandle(workflowId).describe());
       return { status: status.name, runId, firstRunId: raw.workflowExecutionInfo?.firstRunId ?? runId };
     } catch (error) {
       if (isNotFound(error)) return null;
