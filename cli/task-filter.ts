@@ -27,16 +27,21 @@ export function withFilters(command: Command): Command {
 
 /** @throws {CliFailure} 2 for a status or a time that is none */
 export function filterOf({ status = [], template = [], level = [], user = [], name, since }: FilterOptions) {
-  const after = since === undefined ? undefined : parseSince(since, Date.now());
-  if (since !== undefined && after === undefined) throw usageFault(`--since ${since} is no time: give one such as 2026-01-09, or 15min, 2h, 7d.`);
   return {
     ...(status.length === 0 ? {} : { status: status.map(statusOf) }),
     ...(template.length === 0 ? {} : { template: [...template] }),
     ...(level.length === 0 ? {} : { priority: level.map(levelOf) }),
     ...(user.length === 0 ? {} : { user_id: [...user] }),
     ...(name === undefined ? {} : { name }),
-    ...(after === undefined ? {} : { created_after: after }),
+    ...(since === undefined ? {} : { created_after: sinceOf(since, Date.now()) }),
   };
+}
+
+/** @throws {CliFailure} 2 for what is no time */
+export function sinceOf(text: string, nowMs: number): string {
+  const time = parseSince(text, nowMs);
+  if (time === undefined) throw usageFault(`--since ${text} is no time: give one such as 2026-01-09, or 15min, 2h, 7d.`);
+  return time;
 }
 
 export function isEmpty(filter: object): boolean {

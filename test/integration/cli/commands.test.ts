@@ -3,6 +3,8 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createApp } from '../../../api/app.js';
 import { type ApiServer, listen } from '../../../api/server.js';
+import type { ErrorGroupsView } from '../../../contract/schemas/reports.js';
+import { settleAlerts } from '../../../db/alerts.js';
 import { apiKeyUseCases } from '../../../service/api-keys.js';
 import { type ApiUnderTest, apiConfig, apiUnderTest, silent } from '../api/api-under-test.js';
 
@@ -98,4 +100,26 @@ test('the parts of an installation are told one by one, and one that is away mak
   expect(out).toMatch(/^database connection\tok/m);
   expect(out).toMatch(/^ollama\t(down|degraded)/m);
   expect(code).toBe(1);
+});
+
+test('the tasks of a group of errors are named for a retry, and trends and performance count how tasks ended [MGR-10, DASH-09, OBS-12]', async () => {
+  const { sql } = api.database;
+  const { id } = await api.task(api.keys.ann);
+  const error = { attempt: 1, step: 'read', code: 'no_file', message: 'no file /tmp/a' };
+  await sql`update tasks set status = 'failed', started_at = created_at, completed_at = now(), error = ${sql.json(error)} where id = ${id}`;
+  const groups = JSON.parse((await orchestra(['--json', 'errors'])).out) as ErrorGroupsView;
+  const key = groups.items[0]?.key ?? '';
+  expect(await orchestra(['errors', '--group', key])).toMatchObject({ code: 0, out: `${id}\n`, err: expect.stringContaining('no_file') });
+  expect(await orchestra(['errors', '--group', 'none'])).toMatchObject({ code: 3, out: '', err: expect.stringContaining('There is no group none') });
+  expect((await orchestra(['trends'])).out).toMatch(/^[\w-]+\t0\t1\t0\t/);
+  expect((await orchestra(['performance', '--since', '2h'])).out).toMatch(/^tasks_completed\t0$/m);
+});
+
+test('an alert makes the exit code 1 as long as it holds [MGR-10, OBS-10]', async () => {
+  const { sql } = api.database;
+  await settleAlerts(sql, [{ rule: 'long_queue', subject: '', message: 'queue_size is 600, above 500.', value: 600, threshold: 500 }]);
+  expect(await orchestra(['alerts'])).toMatchObject({ code: 1, out: expect.stringMatching(/^long_queue\t.*\tqueue_size is 600, above 500\.\n$/) });
+  await settleAlerts(sql, []);
+  expect(await orchestra(['alerts'])).toMatchObject({ code: 0, out: '', err: expect.stringContaining('--all') });
+  expect(await orchestra(['alerts', '--all'])).toMatchObject({ code: 0, out: expect.stringMatching(/^long_queue\t/) });
 });
