@@ -27,8 +27,9 @@ interface Part {
   readonly height: number;
 }
 
-const chartWidth = 640;
-const left = 58;
+/** about that of a card, so that its letters are as large as others */
+const chartWidth = 440;
+const left = 52;
 const right = 8;
 const linesTop = 12;
 const linesBottom = 122;

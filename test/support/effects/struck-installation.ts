@@ -257,7 +257,11 @@ export async function startStruckInstallation(hostId: string, own: { readonly po
       holds = key;
     }
     const loads = server.loads.slice(before.loads);
-    return loads.length > due ? [`${loads.length} loads (${loads.join(', ')}) for ${tries.map(({ key }) => key).join(', ')} after ${before.resident}`] : [];
+    if (loads.length <= due) return [];
+    const [seen] = await sql<{ orders: object }[]>`
+      select jsonb_agg(to_jsonb(o) order by o.created_at) as orders from residency_orders o where o.created_at > (select min(created_at) from tasks where id = any(${all}))`;
+    const tried = tries.map(({ key }) => key).join(', ');
+    return [`${loads.length} loads (${loads.join(', ')}) for ${tried} after ${before.resident}; orders ${JSON.stringify(seen?.orders)}`];
   }
 
   return {
