@@ -14,6 +14,7 @@ import { connect, disconnect } from '../db/connect.js';
 import { defaultModelsMax } from '../host/room-of.js';
 import { readParts } from '../db/health.js';
 import { migrate } from '../db/migrate.js';
+import { endOrphanBackends } from '../db/server/orphan-backends.js';
 import { clusterUrl, postgresCommand, PostgresUnavailable } from '../db/server/postgres-cluster.js';
 import { ensureDatabase, postgresAnswers, providePostgres } from '../db/server/provide-postgres.js';
 import { claimTemporalFile, provideTemporal, TemporalUnavailable } from '../temporal/server/provide-temporal.js';
@@ -205,6 +206,7 @@ async function startPostgres(config: Config, supervisor: Supervisor, say: Say): 
     stopSignal: 'SIGINT', // PostgreSQL's fast shutdown; SIGTERM would wait for every client
     stopTimeoutMs: 30_000,
     cutSignal: 'SIGQUIT', // its immediate shutdown: the next start repeats the log, and no orphan holds the memory
+    sweep: () => endLeft('PostgreSQL', 'process', 'processes', () => endOrphanBackends(cluster.dataDir), say),
   };
   await supervisor.start(spec).catch((error: unknown) => {
     throw new PostgresUnavailable(
@@ -299,7 +301,7 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
   const home = join(config.home, 'ollama');
   const modelsDir = join(home, 'models');
   // Also when another server is used from now on: a runner keeps its memory for ever.
-  await endOrphans(modelsDir, say);
+  await endRunners(modelsDir, say);
   const ownLives = left !== null && (await isLive(left));
   const port = await portOf(config, 'ollama', ollamaDefaultPort);
   const run = async (binary: string) => {
@@ -320,7 +322,7 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
       readyTimeoutMs: 60_000,
       stopSignal: 'SIGTERM',
       stopTimeoutMs: 15_000,
-      sweep: () => endOrphans(modelsDir, say),
+      sweep: () => endRunners(modelsDir, say),
     });
     say(`Ollama: serves at ${url}`);
   };
@@ -358,12 +360,17 @@ async function startOllama(options: UpOptions, config: Config, supervisor: Super
 }
 
 /** A killed server's runners live on, each with its model in memory. */
-async function endOrphans(modelsDir: string, say: Say): Promise<void> {
+function endRunners(modelsDir: string, say: Say): Promise<void> {
+  return endLeft('Ollama', 'runner', 'runners', () => endOrphanRunners(modelsDir), say);
+}
+
+/** Ends what a server that is gone has left; a fault of that is told and no fault of the start. */
+async function endLeft(server: string, one: string, many: string, end: () => Promise<number>, say: Say): Promise<void> {
   try {
-    const ended = await endOrphanRunners(modelsDir);
-    if (ended > 0) say(`Ollama: ended ${ended} ${ended === 1 ? 'runner' : 'runners'} that a server that is gone had left`);
+    const ended = await end();
+    if (ended > 0) say(`${server}: ended ${ended} ${ended === 1 ? one : many} that a server that is gone had left`);
   } catch (error) {
-    say(`Ollama: runners that are left could not be looked for: ${error instanceof Error ? error.message : String(error)}`);
+    say(`${server}: ${many} that are left could not be looked for: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import postgres from 'postgres';
+import { endOrphanBackends } from '../../db/server/orphan-backends.js';
 import { clearStalePostmaster, clusterUrl, prepareCluster, postgresCommand } from '../../db/server/postgres-cluster.js';
 import { freePort } from '../../temporal/server/server-version.js';
 import { childrenOf, killQuietly } from './own-ollama.js';
@@ -34,6 +35,7 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
       async () => {
         // It refuses to start while a killed process of the one before is not quite gone; the product starts it again, and so do we.
         if (child === undefined || child.exitCode !== null || child.signalCode !== null) {
+          await endOrphanBackends(cluster.dataDir);
           await clearStalePostmaster(cluster.dataDir);
           child = spawn(file, args, { cwd: '/', stdio: 'ignore', ...(user ?? {}) });
         }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import postgres from 'postgres';
 import { afterAll, expect, onTestFinished, test } from 'vitest';
+import { endOrphanBackends } from '../../../db/server/orphan-backends.js';
 import {
   clearStalePostmaster,
   clusterUrl,
@@ -104,6 +105,29 @@ test('a kill -9 leaves a cluster that starts again with what was committed [faul
   const after = postgres(await ensureDatabase(cluster, two.port), { max: 1 });
   onTestFinished(() => after.end({ timeout: 1 }));
   expect(await after`select n from kept`).toEqual([{ n: 1 }]);
+}, 60_000);
+
+test('a process that its postmaster has left, and that cannot end, keeps no server from starting [fault-35]', async () => {
+  const { home, systemDir } = await places(0o755);
+  const cluster = await prepareCluster(home, () => {}, systemDir);
+  const one = await serve(cluster);
+  const sql = postgres(await ensureDatabase(cluster, one.port), { max: 1 });
+  const [backend] = await sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
+  if (backend === undefined) throw new Error('no backend');
+  expect(await endOrphanBackends(cluster.dataDir)).toBe(0);
+  process.kill(backend.pid, 'SIGSTOP');
+  one.process.kill('SIGKILL');
+  await once(one.process, 'exit');
+  const refused = await serve(await prepareCluster(home, () => {}, systemDir));
+  await once(refused.process, 'exit');
+
+  expect(await endOrphanBackends(cluster.dataDir)).toBeGreaterThan(0);
+  const two = await serve(cluster);
+  const after = postgres(await ensureDatabase(cluster, two.port), { max: 1 });
+  onTestFinished(() => after.end({ timeout: 1 }));
+  expect(await after`select 1`).toHaveLength(1);
+  expect(await endOrphanBackends(cluster.dataDir)).toBe(0);
+  await sql.end({ timeout: 1 });
 }, 60_000);
 
 test('a postmaster.pid whose number belongs to another program is cleared; that of a live server is not', async () => {
