@@ -12,7 +12,7 @@ export interface MainProcess {
   kill(): Promise<void>;
   /** Ends it cleanly. */
   stop(): Promise<void>;
-  /** what it has printed last */
+  /** what it has printed last, and how it ended if it has */
   said(): string;
 }
 
@@ -56,6 +56,6 @@ export function startMain(name: 'engine' | 'host', home: string, env: Readonly<R
     },
     kill: () => end('SIGKILL'),
     stop: () => end('SIGTERM'),
-    said: () => said,
+    said: () => (child.exitCode === null && child.signalCode === null ? said : `${said}\nended with ${child.exitCode ?? child.signalCode}`),
   };
 }
