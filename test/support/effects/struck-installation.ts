@@ -241,9 +241,10 @@ export async function startStruckInstallation(hostId: string, own: { readonly po
   }
 
   /**
-   * A load is due for each change of model from one try to the next. One more is due to a host or an Ollama that is killed, since what it held or was loading may be
-   * gone; and another one where a try went with it, since the change to the next model may be carried out before its step is back, which goes first. Two more
-   * are due to a grant that nobody answered, since the line goes on without it, and comes back to its model.
+   * A load is due for each change of model from one try to the next. Two more are due to a host or an Ollama that is killed: what it held or was loading may be gone,
+   * and the line may go on with the next model before the step that goes first is back, or its model may be loaded again (2 s later); then that one is loaded for
+   * nothing. That one is due too when a try went with PostgreSQL. Two more are due to a grant that nobody answered, since the line goes on without it, and comes back
+   * to its model.
    */
   async function countLoads(all: readonly string[], before: { resident: string | null; loads: number }, blow: Blow, struck: boolean): Promise<string[]> {
     const tries = await sql<{ task: string; key: string }[]>`
@@ -251,7 +252,8 @@ export async function startStruckInstallation(hostId: string, own: { readonly po
     let holds = before.resident === null ? null : residencyKey({ name: before.resident, numCtx: 512 });
     const unanswered = await sql`select 1 from task_events where task_id = any(${all}) and kind = 'grant_lost' and data ->> 'cause' = 'unanswered'`;
     let due = 2 * unanswered.length;
-    if (struck && (blow === 'host killed' || blow === 'ollama killed')) due += new Set(tries.map(({ task }) => task)).size < tries.length ? 2 : 1;
+    if (struck && (blow === 'host killed' || blow === 'ollama killed')) due += 2;
+    if (struck && blow.includes('PostgreSQL') && new Set(tries.map(({ task }) => task)).size < tries.length) due += 1;
     for (const { key } of tries) {
       if (key !== holds) due += 1;
       holds = key;
