@@ -20,7 +20,8 @@ const openMinutes = 30;
 export function benchDashboard(scale: number): Promise<Section> {
   return besideLine(scale, async (browser, api, method) => ({
     title: 'The dashboard',
-    method: `${method} Pages are loaded ${loads} times each with an empty cache.`,
+    method: `${method} Pages are loaded ${loads} times each with an empty cache, by turns with the one for signing in, which shows what Chromium and this machine take in any case.`,
+    peer: 'page for signing in, p50',
     figures: [
       await firstPaint(browser, api, 'queue', '/'),
       await firstPaint(browser, api, 'history', '/history'),
@@ -50,7 +51,7 @@ async function besideLine(scale: number, measure: (browser: Browser, api: ApiPro
     await seedTasks(sql, ended);
     await sql`update tasks set status = 'completed', completed_at = now() where status in ('queued', 'running')`;
     await addWaiting(sql, waiting);
-    await sql`analyze`;
+    await sql`vacuum (analyze)`; // as autovacuum leaves what has ended over weeks
     children.push(
       fork(path.join(import.meta.dirname, 'backlog-engine.ts'), [url], { execArgv: ['--import', 'tsx'], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] }),
     );
@@ -83,16 +84,48 @@ async function until(page: Page, condition: string): Promise<void> {
   while ((await page.evaluate(condition)) !== true) await delay(20);
 }
 
+interface Paint {
+  readonly paintMs: number;
+  /** from the first byte asked for to the last one of the page itself */
+  readonly answerMs: number;
+}
+
+/** Pages are loaded by turns with the one for signing in, which asks for nothing: what Chromium and this machine take in any case. */
 async function firstPaint(browser: Browser, api: ApiProcess, name: string, address: string): Promise<Figure> {
-  const took: number[] = [];
+  const [took, floor]: [Paint[], Paint[]] = [[], []];
   for (let round = 0; round < loads; round += 1) {
-    const page = await openPage(browser, api, address);
-    await until(page, "performance.getEntriesByName('first-contentful-paint').length > 0");
-    took.push(Number(await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")));
-    await page.context().close();
+    took.push(await paintOf(browser, api, address));
+    floor.push(await paintOf(browser, api, '/sign-in'));
   }
-  const p95 = quantile(took, 0.95);
-  return { ...plain(`first paint of the page ${name}, p50 / p95`, `${inUnits(quantile(took, 0.5))} / ${inUnits(p95)}`), bar: 'under 500 ms', met: p95 < 500 };
+  const paints = took.map(({ paintMs }) => paintMs);
+  const [ours, peer] = [
+    quantile(paints, 0.5),
+    quantile(
+      floor.map(({ paintMs }) => paintMs),
+      0.5,
+    ),
+  ];
+  const p95 = quantile(paints, 0.95);
+  const answers = took.map(({ answerMs }) => answerMs);
+  return {
+    ...plain(
+      `first paint of the page ${name}, p50 / p95; its answer was there after`,
+      `${inUnits(ours)} / ${inUnits(p95)}; ${inUnits(quantile(answers, 0.5))} / ${inUnits(quantile(answers, 0.95))}`,
+    ),
+    peer: inUnits(peer),
+    ratio: (ours / peer).toFixed(2),
+    bar: 'under 500 ms',
+    met: p95 < 500,
+  };
+}
+
+async function paintOf(browser: Browser, api: ApiProcess, address: string): Promise<Paint> {
+  const page = await openPage(browser, api, address);
+  await until(page, "performance.getEntriesByName('first-contentful-paint').length > 0");
+  const paintMs = Number(await page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"));
+  const answerMs = Number(await page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd"));
+  await page.context().close();
+  return { paintMs, answerMs };
 }
 
 /** From the call that changes something to the row on the screen that shows it. */
