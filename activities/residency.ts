@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import { failureCodes, StepFailure } from '../contract/failure.js';
 import { sameModel } from '../contract/model-name.js';
 import { type ModelNeed, needOfKey, type ResidencyKey } from '../contract/queues.js';
-import { hostLost, type OrderFailure, type ResidencyOrder } from '../contract/residency.js';
+import { type DrainState, hostLost, type OrderFailure, type ResidencyOrder } from '../contract/residency.js';
 import type { InstalledModel, LoadedModel, ModelBackend, PullProgress } from './backends/backend.js';
 import { createSingleFlight } from './single-flight.js';
 
@@ -62,7 +62,7 @@ export interface OrderRows {
   /** serving -> draining, so that no new grant is given. Returns the keys that have a row. */
   drain(order: OrderRef, keys: readonly ResidencyKey[]): Promise<readonly ResidencyKey[]>;
   /** Whether a step is granted or running on the key. */
-  isBusy(order: OrderRef, key: ResidencyKey): Promise<boolean>;
+  drainState(order: OrderRef, key: ResidencyKey): Promise<DrainState>;
   removeDrained(order: OrderRef, key: ResidencyKey): Promise<void>;
   /** Ends the order as done. */
   end(order: OrderRef): Promise<void>;
@@ -122,11 +122,13 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
         let idleAtMs = performance.now();
         for (const key of await rows.drain(request, request.keys)) {
           tell({ phase: 'draining', key });
-          while (await rows.isBusy(request, key)) {
+          let state = await rows.drainState(request, key);
+          for (; state === 'busy'; state = await rows.drainState(request, key)) {
             signal.throwIfAborted();
             await deps.lineChange(drainPollMs);
             idleAtMs = performance.now();
           }
+          if (state === 'stale') return 'stale'; // another order goes on with it, or it serves again
           tell({ phase: 'unloading', key });
           await deps.exclusively(() => models.unload(modelOf(key), signal));
           await rows.removeDrained(request, key);

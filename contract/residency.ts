@@ -2,6 +2,9 @@ import type { ModelNeed, ResidencyKey } from './queues.js';
 
 export type ResidencyState = 'loading' | 'serving' | 'draining';
 
+/** How far a model that an order unloads is from that; `stale`: the order is not to be carried out any more. */
+export type DrainState = 'busy' | 'idle' | 'stale';
+
 /** What the engine wants a host to hold. */
 export interface ResidencyRow {
   readonly host: string;

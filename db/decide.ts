@@ -63,11 +63,12 @@ export async function decideOnce(sql: Sql, policy: Policy | AskingPolicy, maxWai
       const snapshot = await readSnapshot(tx, maxWaitsMs);
       if (!snapshot) return 'busy';
       const startedMs = performance.now();
-      const { grants, orders, refusals, by } = await chosen(tx, policy, snapshot, maxWaitsMs);
+      const { grants, orders, keeps, refusals, by } = await chosen(tx, policy, snapshot, maxWaitsMs);
       const policyMs = Math.round(performance.now() - startedMs);
-      if (grants.length === 0 && orders.length === 0 && refusals.length === 0) return { granted: [], ordered: [], refused: 0 };
+      if ([grants, orders, keeps, refusals].every(({ length }) => length === 0)) return { granted: [], ordered: [], refused: 0 };
       const [written] = await tx<{ decided: { granted: GrantedRow[]; ordered: ResidencyOrder[] } }[]>`
         select decide_write(${storedJson(tx, grants)}, ${storedJson(tx, orders)}, ${policyMs}) as decided`;
+      for (const { host, order, key, reason } of keeps) await tx`select order_keep(${order}, ${host}, ${key}, ${reason}, ${policyMs})`;
       let refused = 0;
       for (const { key, reason } of refusals) {
         refused += await refuseWaiting(tx, key, { code: failureCodes.modelOutOfMemory, message: reason, retryable: false }, policyMs);

@@ -2,7 +2,7 @@ import { failureCodes } from '../contract/failure.js';
 import type { Refusal } from '../contract/line.js';
 import { orderWorkflowId, taskWorkflowId } from '../contract/ids.js';
 import type { ModelNeed, ResidencyKey } from '../contract/queues.js';
-import { fetchWaits, hostLost, type OrderFailure, type ResidencyOrder, type ResidencyRow } from '../contract/residency.js';
+import { type DrainState, fetchWaits, hostLost, type OrderFailure, type ResidencyOrder, type ResidencyRow } from '../contract/residency.js';
 import { answered, type Sql } from './connect.js';
 import { putOutbox } from './outbox.js';
 import { storedJson } from './stored-json.js';
@@ -61,11 +61,12 @@ export async function drainKeys(sql: Sql, order: OrderId, keys: readonly Residen
   return rows.map((row) => row.key);
 }
 
-/** Whether a step is granted or running on a key of this host and epoch. */
-export async function isKeyBusy(sql: Sql, order: OrderId, key: ResidencyKey): Promise<boolean> {
-  const [row] = await answered(sql<{ busy: boolean }[]>`
-    select exists (select 1 from line where state in ('granted', 'running') and pool = 'model' and host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key}) as busy`);
-  return row?.busy ?? false;
+/** How far a key of this host and epoch is from being unloaded: a step is granted or running on it, or not; `stale` when the order is, so that it is not unloaded. */
+export async function drainState(sql: Sql, order: OrderId, key: ResidencyKey): Promise<DrainState> {
+  const [row] = await answered(sql<{ open: boolean; busy: boolean }[]>`
+    select ${isOpen(sql, order)} as open,
+      exists (select 1 from line where state in ('granted', 'running') and pool = 'model' and host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key}) as busy`);
+  return row?.open !== true ? 'stale' : row.busy ? 'busy' : 'idle';
 }
 
 /** Removes a key that has been unloaded. */

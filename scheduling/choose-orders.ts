@@ -2,7 +2,7 @@ import type { Head } from '../contract/line.js';
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import { type Change, chooseChange, fitsEver, type Resident, type Room } from './choose-change.js';
 import type { ResidencyOrder } from '../contract/residency.js';
-import type { Backlog, HeldBack, HostState, KeyCost, OrderDecision, RefuseDecision, ResidentRow, Snapshot, Soon } from './policy.js';
+import type { Backlog, HeldBack, HostState, KeepDecision, KeyCost, OrderDecision, RefuseDecision, ResidentRow, Snapshot, Soon } from './policy.js';
 import type { Standing } from './waiting-order.js';
 
 /** How long a finished step keeps its model for the next step of its plan, which has not entered the line yet. */
@@ -55,6 +55,7 @@ export interface Facts {
 
 export interface Orders {
   readonly orders: OrderDecision[];
+  readonly keeps: KeepDecision[];
   readonly refusals: RefuseDecision[];
   readonly heldBack: HeldBack[];
   readonly ending: ReadonlyMap<string, RankedHead>;
@@ -73,6 +74,7 @@ export function chooseOrdersBy(facts: Facts): Orders {
   const { byKey } = facts;
   const changing = new Set(facts.openOrders.map(({ host }) => host));
   const orders: OrderDecision[] = [];
+  const keeps: KeepDecision[] = [];
   const refusals: RefuseDecision[] = [];
   const heldBack: HeldBack[] = [];
   const ending = new Map<string, RankedHead>();
@@ -108,6 +110,12 @@ export function chooseOrdersBy(facts: Facts): Orders {
       key,
       first.head.level,
     );
+    const kept = !copy && isUrgent(first) ? keptInstead(facts, hosts, key) : null;
+    if (kept !== null && !spoken.has(kept.host)) {
+      spoken.set(kept.host, key);
+      keeps.push(kept);
+      continue;
+    }
     const revised = !copy && isUrgent(first) && best?.change.kind !== 'load' ? revisedOrder(facts, eligible, key, first) : null;
     if (revised !== null && !spoken.has(revised.host)) {
       spoken.set(revised.host, key);
@@ -133,11 +141,27 @@ export function chooseOrdersBy(facts: Facts): Orders {
     }
   }
   orders.push(...preloads(facts, new Set([...changing, ...spoken.keys()])));
-  return { orders, refusals, heldBack, ending };
+  return { orders, keeps, refusals, heldBack, ending };
 }
 
 function isUrgent({ head }: RankedHead): boolean {
   return head.level >= 9;
+}
+
+/** An open order that was to unload just what urgent work needs: it is given up while its load has not begun, so that the work waits for no load. */
+function keptInstead(facts: Facts, hosts: readonly HostState[], key: ResidencyKey): KeepDecision | null {
+  for (const { id, host: name, hostEpoch, load, unload } of facts.revisable) {
+    const host = hosts.find((each) => each.host === name && each.hostEpoch === hostEpoch);
+    if (host === undefined || load === null || !unload.includes(key) || isForUrgent(facts, load.key)) continue;
+    if (!facts.residents(host).some((resident) => resident.key === key)) continue; // it is gone already
+    return { host: name, order: id, key, reason: `urgent work needs ${key}, which was to make room for ${load.key}` };
+  }
+  return null;
+}
+
+function isForUrgent(facts: Facts, key: ResidencyKey): boolean {
+  const first = facts.byKey.get(key)?.[0];
+  return first !== undefined && isUrgent(first);
 }
 
 /**
@@ -148,8 +172,7 @@ function revisedOrder(facts: Facts, hosts: readonly HostState[], key: ResidencyK
   for (const { id, host: name, hostEpoch, load, unload } of facts.revisable) {
     const host = hosts.find((each) => each.host === name && each.hostEpoch === hostEpoch);
     if (host === undefined || load === null || facts.isBackingOff(name, key)) continue;
-    const waitsForIt = facts.byKey.get(load.key)?.[0];
-    if (waitsForIt !== undefined && isUrgent(waitsForIt)) continue;
+    if (isForUrgent(facts, load.key)) continue;
     const staying = facts.residents(host).filter((resident) => !unload.includes(resident.key));
     const wanted = { key, level: first.head.level, turn: facts.turns.get(key) ?? facts.turns.size, bytes: facts.costOf(name, key)?.bytes ?? null };
     const change = chooseChange(wanted, staying, roomOf(host));

@@ -125,6 +125,16 @@ export interface OrderDecision {
   readonly terms: readonly AffinityTerms[];
 }
 
+/** An open order that is given up, since urgent work needs what it unloads: that serves again. */
+export interface KeepDecision {
+  readonly host: string;
+  /** id of the order */
+  readonly order: string;
+  /** what the urgent work needs */
+  readonly key: ResidencyKey;
+  readonly reason: string;
+}
+
 /** A key whose steps cannot run on any host that is there. */
 export interface RefuseDecision {
   readonly key: ResidencyKey;
@@ -145,6 +155,7 @@ export interface HeldBack {
 export interface Decision {
   readonly grants: readonly GrantDecision[];
   readonly orders: readonly OrderDecision[];
+  readonly keeps: readonly KeepDecision[];
   readonly refusals: readonly RefuseDecision[];
   readonly heldBack: readonly HeldBack[];
 }

@@ -21,9 +21,9 @@ export function priorityAffinity({ maxWaitsMs }: AffinitySettings = { maxWaitsMs
     const reservation = reservationOf(holds, lacking);
     const ranked = rank(snapshot.heads, maxWaitsMs).filter((each) => mayHave(holds, reservation, each));
     const byKey = groupByKey(ranked);
-    const { orders, refusals, heldBack, ending } = chooseOrders(snapshot, byKey);
+    const { orders, keeps, refusals, heldBack, ending } = chooseOrders(snapshot, byKey);
     const leaving = leavingKeys(snapshot, orders);
-    return { grants: [...grantHeads(snapshot, ranked, reservation, leaving, ending)], orders, refusals, heldBack };
+    return { grants: [...grantHeads(snapshot, ranked, reservation, leaving, ending)], orders, keeps, refusals, heldBack };
   };
 }
 

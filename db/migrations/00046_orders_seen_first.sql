@@ -23,3 +23,25 @@ begin
   into v_orders, v_fetching from residency_orders o where o.state = 'open';
   return jsonb_build_object('snapshot', decide_read(p_max_waits) || v_orders, 'fetching', v_fetching);
 end $$;
+
+-- Gives up an open order whose load has not begun: what it was to unload, or has begun to drain, serves again. A model that has just been unloaded is loaded again by
+-- its host, as any that is served and not there. p_key: what urgent work needs of it. No effect on an order that is over, that a person gave, or whose load has begun.
+create function order_keep(p_order uuid, p_host text, p_key text, p_reason text, p_policy_ms integer) returns boolean language plpgsql as $$
+declare
+  o residency_orders%rowtype;
+begin
+  -- its load waits for this row before it begins, so either it has begun or it never will
+  select * into o from residency_orders where id = p_order and host = p_host and state = 'open' and pull_model is null and requested_by is null for update;
+  if not found or exists (select 1 from residency where host = p_host and order_id = p_order and state = 'loading') then return false; end if;
+  update residency_orders set state = 'failed', ended_at = clock_timestamp(), error = jsonb_build_object('code', 'revised', 'message', p_reason, 'retryable', true)
+  where id = p_order;
+  update residency set state = 'serving', since = clock_timestamp() where host = p_host and host_epoch = o.host_epoch and order_id = p_order and state = 'draining';
+  insert into orchestration_decisions (decision_type, input_data, output_data, execution_time_ms)
+  values ('residency', jsonb_build_object('key', p_key, 'host', o.host, 'host_epoch', o.host_epoch, 'terms', '[]'::jsonb, 'first', (
+      select jsonb_build_object('row', l.id::text, 'level', l.level, 'exact', l.exact, 'waited_ms', greatest(0, floor(extract(epoch from clock_timestamp() - l.entered_at) * 1000)))
+      from line l where l.state = 'waiting' and not l.held and l.not_before < 'infinity' and l.pool = 'model' and l.key = p_key
+      order by l.level desc, l.exact desc, l.pos, l.id limit 1)),
+    jsonb_build_object('id', o.id, 'host', o.host, 'hostEpoch', o.host_epoch, 'unload', '[]'::jsonb, 'load', null, 'reason', p_reason), p_policy_ms);
+  perform pg_notify('residency', p_host), pg_notify('line', '');
+  return true;
+end $$;

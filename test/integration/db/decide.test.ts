@@ -28,7 +28,7 @@ function neverClaim(): never {
   throw new Error('expected a claim');
 }
 
-const idle: Decision = { grants: [], orders: [], refusals: [], heldBack: [] };
+const idle: Decision = { grants: [], orders: [], keeps: [], refusals: [], heldBack: [] };
 /** As if they had been told twice and so much time had passed. */
 const ageGrants = (seconds: number) => db.sql`update line set granted_at = granted_at - ${seconds} * interval '1 second', signals = 2 where state = 'granted'`;
 

@@ -11,11 +11,11 @@ import {
   abandonOrder,
   beginLoad,
   drainKeys,
+  drainState,
   endFetch,
   endOrder,
   fetchFirst,
   forgetKey,
-  isKeyBusy,
   isOrderOpen,
   readResidency,
   removeDrained,
@@ -60,7 +60,7 @@ describe('an order', () => {
     expect(order.unload).toEqual([old]);
     expect(await isOrderOpen(db.sql, ref)).toBe(true);
     expect(await drainKeys(db.sql, ref, [old, 'unknown'])).toEqual([old]);
-    expect(await isKeyBusy(db.sql, ref, old)).toBe(false);
+    expect(await drainState(db.sql, ref, old)).toBe('idle');
     await removeDrained(db.sql, ref, old);
     expect(await beginLoad(db.sql, ref, key, need)).toBe(true);
     expect(await beginLoad(db.sql, ref, key, need)).toBe(true);
@@ -69,7 +69,7 @@ describe('an order', () => {
     expect(await serveKey(db.sql, ref, key, loaded)).toBe(true);
     expect(await isOrderOpen(db.sql, ref)).toBe(false);
     expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: [{ grant: { row } }] });
-    expect(await isKeyBusy(db.sql, ref, key)).toBe(true);
+    expect(await drainState(db.sql, ref, key)).toBe('stale');
   });
 
   test('has no effect once it has ended or its host has begun anew', async () => {
@@ -488,6 +488,30 @@ describe('something urgent that comes while an order is open', () => {
     expect(await decide()).toEqual([]);
     await abandonOrder(db.sql, revised, { code: 'ended_outside', message: 'x', retryable: true });
     expect(await db.sql`select key, state from residency`).toEqual([{ key: old, state: 'serving' }]);
+  });
+
+  test('and needs what was to go for it gives the order up: that serves again, and takes the grant [SCHED-09]', async () => {
+    const { order, ref } = await ordered([old]);
+    expect(await drainKeys(db.sql, ref, [old])).toEqual([old]);
+    const needsOld = { name: 'old', numCtx: 4096 };
+    const entered = await world.enter(await world.task({ plan: chain(modelStep('one', { model: needsOld })), exact: 95 }));
+    if (entered.state !== 'waiting') throw new Error('not waiting');
+    expect(await decide()).toEqual([]);
+    expect(await states()).toEqual([[order.id, 'failed', 'revised']]);
+    expect(await db.sql`select key, state from residency`).toEqual([{ key: old, state: 'serving' }]);
+    expect(await drainState(db.sql, ref, old)).toBe('stale');
+    const [told] =
+      await db.sql`select input_data ->> 'key' as key, input_data -> 'first' ->> 'row' as row from orchestration_decisions where output_data ->> 'id' = ${order.id} order by created_at desc limit 1`;
+    expect(told).toEqual({ key: old, row: entered.row });
+    expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: [{ grant: { row: entered.row } }] });
+    // and the other model has its turn behind it
+    const [again] = await decide();
+    if (again === undefined) throw new Error('no order');
+    expect(again).toMatchObject({ unload: [old], load: { key } });
+    const next = { orderId: again.id, host, hostEpoch: 1 };
+    expect(await drainState(db.sql, next, old)).toBe('busy');
+    await db.sql`update line set state = 'void', cause = 'left', ended_at = now() where id = ${entered.row}`;
+    expect(await drainState(db.sql, next, old)).toBe('idle');
   });
 
   test('waits for a load that has begun, and for what a person has ordered [SCHED-09]', async () => {

@@ -79,6 +79,27 @@ test('a waiting step brings its model and the worker of its queue, and the next 
   await rig.endRow(second);
 });
 
+test('urgent work keeps a model that was to be unloaded: nothing is loaded for it [SCHED-09]', async () => {
+  const first = await rig.waitFor(keyOf(two));
+  await granted(first);
+  const behind = await rig.waitFor(keyOf(one));
+  await eventually(async () => (await rig.residency())[keyOf(two)] === 'draining');
+  const [{ orders } = { orders: 0 }] = await rig.sql<{ orders: number }[]>`select count(*)::integer as orders from residency_orders`;
+  const urgent = await rig.waitFor(keyOf(two));
+  await rig.sql`update line set level = 10 where id = ${urgent}`;
+  await eventually(async () => (await rig.residency())[keyOf(two)] === 'serving');
+  expect(await inMemory()).toEqual([two]);
+  await rig.endRow(first);
+  await granted(urgent);
+  expect(await rig.sql`select 1 from residency_orders where load_key = ${keyOf(two)} and state = 'open'`).toHaveLength(0);
+  await rig.endRow(urgent);
+  await granted(behind);
+  expect(await inMemory()).toEqual([one]);
+  const later = await rig.sql<{ key: string }[]>`select load_key as key from residency_orders order by created_at offset ${orders}`;
+  expect(new Set(later.map(({ key }) => key))).toEqual(new Set([keyOf(one)])); // ordered again after it, once or more
+  await rig.endRow(behind);
+});
+
 test('a model is not unloaded while a step runs on it [MODEL-06]', async () => {
   const running = await rig.waitFor(keyOf(one));
   await granted(running);

@@ -17,10 +17,10 @@ function hostUnderTest({ installed = true, pulled = true } = {}) {
   const rows = {
     isOpen: async () => true,
     drain: async (_order, keys) => [...keys],
-    async isBusy() {
+    async drainState() {
       looks += 1;
       atMs[looks < 10 ? 'lastBusy' : 'idle'] = performance.now();
-      return looks < 10;
+      return looks < 10 ? 'busy' : 'idle';
     },
     removeDrained: async () => {},
     end: async () => {},

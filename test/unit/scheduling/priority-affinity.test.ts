@@ -265,12 +265,21 @@ describe('urgent work while a change is under way', () => {
     expect(ordersWith(urgent)).toEqual([
       expect.objectContaining({ revises: order.id, unload: [a], load: expect.objectContaining({ key: c }), reason: expect.stringContaining('urgent') }),
     ]);
-    // also for a model that is just being unloaded
-    expect(ordersWith({ heads: [head(1, b), head(2, a, 9)] })).toEqual([expect.objectContaining({ unload: [a], load: expect.objectContaining({ key: a }) })]);
     // what else is in the way goes too, where nothing waits for it
     const two = { hosts: [{ ...host, modelsMax: 2 }], residency: [serving('a:latest', 'draining'), serving('b:latest')] };
     const other = { ...order, load: { key: 'd:latest~ctx4096', model: { name: 'd:latest', numCtx: 4096 } } };
     expect(ordersWith({ ...two, openOrders: [other], heads: [head(2, c, 9)] })).toEqual([expect.objectContaining({ unload: [a] })]);
+  });
+
+  test('the open order is given up for work on what it was to unload, so that it waits for no load [SCHED-09]', () => {
+    const urgent = { ...draining, revisable: [order.id], heads: [head(1, b), head(2, a, 9)] };
+    expect(decide(urgent)).toMatchObject({ orders: [], keeps: [{ host: 'local', order: order.id, key: a, reason: expect.stringContaining(b) }] });
+    expect(decide({ ...urgent, hosts: [host, { ...host, host: 'other' }] }).keeps).toHaveLength(1); // rather than loaded on a host that is free
+    expect(decide({ ...urgent, heads: [head(1, b), head(2, a, 8)] }).keeps).toEqual([]);
+    expect(decide({ ...urgent, heads: [head(1, b, 9), head(2, a, 10)] }).keeps).toEqual([]);
+    expect(decide({ ...urgent, revisable: [] }).keeps).toEqual([]);
+    // it has been unloaded, and its load is ordered instead of the other one
+    expect(decide({ ...urgent, residency: [] })).toMatchObject({ keeps: [], orders: [{ revises: order.id, load: { key: a } }] });
   });
 
   test('nothing is changed for less urgent work, nor an order that is for urgent work itself or whose load has begun [SCHED-09]', () => {
