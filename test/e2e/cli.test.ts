@@ -122,7 +122,7 @@ test('what is wrong is said with its place and a remedy, and nothing is created 
 });
 
 test('logs --follow shows what a script prints while it runs; Ctrl-C stops watching, not the task [MGR-10, TASK-21]', async () => {
-  const { id } = await orchestra.submit('script', { command: 'echo first; sleep 4; echo last' });
+  const { id } = await orchestra.submit('script', { command: 'echo first; sleep 8; echo last' });
   const left = await run(['logs', '--follow', id], {
     during: async (read, kill) => {
       await eventually(() => read.out.includes('first'));
