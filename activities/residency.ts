@@ -61,8 +61,10 @@ export interface OrderRows {
   isOpen(order: OrderRef): Promise<boolean>;
   /** serving -> draining, so that no new grant is given. Returns the keys that have a row. */
   drain(order: OrderRef, keys: readonly ResidencyKey[]): Promise<readonly ResidencyKey[]>;
-  /** Whether a step is granted or running on the key. */
+  /** How far the key is from being unloaded: whether a step is granted or running on it. */
   drainState(order: OrderRef, key: ResidencyKey): Promise<DrainState>;
+  /** Notes a drained key as being unloaded, so that it does not serve again meanwhile. False: stale. */
+  beginUnload(order: OrderRef, key: ResidencyKey): Promise<boolean>;
   removeDrained(order: OrderRef, key: ResidencyKey): Promise<void>;
   /** Ends the order as done. */
   end(order: OrderRef): Promise<void>;
@@ -128,7 +130,8 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
             await deps.lineChange(drainPollMs);
             idleAtMs = performance.now();
           }
-          if (state === 'stale') return 'stale'; // another order goes on with it, or it serves again
+          // Another order goes on with it, or it serves again.
+          if (state === 'stale' || !(await rows.beginUnload(request, key))) return 'stale';
           tell({ phase: 'unloading', key });
           await deps.exclusively(() => models.unload(modelOf(key), signal));
           await rows.removeDrained(request, key);

@@ -6,6 +6,7 @@ import { endPull, markAllUnloaded, noteInstalled, recordPull, type SeenModels, u
 import { readHeldBefore } from './residency-history.js';
 import {
   beginLoad,
+  beginUnload,
   drainKeys,
   drainState,
   endOrder,
@@ -41,6 +42,7 @@ export function createHostRows(sql: Sql, identity: HostIdentity) {
     forget: (epoch: number, key: ResidencyKey) => forgetKey(sql, host, epoch, key),
     isOpen: (order: OrderId) => isOrderOpen(sql, order),
     drain: (order: OrderId, keys: readonly ResidencyKey[]) => drainKeys(sql, order, keys),
+    beginUnload: (order: OrderId, key: ResidencyKey) => beginUnload(sql, order, key),
     drainState: (order: OrderId, key: ResidencyKey) => drainState(sql, order, key),
     removeDrained: (order: OrderId, key: ResidencyKey) => removeDrained(sql, order, key),
     end: (order: OrderId) => endOrder(sql, order),

@@ -54,6 +54,7 @@ export async function drainKeys(sql: Sql, order: OrderId, keys: readonly Residen
   const rows = await answered(sql<{ key: ResidencyKey }[]>`
     with moved as (
       update residency set state = 'draining', order_id = ${order.orderId}, since = case state when 'draining' then since else clock_timestamp() end
+      from (select 1 from residency_orders where id = ${order.orderId} and state = 'open' for share) o
       where host = ${order.host} and host_epoch = ${order.hostEpoch} and key = any(${keys as string[]}) and ${isOpen(sql, order)}
       returning key),
     told as (select count(pg_notify('residency', ${order.host})) as n from moved)
@@ -67,6 +68,15 @@ export async function drainState(sql: Sql, order: OrderId, key: ResidencyKey): P
     select ${isOpen(sql, order)} as open,
       exists (select 1 from line where state in ('granted', 'running') and pool = 'model' and host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key}) as busy`);
   return row?.open !== true ? 'stale' : row.busy ? 'busy' : 'idle';
+}
+
+/** Notes that a drained key is being unloaded; from then on its order is not given up. @returns false when the order is stale: it is not to be unloaded */
+export async function beginUnload(sql: Sql, order: OrderId, key: ResidencyKey): Promise<boolean> {
+  const rows = await answered(sql`
+    update residency set unloading = true
+    from (select 1 from residency_orders where id = ${order.orderId} and state = 'open' for share) o
+    where host = ${order.host} and host_epoch = ${order.hostEpoch} and key = ${key} and state = 'draining' and ${isOpen(sql, order)}`);
+  return rows.count === 1;
 }
 
 /** Removes a key that has been unloaded. */
@@ -92,7 +102,7 @@ export async function beginLoad(sql: Sql, order: OrderId, key: ResidencyKey, mod
     insert into residency (host, host_epoch, key, model, num_ctx, state, order_id)
     select ${order.host}, ${order.hostEpoch}, ${key}, ${model.name}, ${model.numCtx}, 'loading', ${order.orderId}
     from (select 1 from residency_orders where id = ${order.orderId} and state = 'open' for share) o where ${isOpen(sql, order)}
-    on conflict (host, key) do update set host_epoch = excluded.host_epoch, state = 'loading', order_id = excluded.order_id, since = clock_timestamp(), digest = null, size_bytes = null
+    on conflict (host, key) do update set host_epoch = excluded.host_epoch, state = 'loading', unloading = false, order_id = excluded.order_id, since = clock_timestamp(), digest = null, size_bytes = null
     returning key`);
   return rows.count === 1;
 }
@@ -223,7 +233,7 @@ async function fetchEnded(tx: Transaction, host: string): Promise<void> {
 async function giveBack(tx: Transaction, order: ResidencyOrder): Promise<void> {
   await tx`delete from residency where host = ${order.host} and host_epoch = ${order.hostEpoch} and order_id = ${order.id} and state = 'loading'`;
   await tx`
-    update residency set state = 'serving', since = clock_timestamp()
+    update residency set state = 'serving', unloading = false, since = clock_timestamp()
     where host = ${order.host} and host_epoch = ${order.hostEpoch} and order_id = ${order.id} and state = 'draining'`;
 }
 

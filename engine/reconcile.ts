@@ -18,7 +18,7 @@ const overlapMs = 60_000;
 const pageSize = 500;
 /** A server that takes a call and never answers must not end this loop. */
 const describeTimeoutMs = 5_000;
-const listTimeoutMs = 30_000;
+const pageTimeoutMs = 30_000;
 
 export interface ReconcileDeps {
   readonly sql: Sql;
@@ -45,7 +45,7 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
       fullAtMs = performance.now();
     }
     const since = new Date(askedAtMs - overlapMs).toISOString();
-    askedAtMs = Date.now();
+    const beganAtMs = Date.now();
     const endedOutside = await taskIds(`ExecutionStatus IN ('Terminated', 'TimedOut') AND CloseTime > '${since}'`);
     if (endedOutside.length > 0) for (const task of await openTasks(sql, { ids: endedOutside, unchangedMs: 0, limit: pageSize })) await lookAtOpen(task);
     // Nobody started them: their creator died before its call, and the outbox row is gone.
@@ -53,18 +53,20 @@ export function createReconciler({ sql, client, workspaces, onOutbox, log }: Rec
     await lookAtOrders();
     const begun = await taskIds(`ExecutionStatus = 'Running' AND StartTime > '${since}'`);
     if (begun.length > 0) for (const task of await finalTasks(sql, begun)) await lookAtFinal(task);
+    askedAtMs = beganAtMs;
     return undefined;
   };
 
   async function taskIds(condition: string): Promise<string[]> {
     const ids: string[] = [];
-    await client.withDeadline(Date.now() + listTimeoutMs, async () => {
-      for await (const { workflowId } of client.workflow.list({ query: `WorkflowType = '${runTaskType}' AND ${condition}`, pageSize })) {
-        const id = taskOfWorkflowId(workflowId);
-        if (id !== undefined) ids.push(id);
-      }
-    });
-    return ids;
+    const listed = client.workflow.list({ query: `WorkflowType = '${runTaskType}' AND ${condition}`, pageSize })[Symbol.asyncIterator]();
+    for (;;) {
+      // each page by itself: there may be any number of them
+      const next = await client.withDeadline(Date.now() + pageTimeoutMs, () => listed.next());
+      if (next.done === true) return ids;
+      const id = taskOfWorkflowId(next.value.workflowId);
+      if (id !== undefined) ids.push(id);
+    }
   }
 
   async function lookAtAll(): Promise<void> {

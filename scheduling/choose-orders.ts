@@ -84,6 +84,12 @@ export function chooseOrdersBy(facts: Facts): Orders {
   for (const [key, heads] of byKey) {
     const first = heads[0];
     if (!first) continue;
+    const kept = isUrgent(first) ? keptInstead(facts, key) : null;
+    if (kept !== null && !spoken.has(kept.host)) {
+      spoken.set(kept.host, key);
+      keeps.push(kept);
+      continue;
+    }
     const holders = facts.holders(key);
     const copy = holders !== undefined;
     if (copy && !isWorthACopy(facts, key, holders.size)) continue;
@@ -110,12 +116,6 @@ export function chooseOrdersBy(facts: Facts): Orders {
       key,
       first.head.level,
     );
-    const kept = !copy && isUrgent(first) ? keptInstead(facts, hosts, key) : null;
-    if (kept !== null && !spoken.has(kept.host)) {
-      spoken.set(kept.host, key);
-      keeps.push(kept);
-      continue;
-    }
     const revised = !copy && isUrgent(first) && best?.change.kind !== 'load' ? revisedOrder(facts, eligible, key, first) : null;
     if (revised !== null && !spoken.has(revised.host)) {
       spoken.set(revised.host, key);
@@ -149,9 +149,9 @@ function isUrgent({ head }: RankedHead): boolean {
 }
 
 /** An open order that was to unload just what urgent work needs: it is given up while its load has not begun, so that the work waits for no load. */
-function keptInstead(facts: Facts, hosts: readonly HostState[], key: ResidencyKey): KeepDecision | null {
+function keptInstead(facts: Facts, key: ResidencyKey): KeepDecision | null {
   for (const { id, host: name, hostEpoch, load, unload } of facts.revisable) {
-    const host = hosts.find((each) => each.host === name && each.hostEpoch === hostEpoch);
+    const host = facts.live.find((each) => each.host === name && each.hostEpoch === hostEpoch);
     if (host === undefined || load === null || !unload.includes(key) || isForUrgent(facts, load.key)) continue;
     if (!facts.residents(host).some((resident) => resident.key === key)) continue; // it is gone already
     return { host: name, order: id, key, reason: `urgent work needs ${key}, which was to make room for ${load.key}` };

@@ -1,3 +1,4 @@
+import { parseTaskId } from '../../contract/ids.js';
 import type { ErrorGroupView } from '../../contract/schemas/reports.js';
 import { type AddCommand, act } from '../command.js';
 import { CliFailure, exitCodes } from '../failure.js';
@@ -56,7 +57,8 @@ async function printIds(session: Session, query: ReturnType<typeof reportQueryOf
       `There is no group ${key} since ${moment(groups.from, Date.now())}: \`orchestra errors\` shows those there are; give the --since and --template that showed it.`,
     );
   if (session.json) return session.printJson(groups);
-  for (const id of group.task_ids) session.terminal.print(id);
+  // Another program reads them as its arguments, so nothing else passes.
+  for (const id of group.task_ids) if (parseTaskId(id) !== undefined) session.terminal.print(id);
   const left = group.task_ids.length < group.count ? `; these are the latest ${group.task_ids.length} of ${group.count}` : '';
   session.terminal.note(`They failed with ${visibleLine(errorOf(group))}${left}`);
 }

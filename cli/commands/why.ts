@@ -56,7 +56,10 @@ export function whyLines(
 function decisionLines({ at, kind, step, model, host, unload, waited_ms: waitedMs, reason, terms, fallback }: Decision, nowMs: number): string[] {
   const what = {
     grant: `a slot${host === null || host === 'general' ? '' : ` on ${host}`}${step === null ? '' : ` for step ${step}`}`,
-    residency: `${host ?? ''} loads ${model ?? ''}${unload.length === 0 ? '' : ` instead of ${unload.join(', ')}`}`,
+    residency:
+      model === null
+        ? `${host ?? ''} keeps what it holds`
+        : `${host ?? ''} loads ${model ?? ''}${unload.length === 0 ? '' : ` instead of ${unload.join(', ')}`}`,
     refusal: `${model ?? ''} is refused`,
     deadlock: 'it gives way in a deadlock',
   }[kind];

@@ -3,6 +3,12 @@
 -- taken for what it was. Each query of a volatile function sees what was committed before it began: seen in one query beside decide_read(), an order that had just
 -- turned to fetching neither kept its host busy nor its model from being fetched a second time.
 
+-- Read whole by each decision, however many have ended.
+create index residency_orders_open on residency_orders (host) where state = 'open';
+
+-- A model that is being unloaded no longer serves again: nobody may give its order up then.
+alter table residency add column unloading boolean not null default false;
+
 -- What is fetched now, and where.
 create function fetching_now() returns jsonb language sql stable as $$
   select coalesce(jsonb_agg(jsonb_build_object('host', host, 'model', model, 'forMs', for_ms)), '[]') from models_fetching()
@@ -24,20 +30,20 @@ begin
   return jsonb_build_object('snapshot', decide_read(p_max_waits) || v_orders, 'fetching', v_fetching);
 end $$;
 
--- Gives up an open order whose load has not begun: what it was to unload, or has begun to drain, serves again. A model that has just been unloaded is loaded again by
--- its host, as any that is served and not there. p_key: what urgent work needs of it. No effect on an order that is over, that a person gave, or whose load has begun.
+-- Gives up an open order that has unloaded nothing and loads nothing yet: what it was to unload, or has begun to drain, serves again. p_key: what urgent work needs
+-- of it. No effect on an order that is over, that a person gave, or that has begun to change memory.
 create function order_keep(p_order uuid, p_host text, p_key text, p_reason text, p_policy_ms integer) returns boolean language plpgsql as $$
 declare
   o residency_orders%rowtype;
 begin
-  -- its load waits for this row before it begins, so either it has begun or it never will
+  -- loads and unloads wait for this row before they begin, so either one has begun or it never will
   select * into o from residency_orders where id = p_order and host = p_host and state = 'open' and pull_model is null and requested_by is null for update;
-  if not found or exists (select 1 from residency where host = p_host and order_id = p_order and state = 'loading') then return false; end if;
+  if not found or exists (select 1 from residency where host = p_host and order_id = p_order and (state = 'loading' or unloading)) then return false; end if;
   update residency_orders set state = 'failed', ended_at = clock_timestamp(), error = jsonb_build_object('code', 'revised', 'message', p_reason, 'retryable', true)
   where id = p_order;
   update residency set state = 'serving', since = clock_timestamp() where host = p_host and host_epoch = o.host_epoch and order_id = p_order and state = 'draining';
   insert into orchestration_decisions (decision_type, input_data, output_data, execution_time_ms)
-  values ('residency', jsonb_build_object('key', p_key, 'host', o.host, 'host_epoch', o.host_epoch, 'terms', '[]'::jsonb, 'first', (
+  values ('residency', jsonb_build_object('host', o.host, 'host_epoch', o.host_epoch, 'terms', '[]'::jsonb, 'first', (
       select jsonb_build_object('row', l.id::text, 'level', l.level, 'exact', l.exact, 'waited_ms', greatest(0, floor(extract(epoch from clock_timestamp() - l.entered_at) * 1000)))
       from line l where l.state = 'waiting' and not l.held and l.not_before < 'infinity' and l.pool = 'model' and l.key = p_key
       order by l.level desc, l.exact desc, l.pos, l.id limit 1)),

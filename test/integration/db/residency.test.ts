@@ -10,6 +10,7 @@ import { doneOutbox, laterOutbox, outboxDueMs, putOutbox, takeDue } from '../../
 import {
   abandonOrder,
   beginLoad,
+  beginUnload,
   drainKeys,
   drainState,
   endFetch,
@@ -502,7 +503,8 @@ describe('something urgent that comes while an order is open', () => {
     expect(await drainState(db.sql, ref, old)).toBe('stale');
     const [told] =
       await db.sql`select input_data ->> 'key' as key, input_data -> 'first' ->> 'row' as row from orchestration_decisions where output_data ->> 'id' = ${order.id} order by created_at desc limit 1`;
-    expect(told).toEqual({ key: old, row: entered.row });
+    expect(told).toEqual({ key: null, row: entered.row });
+    expect(await beginUnload(db.sql, ref, old)).toBe(false);
     expect(await decideOnce(db.sql, policy)).toMatchObject({ granted: [{ grant: { row: entered.row } }] });
     // and the other model has its turn behind it
     const [again] = await decide();
@@ -512,6 +514,14 @@ describe('something urgent that comes while an order is open', () => {
     expect(await drainState(db.sql, next, old)).toBe('busy');
     await db.sql`update line set state = 'void', cause = 'left', ended_at = now() where id = ${entered.row}`;
     expect(await drainState(db.sql, next, old)).toBe('idle');
+    // what is being unloaded does not serve again
+    await drainKeys(db.sql, next, [old]);
+    expect(await beginUnload(db.sql, next, old)).toBe(true);
+    await world.enter(await world.task({ plan: chain(modelStep('one', { model: needsOld })), exact: 95 }));
+    expect(await decide()).toEqual([]);
+    expect(await isOrderOpen(db.sql, next)).toBe(true);
+    await removeDrained(db.sql, next, old);
+    expect(await decide()).toMatchObject([{ load: { key: old } }]);
   });
 
   test('waits for a load that has begun, and for what a person has ordered [SCHED-09]', async () => {

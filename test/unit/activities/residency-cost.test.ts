@@ -22,6 +22,7 @@ function hostUnderTest({ installed = true, pulled = true } = {}) {
       atMs[looks < 10 ? 'lastBusy' : 'idle'] = performance.now();
       return looks < 10 ? 'busy' : 'idle';
     },
+    beginUnload: async () => true,
     removeDrained: async () => {},
     end: async () => {},
     beginLoad: async () => true,

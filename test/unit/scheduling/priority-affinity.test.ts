@@ -277,6 +277,7 @@ describe('urgent work while a change is under way', () => {
     expect(decide({ ...urgent, hosts: [host, { ...host, host: 'other' }] }).keeps).toHaveLength(1); // rather than loaded on a host that is free
     expect(decide({ ...urgent, heads: [head(1, b), head(2, a, 8)] }).keeps).toEqual([]);
     expect(decide({ ...urgent, heads: [head(1, b, 9), head(2, a, 10)] }).keeps).toEqual([]);
+    expect(decide({ ...urgent, residency: [serving('a:latest')] }).keeps).toHaveLength(1); // it has not begun to drain
     expect(decide({ ...urgent, revisable: [] }).keeps).toEqual([]);
     // it has been unloaded, and its load is ordered instead of the other one
     expect(decide({ ...urgent, residency: [] })).toMatchObject({ keeps: [], orders: [{ revises: order.id, load: { key: a } }] });
