@@ -15,6 +15,7 @@ import {
   type PostgresCluster,
   PostgresUnavailable,
 } from '../../../db/server/postgres-cluster.js';
+import { killQuietly } from '../../support/own-ollama.js';
 import { ensureDatabase, providePostgres } from '../../../db/server/provide-postgres.js';
 
 const folders: string[] = [];
@@ -116,6 +117,7 @@ test('a process that its postmaster has left, and that cannot end, keeps no serv
   if (backend === undefined) throw new Error('no backend');
   expect(await endOrphanBackends(cluster.dataDir)).toBe(0);
   process.kill(backend.pid, 'SIGSTOP');
+  onTestFinished(() => killQuietly(backend.pid));
   one.process.kill('SIGKILL');
   await once(one.process, 'exit');
   const refused = await serve(await prepareCluster(home, () => {}, systemDir));
