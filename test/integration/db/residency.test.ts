@@ -248,7 +248,12 @@ describe('an order', () => {
       await other.begin(async (tx) => {
         await tx`lock table queue_pauses in access exclusive mode`; // where a decision stands still that has begun to read
         decided = db.sql.begin((reading) => readSnapshot(reading));
-        await eventually(async () => (await db.sql`select 1 from pg_locks where not granted and relation = 'queue_pauses'::regclass`).count === 1);
+        await eventually(
+          async () =>
+            (
+              await db.sql`select 1 from pg_locks where not granted and relation = 'queue_pauses'::regclass and database = (select oid from pg_database where datname = current_database())`
+            ).count === 1,
+        );
         await fetchFirst(db.sql, order);
       });
       await disconnect(other);
