@@ -19,6 +19,7 @@ const goneTimeoutMs = 10_000;
  */
 export async function endProcesses(which: (processes: readonly RunningProcess[]) => number[]): Promise<number> {
   const pids = which(await runningProcesses());
+  if (pids.length === 0) return 0;
   for (const pid of pids) kill(pid);
   for (const deadlineMs = performance.now() + goneTimeoutMs; performance.now() < deadlineMs; await delay(20)) {
     if (!which(await runningProcesses()).some((pid) => pids.includes(pid))) break;

@@ -30,8 +30,8 @@ begin
   return jsonb_build_object('snapshot', decide_read(p_max_waits) || v_orders, 'fetching', v_fetching);
 end $$;
 
--- Gives up an open order that has unloaded nothing and loads nothing yet: what it was to unload, or has begun to drain, serves again. p_key: what urgent work needs
--- of it. No effect on an order that is over, that a person gave, or that has begun to change memory.
+-- Gives up an open order that neither unloads nor loads at this moment: what it was still to unload, or has begun to drain, serves again. p_key: what urgent work
+-- needs of it. No effect on an order that is over, that a person gave, or that is just changing memory.
 create function order_keep(p_order uuid, p_host text, p_key text, p_reason text, p_policy_ms integer) returns boolean language plpgsql as $$
 declare
   o residency_orders%rowtype;
