@@ -1,3 +1,5 @@
+import { visibleLine } from './visible.js';
+
 const units = [
   ['d', 86_400],
   ['h', 3_600],
@@ -28,7 +30,7 @@ export function relative(time: string, nowMs: number): string {
 
 /** Both ways: `2026-01-09 10:30:00Z (3 min ago)`. */
 export function moment(time: string | null, nowMs: number): string {
-  return time === null ? '' : `${time.slice(0, 19).replace('T', ' ')}Z (${relative(time, nowMs)})`;
+  return time === null ? '' : `${visibleLine(time.slice(0, 19)).replace('T', ' ')}Z (${relative(time, nowMs)})`;
 }
 
 /**

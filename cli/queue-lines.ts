@@ -80,10 +80,10 @@ export function overviewLines(
 
   function hostLines(host: string): string[] {
     const loaded = models.items.filter((model) => model.host === host && (model.loaded || model.serving));
-    const change = queue.changes.find((each) => each.host === host);
+    const changes = queue.changes.filter((each) => each.host === host).map(changeText);
     const memory = loaded.reduce((sum, { memory_bytes: bytes }) => sum + (bytes ?? 0), 0);
     const idle = models.hosts.find(({ id, ready }) => id === host && !ready);
-    const next = change === undefined ? nextOf(host, loaded) : changeText(change);
+    const next = changes.length > 0 ? changes : nextOf(host, loaded);
     return [
       '',
       title(`${visibleLine(host)}  ${gb(memory)} in ${loaded.length} ${loaded.length === 1 ? 'model' : 'models'}`),
@@ -91,20 +91,24 @@ export function overviewLines(
       ...loaded.map(({ name, memory_bytes: bytes, queue_depth: waiting, serving }) =>
         fit(`  ${serving ? '*' : ' '} ${visibleLine(name)}  ${bytes === null ? '' : gb(bytes)}  ${waiting} waiting`, columns),
       ),
-      ...(next === '' ? [] : [paint('cyan', fit(`  ${next}`, columns))]),
+      ...next.map((line) => paint('cyan', fit(`  ${line}`, columns))),
     ];
   }
 
-  function nextOf(host: string, loaded: readonly { readonly name: string }[]): string {
+  function nextOf(host: string, loaded: readonly { readonly name: string }[]): string[] {
     const next = queue.items.find((entry) => entry.host === host && entry.model !== null && !loaded.some(({ name }) => name === entry.model));
     return next === undefined
-      ? ''
-      : `next: ${visibleLine(next.model ?? '')}${next.estimated_start_time === null ? '' : `, ${relative(next.estimated_start_time, nowMs)}`}`;
+      ? []
+      : [`next: ${visibleLine(next.model ?? '')}${next.estimated_start_time === null ? '' : `, ${relative(next.estimated_start_time, nowMs)}`}`];
   }
 }
 
-function changeText({ load, unload, reason }: QueuePage['changes'][number]): string {
-  const parts = [...(unload.length > 0 ? [`unloads ${unload.map(visibleLine).join(', ')}`] : []), ...(load === null ? [] : [`loads ${visibleLine(load)}`])];
+function changeText({ load, pull, unload, reason }: QueuePage['changes'][number]): string {
+  const parts = [
+    ...(pull === null ? [] : [`fetches ${visibleLine(pull)}`]),
+    ...(unload.length > 0 ? [`unloads ${unload.map(visibleLine).join(', ')}`] : []),
+    ...(load === null ? [] : [`loads ${visibleLine(load)}`]),
+  ];
   return `${parts.join(', ')}: ${visibleLine(reason)}`;
 }
 

@@ -32,7 +32,7 @@ export const hostLost = 'host_lost';
 /** Code of an order whose model has to be fetched while its host fetches as many as it may: it is ordered again later. */
 export const fetchWaits = 'fetch_waits';
 
-/** Code of an order whose place another one took before its load began, since urgent work came. */
+/** Code of an order that urgent work ended before its load began: another one took its place, or the model that it unloads serves on. */
 export const orderRevised = 'revised';
 
 /** Why an order was not carried out. */

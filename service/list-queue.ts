@@ -294,7 +294,8 @@ function runningView(step: RunningRow, mine: boolean, entry: ForecastEntry | und
 function changeView({ host, load, pull, unload, reason, requestedBy, createdAt }: ModelChangeRow, withName: boolean): ModelChangeView {
   return {
     host,
-    load: modelOfKey(load) ?? pull,
+    load: modelOfKey(load),
+    pull,
     unload: unload.map((key) => modelOfKey(key) ?? key),
     reason: orderReason(reason, requestedBy, withName),
     since: createdAt.toISOString(),

@@ -174,7 +174,8 @@ export type RunningStepView = z.output<typeof RunningStep>;
 export const ModelChange = z
   .object({
     host: z.string(),
-    load: z.string().nullable().meta({ description: 'The model that is loaded, or fetched' }),
+    load: z.string().nullable().meta({ description: 'The model that is loaded' }),
+    pull: z.string().nullable().meta({ description: 'The model that is fetched from its registry' }),
     unload: z.array(z.string()),
     reason: z.string(),
     since: Timestamp,

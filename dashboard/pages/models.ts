@@ -30,7 +30,7 @@ export const modelsPage: Page = {
         hosts: models.hosts.map((host) => ({
           ...host,
           memory: memoryOf(host, models),
-          change: queue.changes.find(({ host: id }) => id === host.id) ?? null,
+          changes: queue.changes.filter(({ host: id }) => id === host.id),
           failed: failed.find(({ host: id }) => id === host.id) ?? null,
         })),
         pauses: queue.pauses,

@@ -177,6 +177,11 @@ test('models are fetched while a host changes others, eight at a time [MODEL-15]
   expect(await order('small', 'load')).toMatchObject({ status: 202 });
   for (let nth = 0; nth < 8; nth += 1) expect(await order(`fetched-${nth}`, 'pull')).toMatchObject({ status: 202, body: { action: 'pull' } });
   expect(await order('fetched-8', 'pull')).toMatchObject({ status: 409, body: { code: 'model_busy' } });
+  const { changes } = (await (await api.request(api.keys.admin, 'GET', '/api/v1/queue')).json()) as QueueView;
+  expect(changes.slice(0, 2)).toMatchObject([
+    { load: 'small:latest', pull: null },
+    { load: null, pull: 'fetched-0:latest' },
+  ]);
   const told = await api.database.sql<
     { workflow_id: string; id: string }[]
   >`select workflow_id, payload ->> 'id' as id from outbox where payload ->> 'pull' is not null`;

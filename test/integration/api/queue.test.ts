@@ -180,7 +180,7 @@ test('what runs and which models a host changes are shown with it, of others onl
       estimated_completion_time: null,
     },
   ]);
-  expect(queue.changes).toEqual([{ host: 'gpu-1', load: 'b:latest', unload: ['a:latest'], reason: 'b:latest waits', since: expect.any(String) }]);
+  expect(queue.changes).toEqual([{ host: 'gpu-1', load: 'b:latest', pull: null, unload: ['a:latest'], reason: 'b:latest waits', since: expect.any(String) }]);
   expect((await get(api.keys.admin)).changes[0]?.reason).toBe('b:latest waits');
 });
 

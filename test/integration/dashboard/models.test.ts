@@ -74,6 +74,7 @@ test('a fetch is followed to its end: its progress, then that it is done, or why
     await page.locator('.toast', { hasText: 'Fetching qwen3:4b…' }).waitFor();
   };
   await fetchModel();
+  await page.locator('#host-gpu-1 .banner', { hasText: 'fetches qwen3:4b' }).waitFor();
   await recordPull(sql, 'gpu-1', 'qwen3:4b~ctx4096', 'qwen3:4b', { status: 'downloading', completedBytes: gib, totalBytes: 4 * gib }, false);
   const row = page.locator('#installed tbody tr').filter({ hasText: 'qwen3:4b' });
   await expect.poll(() => row.textContent(), { timeout: 8_000 }).toContain('1.0 GiB of 4.0 GiB');

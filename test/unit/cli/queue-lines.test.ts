@@ -86,9 +86,10 @@ test('the overview has hosts with their memory and what is loaded next, what run
   ])
     expect(text).toContain(part);
   expect(text).not.toContain('idle');
-  const changing = { ...queue, changes: [{ host: 'gpu-1', load: 'qwen3:14b', unload: ['llama3.1:8b'], reason: 'its work is older', since: at(-1) }] };
+  const change = { host: 'gpu-1', load: 'qwen3:14b', pull: null, unload: ['llama3.1:8b'], reason: 'its work is older', since: at(-1) };
+  const changing = { ...queue, changes: [change, { ...change, load: null, pull: 'phi4', unload: [], reason: 'asked for by ann' }] };
   expect(overviewLines({ queue: changing, models }, { paint }, { columns: 200, rows: 40 }, nowMs).join('\n')).toContain(
-    'unloads llama3.1:8b, loads qwen3:14b: its work is older',
+    '  unloads llama3.1:8b, loads qwen3:14b: its work is older\n  fetches phi4: asked for by ann',
   );
 });
 
