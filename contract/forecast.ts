@@ -18,7 +18,9 @@ export const forecastReasons = [
   'blocked',
   'waiting_lock',
   'waiting_resource',
-] as const;
+  /** what it needs is free, but kept for a task before it that lacks some of it */
+  'reserved',
+] as const; // forecasts are stored with places in this list: a new one comes last
 export type ForecastReason = (typeof forecastReasons)[number];
 
 /**

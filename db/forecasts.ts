@@ -1,7 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import type { ForecastEntry, StoredForecast } from '../contract/forecast.js';
+import type { Needs } from '../contract/holds.js';
 import type { Pool } from '../contract/plan.js';
 import type { ResidencyKey } from '../contract/queues.js';
+import type { HoldsState } from '../scheduling/holds.js';
 import type { LineState } from '../scheduling/line-state.js';
 import type { KeyCost } from '../scheduling/policy.js';
 import { answered, type Sql, type TransactionSql } from './connect.js';
@@ -92,6 +94,8 @@ type SentRow = [
 /** The whole line, and what decisions about it look at. */
 export interface ForecastInput extends Omit<LineState, 'tasks'> {
   readonly rows: readonly ForecastRow[];
+  /** what tasks have to be given with their first grant; empty while nobody lacks anything */
+  readonly needs: readonly (readonly [taskId: string, Needs])[];
   readonly between: readonly { readonly id: string; readonly attempt: number; readonly level: number; readonly exact: number; readonly held: boolean }[];
   /** child, parent that has not completed, whether the parent failed */
   readonly dependencies: readonly (readonly [child: string, parent: string, failed: boolean])[];
@@ -120,7 +124,7 @@ const plansMax = 500;
 /** Reads the line. Takes no lock. */
 export async function readForecastInput(sql: Sql | TransactionSql): Promise<ForecastInput> {
   const [read] = await answered(
-    sql<{ state: Omit<ForecastInput, 'rows'>; fetching: Fetching[] }[]>`select forecast_state() as state, fetching_now() as fetching`,
+    sql<{ state: Omit<ForecastInput, 'rows' | 'needs' | 'holds'>; fetching: Fetching[] }[]>`select forecast_state() as state, fetching_now() as fetching`,
   );
   if (read === undefined) throw new Error('PostgreSQL returned no row');
   const { state, fetching } = read;
@@ -130,7 +134,24 @@ export async function readForecastInput(sql: Sql | TransactionSql): Promise<Fore
     await setImmediate(); // a long line keeps nobody waiting
   }
   const keys = new Set(fetching.length === 0 ? [] : rows.flatMap(({ key }) => key ?? []));
-  return { ...state, openOrders: state.openOrders.filter(changesMemory), backingOff: [...state.backingOff, ...keysFetching(fetching, keys)], rows };
+  const backingOff = [...state.backingOff, ...keysFetching(fetching, keys)];
+  return { ...state, openOrders: state.openOrders.filter(changesMemory), backingOff, rows, ...(await readShortage(sql, rows)) };
+}
+
+/** What is held and who waits for such things; asked for only where somebody lacks some of it. */
+async function readShortage(sql: Sql | TransactionSql, rows: readonly ForecastRow[]): Promise<Pick<ForecastInput, 'needs' | 'holds'>> {
+  if (!rows.some(({ lack }) => lack !== null)) return { needs: [], holds: null };
+  const [row] = await answered(sql<{ shortage: { needs: ForecastInput['needs']; holds: HoldsState } }[]>`
+    with held as materialized (select (held_now()).*)
+    select jsonb_build_object(
+      'holds', jsonb_build_object('locks', to_jsonb(h.taken), 'pools', (
+        select coalesce(jsonb_agg(p.value || jsonb_build_object('pool', p.key)), '[]') from jsonb_each(h.pools) p)),
+      'needs', (select coalesce(jsonb_agg(jsonb_build_array(n.task_id, jsonb_build_object('locks', to_jsonb(n.locks), 'amounts', coalesce(n.amounts, '{}')))), '[]') from (
+        select distinct on (l.task_id) l.task_id, l.locks, l.amounts from line l
+        where l.state = 'waiting' and l.locks is not null and not l.task_id = any(h.holders) order by l.task_id, l.id limit ${rowsMax}) n)) as shortage
+    from held h`);
+  if (row === undefined) throw new Error('PostgreSQL returned no row');
+  return row.shortage;
 }
 
 function rowOf([id, attempt, step, pool, key, state, level, exact, place, waitedMs, continues, held, locks, lack, host, ranMs, dueInMs]: SentRow): ForecastRow {

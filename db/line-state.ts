@@ -53,6 +53,7 @@ export function* lineStateOf({ input, outlines, done, learned }: LineReading): S
     if (failed) blocked.add(child);
   }
   const owners = new Map(input.rights);
+  const needs = new Map(input.needs);
   const pausedModels = new Set(input.pausedModels);
   const tasks: TaskState[] = [];
 
@@ -79,7 +80,14 @@ export function* lineStateOf({ input, outlines, done, learned }: LineReading): S
     if (!held && outline !== undefined)
       steps.push(...laterSteps(outline, live, done.get(id) ?? new Set(), (step, type, key) => duration(kindOf(step, type, key))));
     const locks = new Set(live.flatMap((row) => row.locks));
-    tasks.push({ id, ...task, steps, after: parents.get(id) ?? [], rights: [...locks].map((name) => ({ name, has: owners.get(name) === id })) });
+    tasks.push({
+      id,
+      ...task,
+      steps,
+      after: parents.get(id) ?? [],
+      rights: [...locks].map((name) => ({ name, has: owners.get(name) === id })),
+      needs: needs.get(id) ?? null,
+    });
   };
 
   for (const [id, live] of rows) {
@@ -94,8 +102,8 @@ export function* lineStateOf({ input, outlines, done, learned }: LineReading): S
       );
   }
   for (const [index, { id, level, exact, held }] of input.between.entries()) addTask(id, [], { level, exact, place: input.rows.length + index }, held);
-  const { generalSlots, hosts, residency, openOrders, costs, backingOff, paused } = input;
-  return { tasks, generalSlots, hosts, residency, openOrders, costs, backingOff, paused };
+  const { generalSlots, hosts, residency, openOrders, costs, backingOff, holds, paused } = input;
+  return { tasks, generalSlots, hosts, residency, openOrders, costs, backingOff, holds, paused };
 }
 
 /** What is expected of steps; steps of one kind are looked up once. */

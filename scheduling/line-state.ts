@@ -1,7 +1,9 @@
 import type { ForecastReason } from '../contract/forecast.js';
+import type { Needs } from '../contract/holds.js';
 import type { Pool } from '../contract/plan.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { ResidencyOrder } from '../contract/residency.js';
+import type { HoldsState } from './holds.js';
 import type { BackingOff, HostState, KeyCost, ResidentRow } from './policy.js';
 import type { LogNormal } from './spread.js';
 
@@ -43,6 +45,8 @@ export interface TaskState {
   readonly after: readonly string[];
   /** exclusive rights that it needs from its first step to its end, such as a lock */
   readonly rights: readonly { readonly name: string; readonly has: boolean }[];
+  /** what it has to be given with its first grant, while somebody waits for such things; null: nothing, or it has it */
+  readonly needs?: Needs | null;
 }
 
 /** All that the forecast looks at; plain data. */
@@ -55,6 +59,8 @@ export interface LineState {
   readonly openOrders: readonly (ResidencyOrder & { readonly forMs: number })[];
   readonly costs: readonly KeyCost[];
   readonly backingOff: readonly (BackingOff & { readonly forMs: number })[];
+  /** what tasks hold, while somebody waits for it */
+  readonly holds: HoldsState | null;
   /** no step is granted until a person resumes the line */
   readonly paused: boolean;
 }

@@ -59,6 +59,8 @@ function sentence({ why, model, host, other, leftMs, pause }: Reason): string {
       return 'waits for a lock that another task has';
     case 'waiting_resource':
       return 'waits for resources that other tasks hold';
+    case 'reserved':
+      return 'waits, since what it needs is kept for a task before it that lacks some of it';
     case 'waiting_retry':
       return 'waits before its next attempt';
     case 'cancelling':

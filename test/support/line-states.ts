@@ -13,6 +13,7 @@ export const emptyLine: LineState = {
   openOrders: [],
   costs: [],
   backingOff: [],
+  holds: null,
   paused: false,
 };
 export const keyOf = (name: string) => `${name}:latest~ctx4096`;

@@ -4,6 +4,7 @@ import { connect, disconnect, type Sql } from '../../../db/connect.js';
 import { decideOnce } from '../../../db/decide.js';
 import { readLearned } from '../../../db/durations.js';
 import { readForecast } from '../../../db/forecasts.js';
+import { configurePools } from '../../../db/holds.js';
 import { cancelTask, setPriority } from '../../../db/moves.js';
 import { createForecaster } from '../../../engine/forecast.js';
 import { clockSetBack } from '../../support/clock-set-back.js';
@@ -109,6 +110,22 @@ describe('the forecast loop', () => {
     await forecast.run();
     expect(await find(paused.taskId)).toMatchObject({ why: 'paused', start_ms: null });
     await sql`delete from queue_pauses`;
+  });
+
+  test('a task says that what it needs is kept for one before it, as decisions keep it [SCHED-23]', async () => {
+    await world.engine(10);
+    await configurePools(sql, { gpu: 2 });
+    const ofGpus = (count: number) => world.task({ plan: chain(planStep('one')), requires: { gpu_count: count } });
+    await world.claimed(await ofGpus(1));
+    const [large, small] = [await ofGpus(2), await ofGpus(1)];
+    await world.enter(large);
+    await world.enter(small);
+    expect(await decideOnce(sql, policy)).toMatchObject({ granted: [] });
+    await forecaster().run();
+    expect((await readForecast(sql))?.entries.map(({ task_id: id, why }) => [id, why]).slice(1)).toEqual([
+      [large.taskId, 'waiting_resource'],
+      [small.taskId, 'reserved'],
+    ]);
   });
 
   test('durations are learned from the steps that ended, each once whoever learns, and predictions are judged [PRED-12]', async () => {

@@ -215,6 +215,44 @@ describe('the forecast', () => {
     ]);
   });
 
+  test('what the first one that lacks something has reserved is kept from later ones, and nothing else is [SCHED-23]', () => {
+    const needs = (amounts: Record<string, number>, locks: readonly string[] = []) => ({ needs: { locks, amounts } });
+    const lacks = 'waiting_resource';
+    const { entries } = forecastLine(
+      {
+        ...emptyLine,
+        hosts: [],
+        generalSlots: 9,
+        holds: {
+          locks: [],
+          pools: [
+            { pool: 'gpu', total: 2, free: 1 },
+            { pool: 'cpu', total: 8, free: 8 },
+          ],
+        },
+        tasks: [
+          taskState(0, [waitingStep('s', keyOf('a'), 1_000, { lacks })], needs({ gpu: 2, cpu: 8 })), // no host serves it: it keeps nothing
+          taskState(1, [waitingStep('s', null, 1_000, { lacks })], needs({ gpu: 2, cpu: 4 })),
+          taskState(2, [waitingStep('s', null, 1_000)], needs({ gpu: 1 })),
+          taskState(3, [waitingStep('s', null, 1_000)], needs({ cpu: 4 })),
+          taskState(4, [waitingStep('s', null, 1_000)], needs({ cpu: 5 })),
+          taskState(5, [waitingStep('s', null, 1_000)], { ...needs({ gpu: 1 }), level: 6, exact: 60 }),
+          taskState(6, [waitingStep('s', null, 1_000)]),
+        ],
+      },
+      settings,
+    );
+    expect(Object.fromEntries(entries.map(({ task_id: task, why }) => [task, why]))).toEqual({
+      'task 0': 'waiting_resource',
+      'task 1': 'waiting_resource',
+      'task 2': 'reserved',
+      'task 3': 'waiting_slot',
+      'task 4': 'reserved',
+      'task 5': 'waiting_slot',
+      'task 6': 'waiting_slot',
+    });
+  });
+
   test('is the less sure the further it looks, and wider where it was found to be too sure', () => {
     const unsure = { mu: Math.log(10_000), variance: 0.25 };
     const tasks = Array.from({ length: 20 }, (_, place) => taskState(place, [{ ...waitingStep('s', null, 1), duration: unsure }]));

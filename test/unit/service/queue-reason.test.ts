@@ -42,6 +42,7 @@ test.each<[Partial<Reason>, string]>([
   [{ why: 'blocked' }, '3rd: is blocked, since a task that it waits for did not complete'],
   [{ why: 'waiting_lock' }, '3rd: waits for a lock that another task has'],
   [{ why: 'waiting_resource' }, '3rd: waits for resources that other tasks hold'],
+  [{ why: 'reserved' }, '3rd: waits, since what it needs is kept for a task before it that lacks some of it'],
   [{ why: 'waiting_retry' }, '3rd: waits before its next attempt'],
   [{ why: 'cancelling' }, '3rd: is being cancelled'],
   [{ why: 'entering', ...none }, '3rd: is about to enter the line'],
