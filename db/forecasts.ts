@@ -96,6 +96,8 @@ export interface ForecastInput extends Omit<LineState, 'tasks'> {
   readonly rows: readonly ForecastRow[];
   /** what tasks have to be given with their first grant; empty while nobody lacks anything */
   readonly needs: readonly (readonly [taskId: string, Needs])[];
+  /** what tasks hold of resource pools; empty while nobody lacks anything */
+  readonly held: readonly (readonly [taskId: string, Needs['amounts']])[];
   readonly between: readonly { readonly id: string; readonly attempt: number; readonly level: number; readonly exact: number; readonly held: boolean }[];
   /** child, parent that has not completed, whether the parent failed */
   readonly dependencies: readonly (readonly [child: string, parent: string, failed: boolean])[];
@@ -124,7 +126,9 @@ const plansMax = 500;
 /** Reads the line. Takes no lock. */
 export async function readForecastInput(sql: Sql | TransactionSql): Promise<ForecastInput> {
   const [read] = await answered(
-    sql<{ state: Omit<ForecastInput, 'rows' | 'needs' | 'holds'>; fetching: Fetching[] }[]>`select forecast_state() as state, fetching_now() as fetching`,
+    sql<
+      { state: Omit<ForecastInput, 'rows' | 'needs' | 'held' | 'holds'>; fetching: Fetching[] }[]
+    >`select forecast_state() as state, fetching_now() as fetching`,
   );
   if (read === undefined) throw new Error('PostgreSQL returned no row');
   const { state, fetching } = read;
@@ -139,16 +143,18 @@ export async function readForecastInput(sql: Sql | TransactionSql): Promise<Fore
 }
 
 /** What is held and who waits for such things; asked for only where somebody lacks some of it. */
-async function readShortage(sql: Sql | TransactionSql, rows: readonly ForecastRow[]): Promise<Pick<ForecastInput, 'needs' | 'holds'>> {
-  if (!rows.some(({ lack }) => lack !== null)) return { needs: [], holds: null };
-  const [row] = await answered(sql<{ shortage: { needs: ForecastInput['needs']; holds: HoldsState } }[]>`
+async function readShortage(sql: Sql | TransactionSql, rows: readonly ForecastRow[]): Promise<Pick<ForecastInput, 'needs' | 'held' | 'holds'>> {
+  if (!rows.some(({ lack }) => lack !== null)) return { needs: [], held: [], holds: null };
+  const [row] = await answered(sql<{ shortage: Pick<ForecastInput, 'needs' | 'held'> & { readonly holds: HoldsState } }[]>`
     with held as materialized (select (held_now()).*)
     select jsonb_build_object(
       'holds', jsonb_build_object('locks', to_jsonb(h.taken), 'pools', (
         select coalesce(jsonb_agg(p.value || jsonb_build_object('pool', p.key)), '[]') from jsonb_each(h.pools) p)),
       'needs', (select coalesce(jsonb_agg(jsonb_build_array(n.task_id, jsonb_build_object('locks', to_jsonb(n.locks), 'amounts', coalesce(n.amounts, '{}')))), '[]') from (
         select distinct on (l.task_id) l.task_id, l.locks, l.amounts from line l
-        where l.state = 'waiting' and l.locks is not null and not l.task_id = any(h.holders) order by l.task_id, l.id limit ${rowsMax}) n)) as shortage
+        where l.state = 'waiting' and l.locks is not null and not l.task_id = any(h.holders) order by l.task_id, l.id limit ${rowsMax}) n),
+      'held', (select coalesce(jsonb_agg(jsonb_build_array(a.task_id, a.amounts)), '[]') from (
+        select task_id, jsonb_object_agg(pool, amount) as amounts from allocations group by task_id) a)) as shortage
     from held h`);
   if (row === undefined) throw new Error('PostgreSQL returned no row');
   return row.shortage;

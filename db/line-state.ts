@@ -54,6 +54,7 @@ export function* lineStateOf({ input, outlines, done, learned }: LineReading): S
   }
   const owners = new Map(input.rights);
   const needs = new Map(input.needs);
+  const parts = new Map(input.held);
   const pausedModels = new Set(input.pausedModels);
   const tasks: TaskState[] = [];
 
@@ -87,6 +88,7 @@ export function* lineStateOf({ input, outlines, done, learned }: LineReading): S
       after: parents.get(id) ?? [],
       rights: [...locks].map((name) => ({ name, has: owners.get(name) === id })),
       needs: needs.get(id) ?? null,
+      held: parts.get(id) ?? {},
     });
   };
 

@@ -2,13 +2,12 @@ import type { ForecastEntry, ForecastReason } from '../contract/forecast.js';
 import { needOfKey, type ResidencyKey } from '../contract/queues.js';
 import { simulateInSlices } from './simulate-line.js';
 import type { Start } from './simulated-line.js';
-import { mayPass, reservationOf } from './holds.js';
 import type { LineState, StepState, TaskState } from './line-state.js';
 import type { HeldBack } from './policy.js';
 import { type Interval, intervalOf, type Spread, type Stretch, unstretched } from './spread.js';
 import { allAtOnce, type Slices } from './slices.js';
 import type { StretchKind } from './stretches.js';
-import { compareWaiting, type MaxWaits } from './waiting-order.js';
+import type { MaxWaits } from './waiting-order.js';
 
 /** By how much intervals are stretched, for a task of this level and a time that lies so far ahead. */
 export type StretchOf = (kind: StretchKind, level: number, aheadMs: number) => Stretch;
@@ -51,9 +50,9 @@ export function forecastLine(state: LineState, settings: ForecastSettings): Fore
 
 /** As {@link forecastLine}. */
 export function* forecastInSlices(state: LineState, settings: ForecastSettings): Slices<Forecast> {
-  const { startOf, heldBack } = yield* simulateInSlices(state, settings);
+  const { startOf, heldBack, isReserved } = yield* simulateInSlices(state, settings);
   const stretch = settings.stretch ?? (() => unstretched);
-  const why = reasonsOf(state, heldBack, settings.maxWaitsMs);
+  const why = reasonsOf(state, heldBack);
   const running: ForecastEntry[] = [];
   const waiting: { readonly order: number; readonly entry: Writable<ForecastEntry>; readonly prediction: Prediction }[] = [];
   const never: ForecastEntry[] = [];
@@ -63,7 +62,7 @@ export function* forecastInSlices(state: LineState, settings: ForecastSettings):
     for (const [stepIndex, step] of task.steps.entries()) {
       if (step.now.state === 'later') continue;
       const found = startOf(taskIndex, stepIndex);
-      const reason = step.now.state === 'running' ? null : why(task, step.key, step.now);
+      const reason = step.now.state === 'running' ? null : why(task, step.key, step.now, isReserved(taskIndex, stepIndex));
       const start = within(
         found === undefined ? null : { meanMs: found.start.meanMs, variance: found.start.variance + noticeMs ** 2 },
         'start',
@@ -132,50 +131,24 @@ function whole(ms: number): number | null {
 type Reason = { readonly why: ForecastReason; readonly other: ResidencyKey | null; readonly leftMs: number | null };
 
 /** What the steps of each key wait for, by what the policy says now. */
-function reasonsOf(state: LineState, heldBack: readonly HeldBack[], maxWaitsMs: MaxWaits) {
+function reasonsOf(state: LineState, heldBack: readonly HeldBack[]) {
   const serving = new Set(state.residency.filter((row) => row.state === 'serving').map((row) => row.key));
   const keys = new Map(heldBack.map((held) => [held.key, held]));
   const open = new Set(state.tasks.map(({ id }) => id));
   const taken = new Set(state.tasks.flatMap(({ rights }) => rights.filter(({ has }) => has).map(({ name }) => name)));
-  const isServable = (key: ResidencyKey | null) => key === null || (state.hosts.length > 0 && needOfKey(key) !== undefined && keys.get(key)?.why !== 'no_host');
-  const isReserved = reservedIn(state, isServable, maxWaitsMs);
   const simple = (why: ForecastReason): Reason => ({ why, other: null, leftMs: null });
-  return (task: TaskState, key: ResidencyKey | null, now: WaitingState): Reason => {
+  return (task: TaskState, key: ResidencyKey | null, now: WaitingState, isKept: boolean): Reason => {
     if (now.heldBy !== null) return simple(now.heldBy);
     if (now.dueInMs === null || task.after.some((id) => open.has(id))) return simple('waiting_dependency');
     if (now.dueInMs > 0) return simple('backing_off');
     if (now.lacks != null) return simple(now.lacks);
     if (task.rights.some(({ name, has }) => !has && taken.has(name))) return simple('waiting_lock');
-    if (isReserved(task, now)) return simple('reserved');
+    if (isKept) return simple('reserved');
     if (key === null || serving.has(key)) return simple('waiting_slot');
     const held = keys.get(key);
     if (held !== undefined) return { why: held.why, other: held.other, leftMs: held.leftMs };
-    return simple(isServable(key) ? 'waiting_model' : 'no_host');
+    return state.hosts.length === 0 || needOfKey(key) === undefined ? simple('no_host') : simple('waiting_model');
   };
 }
 
 type WaitingState = Extract<StepState['now'], { readonly state: 'waiting' }>;
-
-/** Which waiting steps do not get what their tasks need, though it is free, since the policy keeps it for the first one that lacks something. */
-function reservedIn(
-  { tasks, holds }: LineState,
-  isServable: (key: ResidencyKey | null) => boolean,
-  maxWaitsMs: MaxWaits,
-): (task: TaskState, now: WaitingState) => boolean {
-  if (holds === null) return () => false;
-  const placed = (task: TaskState, { waitedMs }: WaitingState) => ({ level: task.level, exact: task.exact, place: task.place, waitedMs });
-  const lacking = tasks.flatMap((task) => {
-    const { needs } = task;
-    if (needs == null) return [];
-    return task.steps.flatMap(({ now, key }) =>
-      now.state === 'waiting' && now.heldBy === null && now.dueInMs === 0 && now.lacks != null && isServable(key) ? { ...placed(task, now), needs } : [],
-    );
-  });
-  const reservation = reservationOf(
-    holds,
-    lacking.sort((a, b) => compareWaiting(a, b, maxWaitsMs)),
-  );
-  if (reservation === null) return () => false;
-  return (task, now) =>
-    task.needs != null && compareWaiting(reservation.of, placed(task, now), maxWaitsMs) < 0 && !mayPass(holds, reservation, { needs: task.needs });
-}

@@ -41,6 +41,11 @@ export function withTaken({ locks, pools }: HoldsState, needs: Needs): HoldsStat
   };
 }
 
+/** What is left when a task that ends has given back its parts of pools. */
+export function withGivenBack({ locks, pools }: HoldsState, amounts: Needs['amounts']): HoldsState {
+  return { locks, pools: pools.map((state) => ({ ...state, free: state.free + (amounts[state.pool] ?? 0) })) };
+}
+
 /** A waiting step as far as what its task needs matters. */
 export interface Applicant {
   readonly needs?: Needs | null;

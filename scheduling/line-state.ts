@@ -47,6 +47,8 @@ export interface TaskState {
   readonly rights: readonly { readonly name: string; readonly has: boolean }[];
   /** what it has to be given with its first grant, while somebody waits for such things; null: nothing, or it has it */
   readonly needs?: Needs | null;
+  /** what it holds of resource pools and gives back when it ends, while somebody waits for such things */
+  readonly held?: Needs['amounts'];
 }
 
 /** All that the forecast looks at; plain data. */

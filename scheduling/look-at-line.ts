@@ -76,7 +76,7 @@ export function lookAt(line: SimulatedLine, missing: readonly number[]): Look {
   let at = 0;
   for (const host of line.hosts) {
     for (const resident of host.residents.values()) {
-      if (line.waitingFor(resident.key) === 0) continue;
+      if (line.firstRank(resident.key) === Infinity) continue;
       const servedMs = line.servedMs(resident);
       for (const _ of missing) {
         const leftMs = (quanta[at] as number) - servedMs;
@@ -189,7 +189,7 @@ function isLeaving({ host, key }: SimResident): boolean {
 
 /** Whether steps wait for a key that no host holds for them or is about to, although it is in memory still. */
 function isGoing(line: SimulatedLine, key: number): boolean {
-  if (line.waitingFor(key) === 0 || line.hosts.some(({ order }) => order?.load === key)) return false;
+  if (line.firstRank(key) === Infinity || line.hosts.some(({ order }) => order?.load === key)) return false;
   return line.residents[key]?.every((each) => each.host.state.paused || isLeaving(each)) ?? false;
 }
 
@@ -210,7 +210,7 @@ function soonOf(line: SimulatedLine): Soon[] {
     const here = steps.indexOf(running);
     for (let index = here + 1; index < steps.length; index++) {
       const step = steps[index] as SimStep;
-      if (step.phase !== 'later' || step.key < 0 || line.waitingFor(step.key) > 0) continue;
+      if (step.phase !== 'later' || step.key < 0 || line.firstRank(step.key) < Infinity) continue;
       const inMs = leftMs + unknownStepMs * (index - 1 - here);
       soon.set(step.key, Math.min(soon.get(step.key) ?? Infinity, inMs));
     }

@@ -1,7 +1,7 @@
 import type { Head } from '../contract/line.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import { at, chooseOrders, type RankedHead } from './choose-orders.js';
-import { type HoldsState, mayPass, nothingHeld, type Reservation, reservationOf, shortageOf, withTaken } from './holds.js';
+import { type Applicant, type HoldsState, mayPass, nothingHeld, type Reservation, reservationOf, shortageOf, withTaken } from './holds.js';
 import type { Decision, GrantDecision, OrderDecision, Policy, SlotSet, Snapshot } from './policy.js';
 import { servableIn } from './servable.js';
 import { compareStanding, defaultMaxWaitsMs, type MaxWaits, standingOf } from './waiting-order.js';
@@ -17,14 +17,19 @@ export interface AffinitySettings {
 export function priorityAffinity({ maxWaitsMs }: AffinitySettings = { maxWaitsMs: defaultMaxWaitsMs }): Policy {
   return (snapshot: Snapshot): Decision => {
     const holds = snapshot.holds ?? nothingHeld;
-    const lacking = rank((snapshot.lacking ?? []).filter(servableIn(snapshot)), maxWaitsMs).map((each) => ({ ...each, needs: each.head.needs ?? null }));
-    const reservation = reservationOf(holds, lacking);
+    const reservation = reservationOf(holds, applicantsIn(snapshot, rank(snapshot.lacking ?? [], maxWaitsMs)));
     const ranked = rank(snapshot.heads, maxWaitsMs).filter((each) => mayHave(holds, reservation, each));
     const byKey = groupByKey(ranked);
     const { orders, keeps, refusals, heldBack, ending } = chooseOrders(snapshot, byKey);
     const leaving = leavingKeys(snapshot, orders);
     return { grants: [...grantHeads(snapshot, ranked, reservation, leaving, ending)], orders, keeps, refusals, heldBack };
   };
+}
+
+/** Those of them whose tasks need something and who could start if they had it. */
+function applicantsIn(snapshot: Snapshot, ranked: readonly RankedHead[]): (RankedHead & Applicant)[] {
+  const isServable = servableIn(snapshot);
+  return ranked.flatMap((each) => (each.head.needs != null && isServable(each.head) ? { ...each, needs: each.head.needs } : []));
 }
 
 function rank(heads: readonly Head[], maxWaitsMs: MaxWaits): RankedHead[] {
@@ -54,14 +59,16 @@ function groupByKey(ranked: readonly RankedHead[]): Map<ResidencyKey, RankedHead
 function* grantHeads(
   snapshot: Snapshot,
   ranked: readonly RankedHead[],
-  reservation: Reservation<RankedHead> | null,
+  before: Reservation<RankedHead> | null,
   leaving: ReadonlySet<string>,
   ending: ReadonlyMap<string, RankedHead>,
 ): Iterable<GrantDecision> {
   const sets = openSets(snapshot, leaving);
   let holds = snapshot.holds ?? nothingHeld;
+  let reservation = before;
   /** tasks that were given what they need by a grant of this decision, for all of their steps */
   const supplied = new Set<string>();
+  const applicants = applicantsIn(snapshot, ranked);
   for (const next of ranked) {
     const { key, pool, continues, needs } = next.head;
     const served = sets.get(pool === 'general' ? null : key);
@@ -75,10 +82,22 @@ function* grantHeads(
       if (!mayHave(holds, reservation, next)) continue;
       holds = withTaken(holds, needs);
       supplied.add(next.head.taskId);
+      reservation = earlier(
+        reservation,
+        reservationOf(
+          holds,
+          applicants.filter(({ head }) => !supplied.has(head.taskId)),
+        ),
+      );
     }
     best.free.shift();
     yield grantOf(next, best.set, slot, pool === 'general' ? 'first in line' : `first in line for ${key}`);
   }
+}
+
+/** What is taken may be what one in front of the one with the reservation lacks now. */
+function earlier(one: Reservation<RankedHead> | null, other: Reservation<RankedHead> | null): Reservation<RankedHead> | null {
+  return one === null || (other !== null && inOrder(other.of, one.of) < 0) ? other : one;
 }
 
 function isBefore(one: RankedHead, other: RankedHead | undefined): boolean {

@@ -20,6 +20,8 @@ export interface Simulated {
   readonly startOf: (task: number, step: number) => Start | undefined;
   /** what the policy says now */
   readonly heldBack: readonly HeldBack[];
+  /** whether what the task of a step needs is free, but kept now for one before it */
+  readonly isReserved: (task: number, step: number) => boolean;
 }
 
 /** Moments, and steps to begin with, in a slice of work. */
@@ -42,11 +44,24 @@ export function* simulateInSlices(state: LineState, settings: SimulationSettings
   yield* line.addTasks();
   const simulation = new Simulation(line, settings);
   yield* simulation.run();
-  return { startOf: (task, step) => simulation.line.tasks[task]?.steps[step]?.start, heldBack: simulation.heldBack };
+  const stepOf = (task: number, step: number) => line.tasks[task]?.steps[step];
+  return {
+    startOf: (task, step) => stepOf(task, step)?.start,
+    heldBack: simulation.heldBack,
+    isReserved: (task, step) => simulation.reserved.has(stepOf(task, step)),
+  };
+}
+
+/** A step that gets a slot: of the general pool, or where its model is. */
+interface Grant {
+  readonly step: SimStep;
+  readonly resident: SimResident | null;
+  readonly rank: number;
 }
 
 class Simulation {
   heldBack: readonly HeldBack[] = [];
+  reserved: ReadonlySet<SimStep | undefined> = new Set();
 
   /** by time; the end of a step, its coming, the load of a host, a moment to look again */
   readonly #events = new MinHeap();
@@ -56,6 +71,8 @@ class Simulation {
   #look: Look | null = null;
   /** models whose time is over, with the step that they have to make room for: they take no more than plans that go on with them, and what goes before it */
   #ending: ReadonlyMap<string, RankedHead> = new Map();
+  /** when the grants of a decision began: the rank of that step */
+  readonly #endingRanks = new Map<string, number>();
   readonly #refused = new Set<number>();
 
   readonly line: SimulatedLine;
@@ -152,7 +169,8 @@ class Simulation {
     for (const { forMs } of line.state.backingOff) this.#events.push(forMs, 2 * count + line.hosts.length);
     for (const host of line.hosts) this.#goOn(host);
     if (line.state.paused) return;
-    line.raise();
+    line.beginDecision();
+    this.reserved = new Set(line.steps.filter((step) => line.isReserved(step)));
     if (line.hosts.length > 0) this.heldBack = askForOrders(line, line.missingKeys(Infinity, this.#refused)).heldBack;
     this.#decide();
   }
@@ -184,6 +202,7 @@ class Simulation {
     }
     task.left -= 1;
     if (task.left === 0) {
+      if (line.giveBack(task)) this.#look = null;
       for (const dependent of task.dependents) this.#unblock(dependent);
       return;
     }
@@ -257,7 +276,7 @@ class Simulation {
   #decide(): void {
     if (this.line.state.paused) return;
     for (;;) {
-      this.line.raise();
+      this.line.beginDecision();
       const ordered = this.#giveOrders();
       if (!this.#giveGrants() && !ordered) return;
     }
@@ -298,18 +317,40 @@ class Simulation {
   #giveGrants(): boolean {
     const { line } = this;
     const before = this.#starts;
-    for (let first = line.firstOf(-1); first !== undefined && line.generalSlots.free.length > 0; first = line.firstOf(-1))
-      this.#start(first, line.generalSlots, null);
-    for (const key of line.heldInOrder()) {
-      for (let first = line.firstOf(key); first !== undefined; first = line.firstOf(key)) {
-        const usual = this.#bestOf(key, first.continues ? null : first);
-        const step = usual === undefined ? line.firstContinuing(key) : first;
-        const resident = usual ?? (step === undefined ? undefined : this.#bestOf(key, null));
-        if (step === undefined || resident === undefined) break;
-        this.#start(step, resident, resident);
-      }
+    this.#endingRanks.clear();
+    for (const [place, { head }] of this.#ending) this.#endingRanks.set(place, line.firstRank(line.keyOf(head.key as string)));
+    let next = this.#nextGrant(-Infinity);
+    while (next !== undefined) {
+      this.#start(next.step, next.resident ?? line.generalSlots, next.resident);
+      next = this.#nextGrant(next.rank);
     }
     return this.#starts > before;
+  }
+
+  /**
+   * The first step of all that has a slot: in the order of the line whatever it runs on, since two may need the same of a pool.
+   * @param after rank of the grant before; a decision goes through the line once
+   */
+  #nextGrant(after: number): Grant | undefined {
+    const { line } = this;
+    let best: Grant | undefined;
+    const consider = (step: SimStep, resident: SimResident | null) => {
+      const rank = line.rankOf(step);
+      if (rank > after && rank < (best?.rank ?? Infinity)) best = { step, resident, rank };
+    };
+    if (line.generalSlots.free.length > 0) {
+      const first = line.firstOf(-1);
+      if (first !== undefined) consider(first, null);
+    }
+    for (const key of line.held) {
+      const first = line.firstOf(key);
+      if (first === undefined) continue;
+      const usual = this.#bestOf(key, first.continues ? null : first);
+      const step = usual === undefined ? line.firstContinuing(key) : first;
+      const resident = usual ?? (step === undefined ? undefined : this.#bestOf(key, null));
+      if (step !== undefined && resident !== undefined) consider(step, resident);
+    }
+    return best;
   }
 
   /**
@@ -333,15 +374,16 @@ class Simulation {
 
   #isBefore(step: SimStep, { host, key }: SimResident): boolean {
     const { line } = this;
-    const ending = this.#ending.size === 0 ? undefined : this.#ending.get(at(host.state.host, line.keys[key] ?? null));
-    return ending?.head.key == null || line.rankOf(step) < line.firstRank(line.keyOf(ending.head.key));
+    if (this.#endingRanks.size === 0) return true;
+    const ending = this.#endingRanks.get(at(host.state.host, line.keys[key] ?? null));
+    return ending === undefined || line.rankOf(step) < ending;
   }
 
   #start(step: SimStep, slots: Slots, resident: SimResident | null): void {
     const { line } = this;
     const slot = slots.free.shift() ?? noSpread;
     slots.running += 1;
-    line.take(step);
+    if (line.take(step)) this.#look = null;
     // what it has waited for last says how sure its start is
     const { variance } = slot.meanMs >= step.arrival.meanMs ? slot : step.arrival;
     const startMs = line.nowMs + this.settings.handoverMs;

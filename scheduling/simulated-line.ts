@@ -1,7 +1,9 @@
+import type { Needs } from '../contract/holds.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { LineState, StepState, TaskState } from './line-state.js';
 import type { HostState, KeyCost } from './policy.js';
 import { expectedLoadMs } from './choose-orders.js';
+import { SimulatedPools } from './simulated-pools.js';
 import type { Slices } from './slices.js';
 import { type LogNormal, type Spread, spreadOf } from './spread.js';
 import { WaitingQueues } from './waiting-queue.js';
@@ -24,6 +26,10 @@ export interface SimTask {
   readonly dependents: SimTask[];
   /** steps that have not ended */
   left: number;
+  /** what it has to be given with its first grant; null: nothing, or it has it */
+  needs: Needs | null;
+  /** what it gives back when it ends */
+  held: Needs['amounts'];
 }
 
 export interface SimStep {
@@ -103,6 +109,8 @@ export class SimulatedLine {
   readonly maxWaitsMs: MaxWaits;
   /** the first queue is that of the general pool, then that of each key */
   readonly #queues: WaitingQueues;
+  /** steps whose tasks need something, instead of the queues; null: nobody does */
+  readonly #pools: SimulatedPools | null;
   /** by key */
   readonly #isHeld: boolean[] = [];
   readonly #keyIndex = new Map<ResidencyKey, number>();
@@ -117,6 +125,8 @@ export class SimulatedLine {
     this.#queues.open();
     this.generalSlots = slotsOf(state.generalSlots);
     this.live = state.hosts.filter(({ paused }) => !paused);
+    const isServable = (key: number) => key < 0 || this.live.length > 0;
+    this.#pools = state.holds === null ? null : new SimulatedPools(state.holds, this.steps, maxWaitsMs, isServable);
     this.hosts = state.hosts.map((host, index) => ({ index, state: host, residents: new Map(), order: null }));
     for (const cost of state.costs) {
       const ofHost = this.#costs.get(cost.host);
@@ -150,23 +160,26 @@ export class SimulatedLine {
     return index;
   }
 
-  /** The first step that waits for a key; -1: for a general slot. */
+  /** The first step that waits for a key, and may have what its task needs; -1: for a general slot. */
   firstOf(key: number): SimStep | undefined {
-    return this.steps[this.#queues.firsts[key + 1] as number];
+    const first = this.#queues.firsts[key + 1] as number;
+    if (this.#pools === null) return this.steps[first];
+    return this.steps[this.#pools.firstRank(key) < (this.#queues.firstRanks[key + 1] as number) ? this.#pools.first(key) : first];
   }
 
   /** Infinity when none waits */
   firstRank(key: number): number {
-    return this.#queues.firstRanks[key + 1] as number;
+    const rank = this.#queues.firstRanks[key + 1] as number;
+    return this.#pools === null ? rank : Math.min(rank, this.#pools.firstRank(key));
   }
 
   rankOf(step: SimStep): number {
     return this.#queues.rankAt(step.index, this.nowMs);
   }
 
-  /** How many steps wait for a key. */
+  /** How many steps wait for a key, whether their tasks may have what they need or not. */
   waitingFor(key: number): number {
-    return this.#queues.sizes[key + 1] as number;
+    return (this.#queues.sizes[key + 1] as number) + (this.#pools?.waitingFor(key) ?? 0);
   }
 
   costOf(host: string, key: ResidencyKey): KeyCost | undefined {
@@ -223,7 +236,7 @@ export class SimulatedLine {
   enter(step: SimStep, arrival: Spread): void {
     step.phase = 'waiting';
     step.arrival = arrival;
-    this.#queues.add(step.key + 1, step.index, this.nowMs);
+    this.#add(step);
     if (step.key < 0) return;
     if (step.continues) this.continuing[step.key]?.add(step);
     const known = this.durations[step.key] as { sum: number; count: number };
@@ -231,25 +244,58 @@ export class SimulatedLine {
     known.count += 1;
   }
 
-  /** Raises what has waited long enough by now. */
-  raise(): void {
-    this.#queues.advance(this.nowMs);
+  #add(step: SimStep): void {
+    if (step.task.needs === null || this.#pools === null) this.#queues.add(step.key + 1, step.index, this.nowMs);
+    else this.#pools.add(step, step.task.needs, this.nowMs);
   }
 
-  /** Takes a step out of its queue. */
-  take(step: SimStep): void {
-    this.#queues.take(step.index);
+  #remove(step: SimStep): void {
+    if (step.task.needs === null || this.#pools === null) this.#queues.take(step.index);
+    else this.#pools.take(step);
+  }
+
+  /** Whether a waiting step does not get what its task needs, though it is free, since it is kept for one before it. */
+  isReserved(step: SimStep): boolean {
+    const { needs } = step.task;
+    return step.phase === 'waiting' && needs !== null && (this.#pools?.isReserved(step, needs, this.nowMs) ?? false);
+  }
+
+  /** Begins a decision: what has waited long enough by now is raised. */
+  beginDecision(): void {
+    this.#queues.advance(this.nowMs);
+    this.#pools?.begin(this.nowMs);
+  }
+
+  /** Takes a step out of its queue, to start it: its task is given what it needs, for all of its steps. @returns whether it was given something */
+  take(step: SimStep): boolean {
+    this.#remove(step);
+    const supplied = this.#supply(step);
     if (step.continues && step.key >= 0) this.continuing[step.key]?.delete(step);
+    return supplied;
+  }
+
+  #supply({ task, index }: SimStep): boolean {
+    const { needs } = task;
+    if (needs === null || this.#pools === null) return false;
+    const others = task.steps.filter((each) => each.phase === 'waiting' && each.index !== index);
+    for (const each of others) this.#remove(each);
+    this.#pools.hold(needs);
+    task.held = needs.amounts;
+    task.needs = null;
+    for (const each of others) this.#add(each);
+    return true;
+  }
+
+  /** What a task that ends has of the pools is free. @returns whether that is anything */
+  giveBack({ held }: SimTask): boolean {
+    if (this.#pools === null || Object.keys(held).length === 0) return false;
+    this.#pools.giveBack(held);
+    return true;
   }
 
   /** Level of a key's first step, as asked for; 0: none waits. */
   levelOf(key: number): number {
     return this.firstOf(key)?.level ?? 0;
-  }
-
-  /** Held keys, in the order of their first steps. */
-  heldInOrder(): readonly number[] {
-    return this.held.length > 1 ? this.held.sort((a, b) => this.compareKeys(a, b)) : this.held;
   }
 
   /** The order of the first steps of two keys. */
@@ -260,10 +306,9 @@ export class SimulatedLine {
 
   /** The first keys in the line, as many as are asked for, of those that no host holds or is about to load. */
   missingKeys(count: number, refused: ReadonlySet<number>): number[] {
-    const ranks = this.#queues.firstRanks;
     const found: number[] = [];
     for (let key = 0; key < this.keys.length; key++) {
-      const rank = ranks[key + 1] as number;
+      const rank = this.firstRank(key);
       if (rank === Infinity || (found.length === count && rank >= this.firstRank(found[count - 1] as number))) continue;
       if (this.#isHeld[key] === true || refused.has(key)) continue;
       let at = found.length < count ? found.length : count - 1;
@@ -287,7 +332,7 @@ export class SimulatedLine {
   hasSlack(host: SimHost): boolean {
     if (!isFree(host)) return false;
     if (host.residents.size < host.state.modelsMax) return true;
-    for (const key of host.residents.keys()) if (this.waitingFor(key) === 0) return true;
+    for (const key of host.residents.keys()) if (this.firstRank(key) === Infinity) return true;
     return false;
   }
 
@@ -298,7 +343,8 @@ export class SimulatedLine {
   }
 
   #addTask(state: TaskState): void {
-    const task: SimTask = { state, steps: [], blockers: 0, dependents: [], left: state.steps.length };
+    const needs = state.needs == null || Object.keys(state.needs.amounts).length === 0 ? null : state.needs;
+    const task: SimTask = { state, steps: [], blockers: 0, dependents: [], left: state.steps.length, needs, held: state.held ?? {} };
     this.tasks.push(task);
     for (const step of state.steps) {
       const { now } = step;

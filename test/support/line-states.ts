@@ -1,5 +1,7 @@
 import type { Head } from '../../contract/line.js';
+import type { Needs } from '../../contract/holds.js';
 import { needOfKey } from '../../contract/queues.js';
+import { type HoldsState, nothingHeld, shortageOf, withGivenBack, withTaken } from '../../scheduling/holds.js';
 import type { LineState, StepState, TaskState } from '../../scheduling/line-state.js';
 import type { HostState, Policy, Snapshot } from '../../scheduling/policy.js';
 import { expectedLoadMs } from '../../scheduling/choose-orders.js';
@@ -97,6 +99,14 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
   let orders: { host: string; unload: readonly string[]; load: string; loadedAtMs: number }[] = [];
   let nowMs = 0;
 
+  let holds: HoldsState = state.holds ?? nothingHeld;
+  /** tasks that have what they need */
+  const supplied = new Set<TaskState>();
+
+  function giveBack(task: TaskState): void {
+    holds = withGivenBack(holds, supplied.has(task) ? (task.needs?.amounts ?? {}) : (task.held ?? {}));
+  }
+
   function parallelOf(host: string): number {
     return state.hosts.find((each) => each.host === host)?.parallel ?? 1;
   }
@@ -104,7 +114,7 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
 
   function snapshot(): Snapshot {
     const waiting = all.filter((each) => each.phase === 'waiting');
-    const heads: Head[] = waiting.map((each) => ({
+    const candidates = waiting.map((each): Head & { readonly needs: Needs | null } => ({
       row: String(all.indexOf(each)),
       taskId: each.task.id,
       pool: each.step.pool,
@@ -114,7 +124,10 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
       place: each.task.place,
       waitedMs: nowMs - each.enteredMs,
       continues: each.continues,
+      needs: supplied.has(each.task) ? null : (each.task.needs ?? null),
     }));
+    const lacking = candidates.filter(({ needs }) => needs !== null && shortageOf(holds, needs) !== null);
+    const heads = candidates.filter((head) => !lacking.includes(head));
     const general = all.filter((each) => each.phase === 'running' && each.step.key === null).length;
     const soon = new Map<string, number>();
     for (const running of all.filter((each) => each.phase === 'running')) {
@@ -129,6 +142,8 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
     const keys = new Set(waiting.flatMap((each) => (each.step.key === null ? [] : [each.step.key])));
     return {
       heads,
+      lacking,
+      holds,
       slots: [
         {
           pool: 'general',
@@ -187,6 +202,10 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
       const { grants, orders: ordered } = policy(snapshot());
       for (const grant of grants) {
         const each = all[Number(grant.row)] as Live;
+        if (each.task.needs != null && !supplied.has(each.task)) {
+          supplied.add(each.task);
+          holds = withTaken(holds, each.task.needs);
+        }
         Object.assign(each, { phase: 'running', startedMs: nowMs, endsAtMs: nowMs + Math.exp(each.step.duration.mu), host: grant.host });
         started.push({ atMs: nowMs, task: each.task.id, step: each.step.step, host: grant.host, pool: each.step.pool });
       }
@@ -213,6 +232,7 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
     if (nowMs === Infinity) return started;
     for (const each of all.filter((one) => one.phase === 'running' && one.endsAtMs === nowMs)) {
       each.phase = 'ended';
+      if (all.every(({ task, phase }) => task !== each.task || phase === 'ended')) giveBack(each.task);
       const row = residents.find((one) => one.host === each.host && one.key === each.step.key);
       if (row) row.endedServiceMs += (nowMs - each.startedMs) / parallelOf(each.host);
       const next = all.filter((other) => other.task === each.task && other.phase === 'later' && isReady(other));

@@ -112,7 +112,7 @@ describe('the forecast loop', () => {
     await sql`delete from queue_pauses`;
   });
 
-  test('a task says that what it needs is kept for one before it, as decisions keep it [SCHED-23]', async () => {
+  test('tasks start when those before them give back what they need; one for whom nothing is kept says so [SCHED-23, TASK-04]', async () => {
     await world.engine(10);
     await configurePools(sql, { gpu: 2 });
     const ofGpus = (count: number) => world.task({ plan: chain(planStep('one')), requires: { gpu_count: count } });
@@ -122,10 +122,13 @@ describe('the forecast loop', () => {
     await world.enter(small);
     expect(await decideOnce(sql, policy)).toMatchObject({ granted: [] });
     await forecaster().run();
-    expect((await readForecast(sql))?.entries.map(({ task_id: id, why }) => [id, why]).slice(1)).toEqual([
-      [large.taskId, 'waiting_resource'],
-      [small.taskId, 'reserved'],
+    const [holder, first, second] = (await readForecast(sql))?.entries ?? [];
+    expect([first, second]).toMatchObject([
+      { task_id: large.taskId, why: 'waiting_resource' },
+      { task_id: small.taskId, why: 'reserved' },
     ]);
+    expect(first?.start_ms).toBeGreaterThanOrEqual(holder?.done_ms as number);
+    expect(second?.start_ms).toBeGreaterThanOrEqual(first?.done_ms as number);
   });
 
   test('durations are learned from the steps that ended, each once whoever learns, and predictions are judged [PRED-12]', async () => {

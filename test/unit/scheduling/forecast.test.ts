@@ -38,6 +38,13 @@ const anyTask = fc.record({
   waitedMs: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 3_000_000 })),
   steps: fc.array(fc.record({ key: fc.option(anyKey, { freq: 4 }), durationMs: anyDuration }), { minLength: 1, maxLength: 3 }),
 });
+const totals: Readonly<Record<string, number>> = { gpu: 2, cpu: 4 };
+const anyAmounts = fc.constantFrom({ gpu: 1 }, { gpu: 2 }, { cpu: 1 }, { cpu: 3 }, { gpu: 1, cpu: 2 });
+/** What each of the tasks needs, as far as it needs anything, and running tasks that hold some of it. */
+const anyHolds = fc.record({
+  needs: fc.array(fc.option(anyAmounts), { minLength: 20, maxLength: 20 }),
+  holders: fc.array(fc.record({ held: fc.constantFrom({ gpu: 1 }, { cpu: 2 }), durationMs: anyDuration }), { maxLength: 2 }),
+});
 const anyState = fc
   .record({
     tasks: fc.array(anyTask, { minLength: 1, maxLength: 20 }),
@@ -88,10 +95,32 @@ const anyState = fc
     };
   });
 
+/** The same line where tasks need parts of pools. */
+function withHolds(state: LineState, { needs, holders }: typeof anyHolds extends fc.Arbitrary<infer T> ? T : never): LineState {
+  const running = holders.map(({ held, durationMs }, index) =>
+    taskState(state.tasks.length + index, [runningStep('held', null, durationMs, 'general')], { held }),
+  );
+  const heldOf = (pool: string) => running.reduce((sum, { held }) => sum + (held?.[pool] ?? 0), 0);
+  return {
+    ...state,
+    holds: { locks: [], pools: Object.entries(totals).map(([pool, total]) => ({ pool, total, free: total - heldOf(pool) })) },
+    tasks: [
+      ...state.tasks.map((task, index) => {
+        const amounts = needs[index] ?? null;
+        return amounts === null ? task : { ...task, needs: { locks: [], amounts } };
+      }),
+      ...running,
+    ],
+  };
+}
+
 describe('the forecast', () => {
-  test('says the order in which the policy starts steps, each on its host and at its moment, when durations are exact [SCHED-04]', () => {
+  test.each([
+    ['', anyState],
+    [', also where tasks need parts of pools', fc.tuple(anyState, anyHolds).map(([state, holds]) => withHolds(state, holds))],
+  ])('says the order in which the policy starts steps, each on its host and at its moment, when durations are exact%s [SCHED-04, SCHED-23]', (_, anyLine) => {
     fc.assert(
-      fc.property(anyState, (state) => {
+      fc.property(anyLine, (state) => {
         const expected = replayLine(state, policy);
         const found = startsOf(state);
         expect(sorted(found).map(({ task, step, host }) => `${task} ${step} ${host}`)).toEqual(

@@ -126,7 +126,11 @@ describe('a decision', () => {
   const granted = (snapshot: Partial<Snapshot>) => decide({ ...empty, ...snapshot }).grants.map(({ row }) => row);
 
   test('gives a lock to the first in line, and others pass who need nothing [CONC-02]', () => {
-    expect(granted({ heads: [head(1, locks('a')), head(2, locks('a', 'b')), head(3, null), head(4, locks('b'))] })).toEqual(['1', '3', '4']);
+    expect(granted({ heads: [head(1, locks('a')), head(2, locks('a', 'b')), head(3, null), head(4, locks('b')), head(5, locks('c'))] })).toEqual([
+      '1',
+      '3',
+      '5',
+    ]);
     expect(granted({ heads: [head(1, locks('a')), head(2, locks('a'), 9)] })).toEqual(['2']);
   });
 
