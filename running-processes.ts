@@ -12,6 +12,8 @@ export interface RunningProcess {
 }
 
 const goneTimeoutMs = 10_000;
+/** Processes looked at together: each takes up to three open files, of which a process may have 1,024 by default. */
+const atOnce = 100;
 
 /**
  * Ends processes at once and returns, when they are gone, how many there were. Without a Linux /proc it finds none.
@@ -30,7 +32,9 @@ export async function endProcesses(which: (processes: readonly RunningProcess[])
 async function runningProcesses(): Promise<RunningProcess[]> {
   if (process.platform !== 'linux') return [];
   const entries = (await readdir('/proc')).filter((entry) => /^\d+$/.test(entry));
-  return (await Promise.all(entries.map(readProcess))).flat();
+  const found: RunningProcess[] = [];
+  for (let at = 0; at < entries.length; at += atOnce) found.push(...(await Promise.all(entries.slice(at, at + atOnce).map(readProcess))).flat());
+  return found;
 }
 
 /** None when it ended meanwhile; one that ended and was not waited for has no command line any more. */
