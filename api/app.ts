@@ -65,7 +65,7 @@ function nothingThere(c: Context<AppEnv>): ProblemError {
   const exact = routes.filter(({ route }) => route.path === c.req.path);
   const fitting = exact.length > 0 ? exact : routes.filter(({ route }) => patternOf(route.path).test(c.req.path));
   const methods = fitting.map(({ route }) => route.method.toUpperCase());
-  if (methods.length === 0) return new ProblemError('not_found', 'There is nothing at this address.');
+  if (methods.length === 0) return new ProblemError('not_found', 'There is nothing at this address: it may be mistyped, or what was there has been removed.');
   c.header('Allow', [...new Set(methods)].join(', '));
   return new ProblemError('method_not_allowed', `This address takes ${[...new Set(methods)].join(', ')}.`);
 }

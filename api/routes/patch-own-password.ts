@@ -12,7 +12,7 @@ export const patchOwnPassword = defineRoute(
     path: '/api/v1/users/me/password',
     operationId: 'changeOwnPassword',
     tags: ['sign-in'],
-    summary: 'Change the own password',
+    summary: 'Change one’s own password',
     description: 'Needs the present one. Other sessions of the user end.',
     request: { body: jsonBody(ChangePassword, 'The present password and the new one') },
     responses: {

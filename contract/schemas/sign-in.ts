@@ -3,7 +3,7 @@ import { roles } from '../roles.js';
 import { passwordCharactersMax, passwordCharactersMin, userIdForm } from '../users.js';
 import { Timestamp } from './task.js';
 
-const RoleSchema = z.enum(roles).meta({ description: '`admin` may do everything, `user` sees and changes the own tasks, `viewer` looks at them' });
+const RoleSchema = z.enum(roles).meta({ description: '`admin` may do everything, `user` sees and changes their own tasks, `viewer` looks at them' });
 const UserId = z.string().regex(userIdForm, 'expected 1 to 50 of a-z, 0-9, ".", "_" and "-", a letter or digit first').meta({ example: 'ann' });
 const NewPassword = z
   .string()

@@ -4,7 +4,7 @@ import { passwordCharactersMax, passwordCharactersMin } from '../../contract/use
 import { formOf } from '../form.js';
 import type { Page } from '../page.js';
 
-/** Who one is here, and the own password. */
+/** Who one is here, and one’s own password. */
 export const accountPage: Page = {
   path: '/account',
   nav: null,
