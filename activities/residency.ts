@@ -65,6 +65,8 @@ export interface OrderRows {
   drainState(order: OrderRef, key: ResidencyKey): Promise<DrainState>;
   /** Notes a drained key as being unloaded, so that it does not serve again meanwhile. False: stale. */
   beginUnload(order: OrderRef, key: ResidencyKey): Promise<boolean>;
+  /** Names of the other models that are served or loaded on the host. */
+  keptBeside(order: OrderRef, key: ResidencyKey): Promise<readonly string[]>;
   removeDrained(order: OrderRef, key: ResidencyKey): Promise<void>;
   /** Ends the order as done. */
   end(order: OrderRef): Promise<void>;
@@ -133,9 +135,10 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
           // Another order goes on with it, or it serves again.
           if (state === 'stale' || !(await rows.beginUnload(request, key))) return 'stale';
           tell({ phase: 'unloading', key });
-          await deps.exclusively(() => models.unload(modelOf(key), signal));
+          const sharer = await deps.exclusively(() => unloadUnlessShared(request, key, signal));
           await rows.removeDrained(request, key);
-          log.info({ host, key, order: request.orderId }, 'model unloaded');
+          if (sharer === null) log.info({ host, key, order: request.orderId }, 'model unloaded');
+          else log.info({ host, key, order: request.orderId, sharer }, 'model is served no more, and stays in memory for another that shares it');
         }
         idleSince.clear(); // a host carries out one order at a time
         if (request.last) await rows.end(request);
@@ -179,6 +182,21 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
     return (await models.installed(signal)).find((model) => sameModel(model.name, name));
   }
 
+  /**
+   * What another model is answered from stays: the server would unload it between two steps of that one, or, while it is at work without a pause, not at all.
+   * @returns for which model it stays, one that is served or is to be loaded instead; null: it was unloaded
+   */
+  async function unloadUnlessShared(request: DrainRequest, key: ResidencyKey, signal: AbortSignal): Promise<string | null> {
+    const name = modelOf(key);
+    const loaded = await models.loaded(signal);
+    const kept = [...(await rows.keptBeside(request, key)), ...(request.needs === undefined ? [] : [request.needs.name])];
+    const runner = loaded.find((model) => sameModel(model.name, name))?.runner;
+    const sharer = kept.find((other) => loaded.some((model) => model.runner === runner && sameModel(model.name, other)));
+    if (sharer !== undefined) return sharer;
+    await models.unload(name, signal);
+    return null;
+  }
+
   /** Beats while the work runs, ends it when the lease or the activity does, and says failures in Temporal's terms. */
   async function onOrder<Result>(order: OrderRef, work: (signal: AbortSignal, tell: (details: object) => void) => Promise<Result>): Promise<Result> {
     const lease = deps.lease();
@@ -209,7 +227,7 @@ export function createResidencyActivities(deps: ResidencyDeps): ResidencyActivit
     const startedAtMs = idleAtMs ?? performance.now();
     const loaded = await models.load(model, keepAliveMs, signal);
     const loadMs = performance.now() - startedAtMs;
-    const wasThere = before.some(({ digest, contextLength }) => digest === loaded.digest && contextLength === loaded.contextLength);
+    const wasThere = before.some(({ runner, contextLength }) => runner === loaded.runner && contextLength === loaded.contextLength);
     return wasThere ? loaded : { ...loaded, loadMs };
   }
 

@@ -1,4 +1,5 @@
 import type { Models, Pauses, QueuePage } from '../client/shapes.js';
+import { eachOnce } from '../contract/shared-memory.js';
 import { relative, span } from './moments.js';
 import { type Column, layOut, type Terminal } from './terminal.js';
 import { fit, visibleLine } from './visible.js';
@@ -81,7 +82,7 @@ export function overviewLines(
   function hostLines(host: string): string[] {
     const loaded = models.items.filter((model) => model.host === host && (model.loaded || model.serving));
     const changes = queue.changes.filter((each) => each.host === host).map(changeText);
-    const memory = loaded.reduce((sum, { memory_bytes: bytes }) => sum + (bytes ?? 0), 0);
+    const memory = eachOnce(loaded).reduce((sum, { memory_bytes: bytes }) => sum + (bytes ?? 0), 0);
     const idle = models.hosts.find(({ id, ready }) => id === host && !ready);
     const next = changes.length > 0 ? changes : nextOf(host, loaded);
     return [

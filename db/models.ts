@@ -12,6 +12,7 @@ export interface SeenModels {
     readonly vramBytes: number;
     readonly contextLength: number | null;
     readonly expiresAtMs: number | null;
+    readonly runner: string;
     readonly mark?: string;
   }[];
   /** when this host last ran each model, by name */
@@ -32,6 +33,8 @@ export interface ModelStatus {
   readonly vramBytes: number | null;
   readonly contextLength: number | null;
   readonly expiresAt: Date | null;
+  /** names with the same one share that memory; null: not in memory */
+  readonly runner: string | null;
   readonly lastUsedAt: Date | null;
   /** what the engine wants with it, null when nothing */
   readonly residency: ResidencyState | null;
@@ -58,6 +61,7 @@ export async function upsertSeen(sql: Sql, host: string, seen: SeenModels): Prom
       context_length: model.contextLength,
       expires_at: model.expiresAtMs === null ? null : new Date(model.expiresAtMs).toISOString(),
       mark: model.mark ?? null,
+      runner: model.runner,
     });
   }
   for (const [name, atMs] of seen.usedAtMs) {
@@ -66,15 +70,15 @@ export async function upsertSeen(sql: Sql, host: string, seen: SeenModels): Prom
   }
   await sql.begin(async (tx) => {
     await tx`
-      insert into models (host, name, digest, size_bytes, details, loaded, memory_bytes, vram_bytes, context_length, expires_at, last_used_at, mark)
-      select ${host}, m.name, m.digest, m.size_bytes, m.details, m.loaded, m.memory_bytes, m.vram_bytes, m.context_length, m.expires_at, m.last_used_at, m.mark
+      insert into models (host, name, digest, size_bytes, details, loaded, memory_bytes, vram_bytes, context_length, expires_at, last_used_at, mark, runner)
+      select ${host}, m.name, m.digest, m.size_bytes, m.details, m.loaded, m.memory_bytes, m.vram_bytes, m.context_length, m.expires_at, m.last_used_at, m.mark, m.runner
       from jsonb_to_recordset(${sql.json([...models.values()])}) as m(
         name text, digest text, size_bytes bigint, details jsonb, loaded boolean, memory_bytes bigint, vram_bytes bigint,
-        context_length integer, expires_at timestamptz, last_used_at timestamptz, mark text)
+        context_length integer, expires_at timestamptz, last_used_at timestamptz, mark text, runner text)
       on conflict (host, name) do update set
         digest = excluded.digest, size_bytes = coalesce(excluded.size_bytes, models.size_bytes), details = excluded.details, loaded = excluded.loaded,
         memory_bytes = excluded.memory_bytes, vram_bytes = excluded.vram_bytes, context_length = excluded.context_length,
-        expires_at = excluded.expires_at, last_used_at = greatest(excluded.last_used_at, models.last_used_at), mark = excluded.mark, seen_at = now()`;
+        expires_at = excluded.expires_at, last_used_at = greatest(excluded.last_used_at, models.last_used_at), mark = excluded.mark, runner = excluded.runner, seen_at = now()`;
     // A model that is being pulled is not in the server's list yet.
     await tx`
       delete from models
@@ -85,7 +89,7 @@ export async function upsertSeen(sql: Sql, host: string, seen: SeenModels): Prom
 /** Nothing is loaded on a host whose server does not answer. May be repeated. */
 export async function markAllUnloaded(sql: Sql, host: string): Promise<void> {
   await sql`
-    update models set loaded = false, memory_bytes = null, vram_bytes = null, context_length = null, expires_at = null, mark = null
+    update models set loaded = false, memory_bytes = null, vram_bytes = null, context_length = null, expires_at = null, mark = null, runner = null
     where host = ${host} and loaded`;
 }
 
@@ -135,7 +139,7 @@ export async function listModels(sql: Sql, filter: { readonly host?: string } = 
     )
     select m.host, m.name, m.digest, m.size_bytes::float8 as size_bytes, m.details, m.loaded, case when m.loaded then m.memory_bytes end::float8 as memory_bytes,
       case when m.loaded then m.vram_bytes end::float8 as vram_bytes, case when m.loaded then m.context_length end as context_length,
-      case when m.loaded then m.expires_at end as expires_at, m.last_used_at, m.seen_at,
+      case when m.loaded then m.expires_at end as expires_at, case when m.loaded then m.runner end as runner, m.last_used_at, m.seen_at,
       (select r.state from residency r where r.host = m.host and lower(r.model) = lower(m.name) limit 1) as residency,
       (select count(*) from live l where lower(l.name) = lower(m.name) and l.state = 'waiting')::integer as queue_depth,
       (select count(*) from live l where lower(l.name) = lower(m.name) and l.state <> 'waiting' and l.host = m.host)::integer as running,
@@ -143,7 +147,7 @@ export async function listModels(sql: Sql, filter: { readonly host?: string } = 
       coalesce(u.prompt_tokens, 0)::float8 as prompt_tokens, coalesce(u.output_tokens, 0)::float8 as output_tokens
     from (
       -- what a host that is gone had in memory is not known
-      select m.host, m.name, m.digest, m.size_bytes, m.details, m.memory_bytes, m.vram_bytes, m.context_length, m.expires_at, m.last_used_at, m.seen_at,
+      select m.host, m.name, m.digest, m.size_bytes, m.details, m.memory_bytes, m.vram_bytes, m.context_length, m.expires_at, m.runner, m.last_used_at, m.seen_at,
         m.loaded and not exists (select 1 from hosts h where h.id = m.host and h.lease_until <= clock_timestamp()) as loaded
       from models m
     ) m left join model_usage u on u.name = m.name
@@ -160,6 +164,7 @@ export async function listModels(sql: Sql, filter: { readonly host?: string } = 
     vramBytes: row.vram_bytes,
     contextLength: row.context_length,
     expiresAt: row.expires_at,
+    runner: row.runner,
     lastUsedAt: row.last_used_at,
     residency: row.residency,
     queueDepth: row.queue_depth,
@@ -185,6 +190,7 @@ interface ModelRow {
   vram_bytes: number | null;
   context_length: number | null;
   expires_at: Date | null;
+  runner: string | null;
   last_used_at: Date | null;
   residency: ResidencyState | null;
   queue_depth: number;

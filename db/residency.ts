@@ -79,6 +79,13 @@ export async function beginUnload(sql: Sql, order: OrderId, key: ResidencyKey): 
   return rows.count === 1;
 }
 
+/** Names of the other models of the host that are served or being loaded. Reads. */
+export async function keptBeside(sql: Sql, order: OrderId, key: ResidencyKey): Promise<string[]> {
+  const rows = await answered(sql<{ model: string }[]>`
+    select model from residency where host = ${order.host} and host_epoch = ${order.hostEpoch} and key <> ${key} and state in ('loading', 'serving')`);
+  return rows.map(({ model }) => model);
+}
+
 /** Removes a key that has been unloaded. */
 export async function removeDrained(sql: Sql, order: OrderId, key: ResidencyKey): Promise<void> {
   await answered(sql`

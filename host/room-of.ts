@@ -37,8 +37,8 @@ export function roomOf(
   loaded: readonly LoadedModel[],
   ours: ReadonlySet<string>,
 ): HostRoom {
-  const models = [...new Map(loaded.map((model) => [model.digest, model])).values()];
-  const isOurs = (model: LoadedModel) => loaded.some(({ digest, name }) => digest === model.digest && [...ours].some((mine) => sameModel(name, mine)));
+  const models = [...new Map(loaded.map((model) => [model.runner, model])).values()];
+  const isOurs = (model: LoadedModel) => loaded.some(({ runner, name }) => runner === model.runner && [...ours].some((mine) => sameModel(name, mine)));
   const onGpu = reading?.gpu != null && (models.length === 0 || models.some(({ vramBytes }) => vramBytes > 0));
   const bytesOf = ({ vramBytes, memoryBytes }: LoadedModel) => (onGpu ? vramBytes : memoryBytes);
   const sum = (of: readonly LoadedModel[]) => of.reduce((bytes, model) => bytes + bytesOf(model), 0);

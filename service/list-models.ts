@@ -19,6 +19,9 @@ export function listModelsUseCase({ sql }: ServiceDeps, { aliases = new Map<stri
         loaded: model.loaded,
         memory_bytes: model.memoryBytes,
         vram_bytes: model.vramBytes,
+        shares_memory_with: models.flatMap(({ host, name, runner }) =>
+          runner !== null && runner === model.runner && host === model.host && name !== model.name ? name : [],
+        ),
         context_length: model.contextLength,
         queue_depth: model.queueDepth,
         last_used_at: model.lastUsedAt?.toISOString() ?? null,

@@ -104,6 +104,8 @@ export interface LoadedModel {
   readonly vramBytes: number;
   readonly contextLength: number | null;
   readonly expiresAtMs: number | null;
+  /** what holds it: names with the same one are answered from the same memory */
+  readonly runner: string;
   /** a text that no other server has for a model in its memory; left out where the server tells nothing of this kind */
   readonly mark?: string;
 }
@@ -129,7 +131,7 @@ export interface ModelBackend {
   /** @throws backend_unavailable */
   version(signal: AbortSignal): Promise<string>;
   installed(signal: AbortSignal): Promise<readonly InstalledModel[]>;
-  /** What is in memory, once under each installed name: names of one digest are one model, whichever of them loaded it. */
+  /** What is in memory, once under each installed name that is answered from it, whichever of them loaded it: names of one digest, and of the same weights. */
   loaded(signal: AbortSignal): Promise<readonly LoadedModel[]>;
   /** Fetches a model; resumes a pull that was cut. Refuses names outside the allowed registries before any request. */
   pull(name: string, signal: AbortSignal, onProgress: (progress: PullProgress) => void): Promise<void>;

@@ -62,6 +62,8 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
   const address = parseOllamaAddress(options.address);
   let lastLoaded: { readonly models: readonly LoadedModel[]; readonly atMs: number } | undefined;
   let loadsUnderWay = 0;
+  /** by digest, which names what never changes */
+  const runnersOf = new Map<string, string>();
 
   /** Every call goes through here: what a server that was away held before is gone when it is back. */
   const callServer: typeof callOllama = async (call, work) => {
@@ -97,9 +99,40 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
   const readLoaded = async (signal: AbortSignal): Promise<readonly LoadedModel[]> => {
     const answer = await callServer(listCall(signal), (client) => client.ps() as Promise<Omit<ListResponse, 'models'> & { models: RunningModel[] | null }>);
     const running = (answer.models ?? []).map(loadedModelOf);
-    const models = running.length === 0 ? running : underEachName(running, await readInstalled(signal));
+    const models = running.length === 0 ? running : await underEachName(running, await readInstalled(signal), signal);
     lastLoaded = { models, atMs: performance.now() };
     return models;
+  };
+
+  /**
+   * Ollama tells a model in memory by the name that loaded it, and answers requests for every other name of its digest from the same runner, and for those made
+   * from the same weights with the same adapters and runner options (schedulerModelKey and needsReload in server/sched.go of 0.24.0).
+   */
+  const underEachName = async (running: readonly LoadedModel[], installed: readonly InstalledModel[], signal: AbortSignal): Promise<LoadedModel[]> => {
+    const found = [...running];
+    for (const model of running) {
+      const own = installed.find(({ name, digest }) => sameModel(name, model.name) && digest === model.digest);
+      for (const other of installed) {
+        if (running.some(({ name }) => sameModel(name, other.name))) continue;
+        const isSame =
+          other.digest === model.digest || (own !== undefined && sameKind(own, other) && (await runnerOf(own, signal)) === (await runnerOf(other, signal)));
+        if (isSame) found.push({ ...model, name: other.name, digest: other.digest });
+      }
+    }
+    return found;
+  };
+
+  /** What Ollama starts to answer for a model, but for its context: two models with the same one share it. Asked for once for each digest. */
+  const runnerOf = async ({ name, digest }: InstalledModel, signal: AbortSignal): Promise<string> => {
+    const known = runnersOf.get(digest);
+    if (known !== undefined) return known;
+    const { modelfile } = await callServer(listCall(signal), (client) => client.show({ model: name })).catch((error: unknown) => {
+      if (!(error instanceof StepFailure) || error.code !== failureCodes.modelNotFound) throw error;
+      return { modelfile: '' }; // removed meanwhile
+    });
+    const runner = runnerText(modelfile) || digest;
+    runnersOf.set(digest, runner);
+    return runner;
   };
 
   /** Ollama's answer to an empty prompt: it loads, keeps, or with 0 releases the model, and generates nothing. */
@@ -257,12 +290,16 @@ function installedModelOf(model: ModelResponse): InstalledModel {
   return { name: model.name, digest: model.digest, sizeBytes: model.size, details: { ...model.details } as unknown as JsonObject };
 }
 
-/** Ollama tells a model in memory by the name that loaded it, and answers requests for every other name of its digest from the same runner. */
-function underEachName(running: readonly LoadedModel[], installed: readonly InstalledModel[]): LoadedModel[] {
-  return running.flatMap((model) => {
-    const others = installed.filter(({ name, digest }) => digest === model.digest && !sameModel(name, model.name));
-    return [model, ...others.map(({ name }) => ({ ...model, name }))];
-  });
+/** Whether two models may have the same weights: what the list says of those. */
+function sameKind({ details: a }: InstalledModel, { details: b }: InstalledModel): boolean {
+  return ['format', 'family', 'parameter_size', 'quantization_level'].every((field) => a[field] === b[field]);
+}
+
+/** Files and options in a Modelfile that need a runner of their own. */
+const runnerLine = /^(?:FROM|ADAPTER|PARAMETER (?:num_batch|num_gpu|main_gpu|use_mmap|num_thread)) .*$/gm;
+
+function runnerText(modelfile: string): string {
+  return (modelfile.match(runnerLine) ?? []).toSorted().join('\n');
 }
 
 /** To a millionth of a second or finer: as exact as this no two servers agree by chance. */
@@ -277,6 +314,7 @@ function loadedModelOf(model: RunningModel): LoadedModel {
     vramBytes: model.size_vram,
     contextLength: model.context_length ?? null,
     expiresAtMs: Number.isNaN(expiresAtMs) ? null : expiresAtMs,
+    runner: model.digest,
     ...(exactTime.test(String(model.expires_at)) ? { mark: String(model.expires_at) } : {}),
   };
 }

@@ -10,6 +10,9 @@ export const Model = z
     loaded: z.boolean().meta({ description: 'In memory now, whoever loaded it' }),
     memory_bytes: z.int().nullable().meta({ description: 'All memory it takes, that of the GPU included; null when not loaded' }),
     vram_bytes: z.int().nullable().meta({ description: 'Memory of the GPU; null when not loaded' }),
+    shares_memory_with: z
+      .array(z.string())
+      .meta({ description: 'Other names that are answered from the same memory: copies, and models made from the same weights; it is counted with each' }),
     context_length: z.int().nullable(),
     queue_depth: z.int().min(0).meta({ description: 'Steps that wait for this model' }),
     last_used_at: Timestamp.nullable(),
@@ -35,6 +38,7 @@ export const Model = z
       loaded: true,
       memory_bytes: 6_654_289_920,
       vram_bytes: 6_654_289_920,
+      shares_memory_with: [],
       context_length: 4096,
       queue_depth: 3,
       last_used_at: '2026-01-09T10:45:00.000Z',

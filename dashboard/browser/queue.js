@@ -43,7 +43,46 @@
   /** Moves are made one after the other, so that each knows the version that the one before has made. @type {Promise<unknown>} */
   let moves = Promise.resolve();
 
-  /** Rows of one task move together, so its neighbours are the next rows of other tasks. @param {HTMLElement} row */
+  /** @typedef {{ before: string } | { after: string }} Place beside another task */
+
+  /** Where a row or an entry stands, as one number: a larger one goes first. @param {{ priority?: any, exact?: any }} of */
+  const standing = ({ priority, exact }) => Number(priority) * 1_000 + Number(exact);
+
+  /**
+   * Where a row is to stand that was moved to where it is now. The rows are in the order of their predicted starts, which is not that of the line where some
+   * have their model in memory and others do not: so it goes before all that it has passed on its way up, or after all on its way down, and nothing else.
+   * @param {HTMLElement} row @param {Element | null} origin what it stood before; null: it was the last
+   * @returns {Place | string | null} a text: what is asked for is so already
+   */
+  function placeOf(row, origin) {
+    const [behind, ahead] = [/** @type {HTMLElement[]} */ ([]), /** @type {HTMLElement[]} */ ([])];
+    let up = origin === null;
+    for (let next = row.nextElementSibling; next !== null && next !== origin; next = next.nextElementSibling) behind.push(/** @type {HTMLElement} */ (next));
+    for (let next = row.nextElementSibling; next !== null; next = next.nextElementSibling) up ||= next === origin;
+    for (let next = origin; !up && next !== null && next !== row; next = next.nextElementSibling) ahead.push(/** @type {HTMLElement} */ (next));
+    const seen = (up ? behind : ahead).filter((each) => taskOf(each) !== undefined && taskOf(each) !== taskOf(row));
+    if (seen.length === 0) return neighbour(row);
+    const isFurther = (/** @type {HTMLElement} */ one, /** @type {HTMLElement} */ other) =>
+      up ? standing(one.dataset) > standing(other.dataset) : standing(one.dataset) <= standing(other.dataset);
+    const furthest = seen.reduce((found, each) => (isFurther(each, found) ? each : found));
+    const [own, other] = [standing(row.dataset), standing(furthest.dataset)];
+    if (up && own > other) return 'It goes before these already; its row tells what it waits for.';
+    if (!up && own < other) return 'It goes after these already; their rows tell what they wait for.';
+    const task = taskOf(furthest) ?? '';
+    return up ? { before: task } : { after: task };
+  }
+
+  /** The row that a place names. @param {Place} place */
+  const beside = (place) =>
+    /** @type {HTMLElement | null} */ (table()?.querySelector(`tr[data-task="${CSS.escape('before' in place ? place.before : place.after)}"]`) ?? null);
+
+  /** The priority that a row takes with a place, where it is another. @param {HTMLElement} row @param {Place} place */
+  function newPriority(row, place) {
+    const priority = beside(place)?.dataset['priority'];
+    return priority === undefined || priority === row.dataset['priority'] ? null : priority;
+  }
+
+  /** The nearest task in the order of the page. Rows of one task move together, so its neighbours are the next rows of other tasks. @param {HTMLElement} row @returns {Place | null} */
   function neighbour(row) {
     const own = taskOf(row);
     for (let next = row.nextElementSibling; next !== null; next = next.nextElementSibling) {
@@ -80,20 +119,24 @@
   /**
    * Asks for the place at which a row stands on the screen now; a refused move goes back, with the reason.
    * @param {HTMLElement} row
+   * @param {Element | null} origin what it stood before
    * @param {() => void} putBack
    */
-  async function moveTo(row, putBack) {
-    const [task, place] = [taskOf(row), neighbour(row)];
+  async function moveTo(row, origin, putBack) {
+    const [task, place] = [taskOf(row), placeOf(row, origin)];
     if (task === undefined || place === null) return;
-    const answer = await move(task, place);
-    if (answer.ok) {
+    const answer = typeof place === 'string' ? null : await move(task, place);
+    if (answer?.ok && typeof place !== 'string') {
       row.classList.add('moved');
-      tell('Moved.', 'done');
+      const priority = newPriority(row, place);
+      const { priority: level, exact } = beside(place)?.dataset ?? {};
+      if (level !== undefined && exact !== undefined) Object.assign(row.dataset, { priority: level, exact }); // until it is drawn anew
+      tell(priority === null ? 'Moved.' : `Moved, with priority ${priority}.`, 'done');
       return;
     }
     if (lifted?.row === row) forgetLift();
     putBack();
-    tell(problemText(answer.body), 'problem');
+    tell(typeof place === 'string' ? place : problemText(answer?.body), 'problem');
   }
 
   // --- What a place would do to the others ---
@@ -112,19 +155,26 @@
   /**
    * Shows what the place of a row would do to the starts of the others.
    * @param {HTMLElement} row
+   * @param {Element | null} origin what it stood before
    * @param {{ begin?: string, end?: string, shown?: () => void }} [told] what is said before and after it, and what happens when it is shown
    */
-  function previewSoon(row, { begin = '', end = '', shown = () => {} } = {}) {
+  function previewSoon(row, origin, { begin = '', end = '', shown = () => {} } = {}) {
     forgetPreview();
     if (begin !== '') say(begin);
     asking = window.setTimeout(async () => {
-      const place = neighbour(row);
+      const place = placeOf(row, origin);
       if (place === null) return shown();
+      if (typeof place === 'string') {
+        say(`${begin} ${place} ${end}`.trim());
+        return shown();
+      }
       const asked = question;
       pending = new AbortController();
       const answer = await call('POST', '/api/v1/queue/reorder/preview', { task_id: taskOf(row), ...place }, {}, pending.signal);
       if (asked !== question) return; // it was dropped, or moved on
-      say(`${begin} ${answer.ok ? showStarts(answer.body) : problemText(answer.body)} ${end}`.trim());
+      const priority = newPriority(row, place);
+      const told = `${answer.ok ? showStarts(answer.body) : problemText(answer.body)}${answer.ok && priority !== null ? ` It takes priority ${priority}.` : ''}`;
+      say(`${begin} ${told} ${end}`.trim());
       shown();
     }, dwellMs);
   }
@@ -212,7 +262,7 @@
     replace(row, () => (direction === 'up' ? other.before(row) : other.after(row)));
     const rows = [...(row.parentElement?.children ?? [])];
     settle(patienceMs);
-    previewSoon(row, {
+    previewSoon(row, lifted.origin, {
       begin: `Row ${rows.indexOf(row) + 1} of ${rows.length}.`,
       end: 'Enter drops it, Escape puts it back.',
       shown: () => settle(settleMs),
@@ -232,7 +282,7 @@
     forgetLift();
     const body = row.parentElement;
     if (body === null || row.nextElementSibling === origin) return;
-    void moveTo(row, () => replace(row, () => body.insertBefore(row, origin?.parentNode === body ? origin : null)));
+    void moveTo(row, origin, () => replace(row, () => body.insertBefore(row, origin?.parentNode === body ? origin : null)));
   }
 
   function putBack() {
@@ -270,9 +320,13 @@
     const query = new URLSearchParams({ limit: String(frontEntries), ...(own === '' ? {} : { user: own }) });
     const front = await call('GET', `/api/v1/queue?${query}`);
     if (!front.ok) return tell(problemText(front.body), 'problem');
-    const ids = /** @type {(string | null)[]} */ (front.body.items.map((/** @type {any} */ { task_id: id }) => id)).filter((id) => id !== null);
-    const first = ids.find((id) => id !== task);
-    if (first === undefined || ids[0] === task) return tell(own === '' ? 'It is the first already.' : 'It is the first of your tasks already.', 'done');
+    const shown = /** @type {any[]} */ (front.body.items).filter(({ task_id: id }) => id !== null);
+    const others = shown.filter(({ task_id: id }) => id !== task);
+    if (others.length === 0 || shown[0].task_id === task)
+      return tell(own === '' ? 'It is the first already.' : 'It is the first of your tasks already.', 'done');
+    // The one that stands first in the line: those that start sooner may do so since their model is in memory.
+    const { task_id: first, ...best } = others.reduce((found, each) => (standing(each) > standing(found) ? each : found));
+    if (standing(row.dataset) > standing(best)) return tell('It goes before all others already; its row tells what it waits for.', 'done');
     movedVersion = Math.max(movedVersion, front.body.version); // of the order that was just looked at
     const answer = await move(task, { before: first });
     if (answer.ok) tell(own === '' ? 'Moved to the top of the queue.' : 'Moved before all your other tasks.', 'done');
@@ -293,7 +347,7 @@
 
   /** @param {HTMLElement} body */
   function sortableOf(body) {
-    /** @type {ChildNode | null} */
+    /** @type {Element | null} */
     let origin = null;
     return window.Sortable.create(body, {
       handle: '.grip',
@@ -303,15 +357,15 @@
         drop();
         dragged = true;
         showBusy();
-        origin = item.nextSibling;
+        origin = item.nextElementSibling;
       },
-      onChange: (/** @type {{ item: HTMLElement }} */ { item }) => previewSoon(item),
+      onChange: (/** @type {{ item: HTMLElement }} */ { item }) => previewSoon(item, origin),
       onEnd: (/** @type {{ item: HTMLElement, oldIndex: number, newIndex: number }} */ { item, oldIndex, newIndex }) => {
         dragged = false;
         showBusy();
         forgetPreview();
         const was = origin;
-        if (oldIndex !== newIndex) void moveTo(item, () => body.insertBefore(item, was));
+        if (oldIndex !== newIndex) void moveTo(item, was, () => body.insertBefore(item, was));
       },
     });
   }

@@ -1,4 +1,5 @@
 import type { ModelListView } from '../../contract/schemas/model.js';
+import { eachOnce } from '../../contract/shared-memory.js';
 import { unfiltered } from '../../service/list-queue.js';
 import { drawTimeline } from '../drawings/model-timeline.js';
 import type { Page } from '../page.js';
@@ -27,6 +28,7 @@ export const modelsPage: Page = {
       title: 'Models',
       data: {
         models,
+        inMemory: eachOnce(models.items.filter(({ loaded }) => loaded)).length,
         hosts: models.hosts.map((host) => ({
           ...host,
           memory: memoryOf(host, models),
@@ -48,7 +50,10 @@ export const modelsPage: Page = {
 
 /** Memory of a host in bytes, for a bar: what its models take, what other programs take of the budget, and what is free. */
 function memoryOf(host: ModelListView['hosts'][number], { items }: ModelListView) {
-  const held = items.filter((model) => model.host === host.id && model.loaded).map(({ name, memory_bytes: bytes }) => ({ name, bytes: bytes ?? 0 }));
+  const held = eachOnce(items.filter((model) => model.host === host.id && model.loaded)).map(({ name, shares_memory_with: others, memory_bytes: bytes }) => ({
+    name: [name, ...others].join(', '),
+    bytes: bytes ?? 0,
+  }));
   const ours = held.reduce((sum, { bytes }) => sum + bytes, 0);
   const budget = host.budget_bytes;
   if (budget === null) return { held, ours, budget, foreign: null, free: null };

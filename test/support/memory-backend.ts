@@ -73,6 +73,7 @@ export function createMemoryBackend(
       vramBytes: 0,
       contextLength: need.numCtx,
       expiresAtMs: expiresAtMs ?? before?.expiresAtMs ?? null,
+      runner: digestOf(targetOf(name)),
     };
     loadedModels.set(targetOf(name), now);
     return now;

@@ -22,7 +22,9 @@ async function host(): Promise<void> {
       { name: 'llama3.1:8b', digest: 'sha256:1', sizeBytes: Math.round(4.6 * gib), details: {} },
       { name: `${'very-long-'.repeat(12)}name:latest`, digest: 'sha256:2', sizeBytes: 1_000, details: {} },
     ],
-    loaded: [{ name: 'llama3.1:8b', digest: 'sha256:1', memoryBytes: 6 * gib, vramBytes: 6 * gib, contextLength: 4_096, expiresAtMs: null }],
+    loaded: [
+      { name: 'llama3.1:8b', digest: 'sha256:1', memoryBytes: 6 * gib, vramBytes: 6 * gib, contextLength: 4_096, expiresAtMs: null, runner: 'sha256:1' },
+    ],
     usedAtMs: new Map(),
   });
   await sql`insert into residency (host, host_epoch, key, model, num_ctx, state, order_id) values ('gpu-1', ${epoch}, 'llama3.1:8b~ctx4096', 'llama3.1:8b', 4096, 'serving', gen_random_uuid())`;

@@ -58,6 +58,43 @@ test('a row is dragged to another place, and the order holds after a reload [DAS
   await close();
 });
 
+/** In the order of their predicted starts, which is not that of the line: the model of the first is in memory. */
+async function predicted(...ids: string[]): Promise<void> {
+  const entries = ids.map((id, index) => forecastEntry(id, { key: 'llama3.2:latest~ctx4096', start_ms: 10_000 * (index + 1), position: index + 1 }));
+  await writeForecast(dashboard.api.database.sql, new Date(), entries);
+}
+
+test('a row that is dragged forward past rows of other priorities goes before all of them, and never back; what it takes for it is told [DASH-02]', async () => {
+  const [low, high, mine, urgent] = [
+    await waiting('low', { priority: 4 }),
+    await waiting('high', { priority: 8 }),
+    await waiting('mine', { priority: 6 }),
+    await waiting('urgent', { priority: 9 }),
+  ];
+  await predicted(low, high, mine, urgent);
+  const { page, faults, close } = await dashboard.open('ann', '/');
+  expect(await page.locator(names).allTextContents()).toEqual(['low', 'high', 'mine', 'urgent']);
+  const rows = page.locator('#queue tbody tr');
+  await rows
+    .nth(2)
+    .locator('.grip')
+    .dragTo(rows.nth(0), { targetPosition: { x: 60, y: 4 } });
+  await page.locator('.toast').waitFor();
+  expect(await page.locator('.toast').first().textContent()).toBe('Moved, with priority 8.');
+  expect(await order()).toEqual(['urgent', 'mine', 'high', 'low']);
+  // One that stands before all that it would pass waits for something else.
+  const grip = page.getByRole('button', { name: 'Move urgent:' });
+  await grip.press('ArrowUp');
+  await expect.poll(() => page.locator('#preview').textContent()).toContain('It goes before these already');
+  await grip.press('Enter');
+  await page.locator('.toast.problem').waitFor();
+  expect(await order()).toEqual(['urgent', 'mine', 'high', 'low']);
+  await page.getByRole('button', { name: 'Move urgent to the top' }).click();
+  await expect.poll(() => page.locator('.toast').allTextContents()).toContainEqual('It goes before all others already; its row tells what it waits for.');
+  expect(faults).toEqual([]);
+  await close();
+});
+
 test('a table that is drawn anew many times is made draggable once, so that a page may stay open for days, and a drag is one move [DASH-02, DASH-13]', async () => {
   for (const name of ['a', 'b', 'c']) await waiting(name);
   const { page, faults, close } = await dashboard.open('ann', '/');

@@ -71,7 +71,7 @@ async function host(): Promise<void> {
       { name: 'llama3.1:8b', digest: 'sha256:1', sizeBytes: 4_939_212_390, details: {} },
       { name: 'qwen3:4b', digest: 'sha256:2', sizeBytes: 2_791_728_742, details: {} },
     ],
-    loaded: [{ name: 'qwen3:4b', digest: 'sha256:2', memoryBytes: 3 * 1_024 ** 3, vramBytes: 0, contextLength: 4_096, expiresAtMs: null }],
+    loaded: [{ name: 'qwen3:4b', digest: 'sha256:2', memoryBytes: 3 * 1_024 ** 3, vramBytes: 0, contextLength: 4_096, expiresAtMs: null, runner: 'sha256:2' }],
     usedAtMs: new Map(),
   });
   await sql`update hosts set lease_until = now() + interval '1 hour'`; // a slow machine is no silent host

@@ -386,7 +386,7 @@ describe('leases', () => {
   });
 
   test('of two hosts that see the same thing in the memory of their servers, the later one is told [MODEL-17]', async () => {
-    const model = { name: 'm:latest', digest: 'd', memoryBytes: 1, vramBytes: 0, contextLength: 512, expiresAtMs: 1 };
+    const model = { name: 'm:latest', digest: 'd', memoryBytes: 1, vramBytes: 0, contextLength: 512, expiresAtMs: 1, runner: 'd' };
     const mark = '2026-01-09T10:55:00.123456789Z';
     for (const id of ['first', 'second']) await acquireHost(db.sql, { ...identity, host: id });
     for (const id of ['first', 'second']) await upsertSeen(db.sql, id, { installed: [], loaded: [{ ...model, mark }], usedAtMs: new Map() });

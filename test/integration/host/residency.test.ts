@@ -11,7 +11,7 @@ import { type HostRig, keyOf, startHostRig } from '../../support/host-rig.js';
 import { type OwnOllama, startOwnOllama } from '../../support/own-ollama.js';
 import { eventually } from '../../support/servers.js';
 
-const [one, two, other] = ['host-one:latest', 'host-two:latest', 'host-other:latest'] as const;
+const [one, two, other, variant] = ['host-one:latest', 'host-two:latest', 'host-other:latest', 'host-variant:latest'] as const;
 
 let rig: HostRig;
 let ollama: OwnOllama;
@@ -77,6 +77,32 @@ test('a waiting step brings its model and the worker of its queue, and the next 
   await eventually(() => isServed(keyOf(two)));
   await eventually(async () => !(await isServed(keyOf(one))));
   await rig.endRow(second);
+});
+
+test('a model made from the weights of another takes its place in the same memory, and nothing is unloaded or loaded for it [MODEL-05]', async () => {
+  const made = await fetch(`${ollama.url}/api/create`, {
+    method: 'POST',
+    body: JSON.stringify({ model: variant, from: one, system: 'Answer in verse.', stream: false }),
+  });
+  expect(made.ok).toBe(true);
+  const first = await rig.waitFor(keyOf(one));
+  await granted(first);
+  const runners = await ollama.runners();
+  const second = await rig.waitFor(keyOf(variant));
+  await rig.endRow(first);
+  await granted(second);
+  expect(await rig.residency()).toEqual({ [keyOf(variant)]: 'serving' });
+  expect(await ollama.runners()).toEqual(runners);
+  await eventually(async () => {
+    const seen = (await listModels(rig.sql)).filter(({ loaded }) => loaded);
+    expect(seen.map(({ name, runner }) => [name, runner]).toSorted()).toEqual([one, variant].toSorted().map((name) => [name, seen[0]?.runner]));
+    return true;
+  });
+  await rig.endRow(second);
+  const last = await rig.waitFor(keyOf(two));
+  await granted(last);
+  expect(await inMemory()).toEqual([two]); // and with the last of them the memory goes
+  await rig.endRow(last);
 });
 
 test('urgent work keeps a model that was to be unloaded: nothing is loaded for it [SCHED-09]', async () => {

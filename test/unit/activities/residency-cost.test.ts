@@ -9,8 +9,9 @@ const order = { orderId: '5d3f0f7e-4b0a-4c8a-9c2a-0b8d3a1e7f10', host: 'gpu-1', 
 const model = { name: 'new:latest', numCtx: 4_096 };
 
 /** A host that says when things happened; `served` is what is learned of its loads. */
-function hostUnderTest({ installed = true, pulled = true } = {}) {
+function hostUnderTest({ installed = true, pulled = true, kept = [] as readonly string[] } = {}) {
   const served: MeasuredLoad[] = [];
+  const unloaded: string[] = [];
   const atMs = { lastBusy: 0, idle: 0, loadBegan: 0, loadEnded: 0, pulled: 0, served: 0 };
   let looks = 0;
   let there = installed;
@@ -23,6 +24,7 @@ function hostUnderTest({ installed = true, pulled = true } = {}) {
       return looks < 10 ? 'busy' : 'idle';
     },
     beginUnload: async () => true,
+    keptBeside: async () => kept,
     removeDrained: async () => {},
     end: async () => {},
     beginLoad: async () => true,
@@ -35,11 +37,18 @@ function hostUnderTest({ installed = true, pulled = true } = {}) {
     noteInstalled: async () => {},
     endPull: async () => {},
   } satisfies OrderRows;
-  const loaded = { name: model.name, digest: 'sha256:1', memoryBytes: 1, vramBytes: 1, contextLength: 4_096, expiresAtMs: null };
+  const loaded = { name: model.name, digest: 'sha256:1', memoryBytes: 1, vramBytes: 1, contextLength: 4_096, expiresAtMs: null, runner: 'sha256:1' };
   const models = {
-    installed: async () => (there ? [{ name: model.name }] : []),
-    loaded: async () => [],
-    unload: () => delay(50),
+    installed: async () => [...(there ? [model.name] : []), 'variant:latest', 'apart:latest'].map((name) => ({ name })),
+    loaded: async () => [
+      { ...loaded, name: 'old:latest', runner: 'shared' },
+      { ...loaded, name: 'variant:latest', runner: 'shared' },
+      { ...loaded, name: 'apart:latest', runner: 'apart' },
+    ],
+    async unload(name: string) {
+      unloaded.push(name);
+      await delay(50);
+    },
     async load() {
       atMs.loadBegan = performance.now();
       await delay(20);
@@ -63,7 +72,12 @@ function hostUnderTest({ installed = true, pulled = true } = {}) {
     log: pino({ level: 'silent' }),
   });
   const context = { cancellationSignal: new AbortController().signal, heartbeat: () => {} } as unknown as Context;
-  return { served, atMs, call: <T>(work: (of: typeof activities) => Promise<T>): Promise<T> => asyncLocalStorage.run(context, () => work(activities)) };
+  return {
+    served,
+    unloaded,
+    atMs,
+    call: <T>(work: (of: typeof activities) => Promise<T>): Promise<T> => asyncLocalStorage.run(context, () => work(activities)),
+  };
 }
 
 test('a change costs the time from the last step of what leaves until the new model is there, and none for which that still worked', async () => {
@@ -106,4 +120,20 @@ test('a first fetch is no cost of a change', async () => {
   await call((host) => host.pullModel({ ...request, last: false }));
   await call((host) => host.loadAndServe(request));
   expect(served[0]?.loadMs ?? Infinity).toBeLessThanOrEqual(atMs.served - atMs.pulled);
+});
+
+test('what another model is answered from is not unloaded while that is served, or is to be loaded instead [MODEL-05]', async () => {
+  const drain = { ...order, keys: ['old:latest~ctx4096'], last: true };
+  for (const [kept, needs, expected] of [
+    [[], undefined, ['old:latest']],
+    [['apart:latest'], undefined, ['old:latest']],
+    [['variant'], undefined, []],
+    [[], { name: 'variant:latest' }, []],
+    [[], { name: 'apart:latest' }, ['old:latest']],
+  ] as const) {
+    const { unloaded, call } = hostUnderTest({ kept });
+    const request = needs === undefined ? drain : { ...drain, needs };
+    expect(await call((host) => host.drainAndUnload(request))).toBe('done');
+    expect(unloaded).toEqual(expected);
+  }
 });

@@ -28,7 +28,7 @@ const entry: QueuePage['items'][number] = {
   reason: '1st: waits for qwen3:14b, which will be loaded on gpu-1',
 };
 const foreign = { ...entry, position: 2, task_id: null, name: null, step: null, estimated_start_time: null, estimated_start_interval: null, reason: null };
-const model = { host: 'gpu-1', loaded: true, serving: true, queue_depth: 3, memory_bytes: 6_650_000_000 };
+const model = { host: 'gpu-1', shares_memory_with: [], loaded: true, serving: true, queue_depth: 3, memory_bytes: 6_650_000_000 };
 const models = {
   items: [
     { ...model, name: 'llama3.1:8b' },
@@ -91,6 +91,15 @@ test('the overview has hosts with their memory and what is loaded next, what run
   expect(overviewLines({ queue: changing, models }, { paint }, { columns: 200, rows: 40 }, nowMs).join('\n')).toContain(
     '  unloads llama3.1:8b, loads qwen3:14b: its work is older\n  fetches phi4: asked for by ann',
   );
+});
+
+test('memory that several models share is counted once', () => {
+  const shared = {
+    items: [model, model].map((each, index) => ({ ...each, name: `m${index}`, shares_memory_with: [`m${1 - index}`] })),
+    hosts: [],
+  } as unknown as Models;
+  const text = overviewLines({ queue, models: shared }, { paint }, { columns: 200, rows: 40 }, nowMs).join('\n');
+  expect(text).toContain('gpu-1  6.7 GB in 2 models');
 });
 
 test('no line of the overview is wider than the window, and the head of the queue fills what is left of it', () => {

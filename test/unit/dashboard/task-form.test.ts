@@ -59,6 +59,7 @@ const model = (name: string, host: string, fields: Partial<ModelListView['items'
   name,
   host,
   digest: null,
+  shares_memory_with: [],
   size_bytes: 1024 ** 3,
   loaded: false,
   memory_bytes: null,

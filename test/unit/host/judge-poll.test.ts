@@ -6,7 +6,7 @@ import { judgePoll, type LoadMemory } from '../../../host/judge-poll.js';
 const limits = { keepAliveEveryMs: 240_000, settleMs: 30_000 };
 const nowMs = 1_000_000;
 const row: ResidencyRow = { host: 'desk', hostEpoch: 1, key: 'a:1~ctx2048', model: { name: 'a:1', numCtx: 2048 }, state: 'serving', sinceMs: 0 };
-const loaded: LoadedModel = { name: 'a:1', digest: 'd', memoryBytes: 1, vramBytes: 0, contextLength: 2048, expiresAtMs: null };
+const loaded: LoadedModel = { name: 'a:1', digest: 'd', memoryBytes: 1, vramBytes: 0, contextLength: 2048, expiresAtMs: null, runner: 'd' };
 const remembered = (memory: Partial<LoadMemory>) =>
   new Map<string, LoadMemory>([[row.key, { contextLength: 2048, leasedAtMs: nowMs - 1_000, reloadedAtMs: null, ...memory }]]);
 const judge = (present: readonly LoadedModel[], memory: ReadonlyMap<string, LoadMemory>) => judgePoll([row], present, memory, nowMs, limits);

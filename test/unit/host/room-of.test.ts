@@ -11,6 +11,7 @@ const model = (name: string, gigabytes: number, onGpu = 0): LoadedModel => ({
   vramBytes: onGpu * gb,
   contextLength: 4096,
   expiresAtMs: null,
+  runner: name,
 });
 const main = (totalGb: number, usedGb: number): MemoryReading => ({ main: { totalBytes: totalGb * gb, usedBytes: usedGb * gb }, gpu: null });
 const gpu = (totalGb: number, usedGb: number): MemoryReading => ({ ...main(64, 4), gpu: { totalBytes: totalGb * gb, usedBytes: usedGb * gb } });

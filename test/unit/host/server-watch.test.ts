@@ -7,7 +7,9 @@ import { createOneAtATime } from '../../../host/one-at-a-time.js';
 import { watchServer, watchTimes, type WatchRows } from '../../../host/server-watch.js';
 import { oneModel } from '../../../db/leases.js';
 
-const loaded = (name: string): LoadedModel => ({ name, digest: `sha256:${name}`, memoryBytes: 14, vramBytes: 14, contextLength: 4_096, expiresAtMs: null });
+const loaded = (name: string): LoadedModel => ({
+  ...{ name, digest: `sha256:${name}`, memoryBytes: 14, vramBytes: 14, contextLength: 4_096, expiresAtMs: null, runner: name },
+});
 
 /** Looks at a server under one epoch, then under the next. @returns whose memory counts as the host's own, of each epoch's first look */
 async function ownUnder(epochs: readonly number[], heldBefore: (epoch: number) => readonly string[], wanted: readonly ResidencyRow[] = []) {
