@@ -85,9 +85,14 @@ export interface WaitSeen {
   readonly engines: number;
   readonly hosts: number;
   readonly hostsReady: number;
-  /** messages of the alerts that hold */
+  /** why hosts that live take no work, each reason once, as far as they tell one */
+  readonly whyNot: readonly string[];
+  /** messages of the alerts that hold and ask for somebody */
   readonly alerts: readonly string[];
 }
+
+/** An alert on which nobody has to act: predictions adapt by themselves. It stands on the page System alone. */
+const informs = 'low_accuracy';
 
 /** Whether what waits has somebody to do it, and what is alerted of. Reads. */
 export async function readWaits(sql: Sql): Promise<WaitSeen> {
@@ -97,7 +102,8 @@ export async function readWaits(sql: Sql): Promise<WaitSeen> {
       (select count(*) from engines where lease_until > now())::integer as engines,
       (select count(*) from hosts where lease_until > now() - ${forgottenAfterHours} * interval '1 hour')::integer as hosts,
       (select count(*) from hosts where lease_until > now() and ready)::integer as "hostsReady",
-      (select coalesce(array_agg(message order by fired_at), '{}') from alerts where cleared_at is null) as alerts`);
+      (select coalesce(array_agg(distinct info ->> 'why') filter (where info ->> 'why' is not null), '{}') from hosts where lease_until > now() and not ready) as "whyNot",
+      (select coalesce(array_agg(message order by fired_at), '{}') from alerts where cleared_at is null and rule <> ${informs}) as alerts`);
   if (row === undefined) throw new Error('PostgreSQL returned no row');
   return row;
 }

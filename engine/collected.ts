@@ -131,7 +131,8 @@ export function findingsOf(samples: readonly CollectedSample[], settings: AlertS
     [
       'low_accuracy',
       { metric: 'prediction_accuracy', below: lowAccuracy },
-      (value) => `${percent(value)} of the predictions held; ${percent(lowAccuracy)} should.`,
+      (value) =>
+        `Of the tasks that ended lately ${percent(value)} did so within the time that was predicted for them; ${percent(lowAccuracy)} should. Predictions adapt by themselves as more tasks end.`,
     ],
     [
       'high_error_rate',

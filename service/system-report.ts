@@ -72,15 +72,19 @@ export function systemUseCases({ sql, temporal, log, config }: ServiceDeps, { he
   };
 }
 
+const asSentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${text.endsWith('.') ? '' : '.'}`;
+
 /** What keeps work waiting, and what is alerted of, in words. */
-export function troublesOf({ general, model, engines, hosts, hostsReady, alerts }: WaitSeen): string[] {
+export function troublesOf({ general, model, engines, hosts, hostsReady, whyNot, alerts }: WaitSeen): string[] {
   const steps = (count: number) => `${count} ${count === 1 ? 'step waits' : 'steps wait'}`;
   return [
     ...(engines === 0 && general + model > 0
       ? [`No engine is running: ${steps(general + model)} and nothing starts. Start one with npm start or orchestra engine.`]
       : []),
     ...(hostsReady === 0 && hosts > 0
-      ? [`No model server takes work${model > 0 ? `: ${steps(model)} for a model` : ''}. Is Ollama running? The System page says what each host reports.`]
+      ? [
+          `No model server takes work${model > 0 ? `: ${steps(model)} for a model` : ''}. ${whyNot.length === 1 ? asSentence(whyNot[0] ?? '') : 'Is Ollama running? The System page says what each host reports.'}`,
+        ]
       : []),
     ...(hosts === 0 && model > 0 ? [`No host with a model server is known: ${steps(model)} for a model. Start one with orchestra host.`] : []),
     ...alerts,

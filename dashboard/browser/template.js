@@ -322,7 +322,7 @@
   function moment(at) {
     const time = /** @type {HTMLTimeElement} */ (element('time', null));
     time.dateTime = at;
-    time.dataset['relative'] = '';
+    time.dataset['relative'] = 'expected'; // what was predicted to have happened by now may happen at any moment
     const ms = Date.parse(at) - Date.now();
     time.textContent = ms < 1_000 ? 'now' : `in ${span(ms / 1_000)}`;
     return time;

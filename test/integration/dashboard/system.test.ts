@@ -38,6 +38,7 @@ async function troubled(): Promise<void> {
   await setHostReady(sql, 'gpu-1', epoch, false, { version: '0.24.0', why: 'Ollama does not answer' });
   await settleAlerts(sql, [
     { rule: 'high_error_rate', subject: '', message: '12 % of the attempts of steps failed; more than 5 % is too much.', value: 0.12, threshold: 0.05 },
+    { rule: 'low_accuracy', subject: '', message: 'predictions held seldom', value: 0.5, threshold: 0.75 },
   ]);
   await keepProbe(sql, 'api', true);
   await sql`update availability_probes set minute = minute - interval '1 minute'`;
@@ -80,7 +81,7 @@ test('the system page tells of every part, its version and its lease, and of ale
   expect(await page.locator('#checks tbody tr').count()).toBe(5);
   expect(await page.locator('#check-ollama').textContent()).toMatch(/does not work[\s\S]*Ollama does not answer/);
   expect(await page.locator('#check-database_connection').textContent()).toContain('works');
-  expect(await page.locator('#alerts tbody tr').textContent()).toMatch(/firing[\s\S]*high_error_rate[\s\S]*12 %/);
+  expect(await page.locator('#alerts tbody tr', { hasText: 'of the attempts' }).textContent()).toMatch(/firing[\s\S]*high_error_rate[\s\S]*12 %/);
   expect(await page.locator('#workers').textContent()).toMatch(/engine-1[\s\S]*runs[\s\S]*bwrap[\s\S]*gpu-1[\s\S]*not ready/);
   expect(await page.locator('#versions').textContent()).toMatch(/Temporal[\s\S]*\d+\.\d+[\s\S]*PostgreSQL[\s\S]*\d+[\s\S]*Ollama on gpu-1[\s\S]*0\.24\.0/);
   expect(await page.locator('#availability tbody tr').textContent()).toMatch(/api[\s\S]*100\.00 %/);
@@ -114,7 +115,8 @@ test('every page says when work waits for nobody, when Ollama is away, and when 
   await troubled();
   await expect
     .poll(async () => (await page.reload(), page.locator('#troubles').textContent()))
-    .toMatch(/No model server takes work[\s\S]*12 % of the attempts/);
+    .toMatch(/No model server takes work[\s\S]*Ollama does not answer\.[\s\S]*12 % of the attempts/);
+  expect(await page.locator('#troubles').textContent()).not.toContain('predictions'); // on which nobody has to act
   expect(await page.locator('#troubles').textContent()).not.toContain('No engine');
   await close();
 });

@@ -207,7 +207,7 @@ describe('a task that has not ended', () => {
     ]);
     const { page, faults, close } = await open(id);
     const told = (await page.locator('.banner').textContent()) ?? '';
-    expect(told).toMatch(/1st: waits for .*llama3\.2.*Starts in \d+ s \(in \d+ s – in \d+ s\), the task ends in .*\(/s);
+    expect(told).toMatch(/1st: waits for .*llama3\.2.*Starts in \d+ s \(\d+ s – \d+ s\), the task ends in .*\(/s);
     expect(await page.locator('#step-1-ollama_generate .try').textContent()).toContain('waited');
     await page.getByRole('button', { name: 'Hold' }).click();
     await expect.poll(() => page.locator('#held').count()).toBe(1);
