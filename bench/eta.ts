@@ -254,7 +254,7 @@ function follow(jobs: readonly Job[]): Outcome[] {
       })),
       costs,
       backingOff: [],
-      holds: null,
+      pools: null,
       paused: false,
     };
     const { predictions } = forecastLine(state, { maxWaitsMs: defaultMaxWaitsMs, handoverMs: 0 });

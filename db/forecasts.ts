@@ -3,7 +3,7 @@ import type { ForecastEntry, StoredForecast } from '../contract/forecast.js';
 import type { Needs } from '../contract/holds.js';
 import type { Pool } from '../contract/plan.js';
 import type { ResidencyKey } from '../contract/queues.js';
-import type { HoldsState } from '../scheduling/holds.js';
+import type { JsonObject } from '../contract/json.js';
 import type { LineState } from '../scheduling/line-state.js';
 import type { KeyCost } from '../scheduling/policy.js';
 import { answered, type Sql, type TransactionSql } from './connect.js';
@@ -63,6 +63,8 @@ export interface ForecastRow {
   readonly continues: boolean;
   readonly held: boolean;
   readonly locks: readonly string[];
+  /** whether its task needs locks or parts of pools */
+  readonly needsSome: boolean;
   /** what its task lacks; null: nothing */
   readonly lack: string | null;
   readonly host: string | null;
@@ -94,9 +96,9 @@ type SentRow = [
 /** The whole line, and what decisions about it look at. */
 export interface ForecastInput extends Omit<LineState, 'tasks'> {
   readonly rows: readonly ForecastRow[];
-  /** what tasks have to be given with their first grant; empty while nobody lacks anything */
-  readonly needs: readonly (readonly [taskId: string, Needs])[];
-  /** what tasks hold of resource pools; empty while nobody lacks anything */
+  /** parts of resource pools that tasks have to be given with their first grant; empty where {@link pools} is null */
+  readonly needs: readonly (readonly [taskId: string, Needs['amounts']])[];
+  /** parts that tasks hold; empty where {@link pools} is null */
   readonly held: readonly (readonly [taskId: string, Needs['amounts']])[];
   readonly between: readonly { readonly id: string; readonly attempt: number; readonly level: number; readonly exact: number; readonly held: boolean }[];
   /** child, parent that has not completed, whether the parent failed */
@@ -123,11 +125,14 @@ const promisesMax = 500;
 /** Plans read at once. */
 const plansMax = 500;
 
-/** Reads the line. Takes no lock. */
-export async function readForecastInput(sql: Sql | TransactionSql): Promise<ForecastInput> {
+/**
+ * Reads the line. Takes no lock.
+ * @param options.pools what there is of resource pools is wanted, also where nothing in the line needs any
+ */
+export async function readForecastInput(sql: Sql | TransactionSql, options: { readonly pools?: boolean } = {}): Promise<ForecastInput> {
   const [read] = await answered(
     sql<
-      { state: Omit<ForecastInput, 'rows' | 'needs' | 'held' | 'holds'>; fetching: Fetching[] }[]
+      { state: Omit<ForecastInput, 'rows' | 'needs' | 'held' | 'pools'>; fetching: Fetching[] }[]
     >`select forecast_state() as state, fetching_now() as fetching`,
   );
   if (read === undefined) throw new Error('PostgreSQL returned no row');
@@ -139,29 +144,54 @@ export async function readForecastInput(sql: Sql | TransactionSql): Promise<Fore
   }
   const keys = new Set(fetching.length === 0 ? [] : rows.flatMap(({ key }) => key ?? []));
   const backingOff = [...state.backingOff, ...keysFetching(fetching, keys)];
-  return { ...state, openOrders: state.openOrders.filter(changesMemory), backingOff, rows, ...(await readShortage(sql, rows)) };
+  const wanted = options.pools === true || rows.some((row) => row.state === 'waiting' && row.needsSome);
+  const pools = wanted ? await readPools(sql) : { needs: [], held: [], pools: null };
+  return { ...state, openOrders: state.openOrders.filter(changesMemory), backingOff, rows, ...pools };
 }
 
-/** What is held and who waits for such things; asked for only where somebody lacks some of it. */
-async function readShortage(sql: Sql | TransactionSql, rows: readonly ForecastRow[]): Promise<Pick<ForecastInput, 'needs' | 'held' | 'holds'>> {
-  if (!rows.some(({ lack }) => lack !== null)) return { needs: [], held: [], holds: null };
-  const [row] = await answered(sql<{ shortage: Pick<ForecastInput, 'needs' | 'held'> & { readonly holds: HoldsState } }[]>`
+/** What there is of resource pools, who holds parts of them and who waits for some; asked for only where somebody may wait for such. */
+async function readPools(sql: Sql | TransactionSql): Promise<Pick<ForecastInput, 'needs' | 'held' | 'pools'>> {
+  const [row] = await answered(sql<{ pools: Pick<ForecastInput, 'needs' | 'held' | 'pools'> }[]>`
     with held as materialized (select (held_now()).*)
     select jsonb_build_object(
-      'holds', jsonb_build_object('locks', to_jsonb(h.taken), 'pools', (
-        select coalesce(jsonb_agg(p.value || jsonb_build_object('pool', p.key)), '[]') from jsonb_each(h.pools) p)),
-      'needs', (select coalesce(jsonb_agg(jsonb_build_array(n.task_id, jsonb_build_object('locks', to_jsonb(n.locks), 'amounts', coalesce(n.amounts, '{}')))), '[]') from (
-        select distinct on (l.task_id) l.task_id, l.locks, l.amounts from line l
-        where l.state = 'waiting' and l.locks is not null and not l.task_id = any(h.holders) order by l.task_id, l.id limit ${rowsMax}) n),
+      'pools', (select coalesce(jsonb_agg(p.value || jsonb_build_object('pool', p.key)), '[]') from jsonb_each(h.pools) p),
+      'needs', (select coalesce(jsonb_agg(jsonb_build_array(n.task_id, n.amounts)), '[]') from (
+        select distinct on (l.task_id) l.task_id, l.amounts from line l
+        where l.state = 'waiting' and l.locks is not null and l.amounts <> '{}' and not l.task_id = any(h.holders) order by l.task_id, l.id limit ${rowsMax}) n),
       'held', (select coalesce(jsonb_agg(jsonb_build_array(a.task_id, a.amounts)), '[]') from (
-        select task_id, jsonb_object_agg(pool, amount) as amounts from allocations group by task_id) a)) as shortage
+        select task_id, jsonb_object_agg(pool, amount) as amounts from allocations group by task_id) a)) as pools
     from held h`);
   if (row === undefined) throw new Error('PostgreSQL returned no row');
-  return row.shortage;
+  return row.pools;
+}
+
+/** Parts of pools that a request for a task asks for. Reads. */
+export async function readRequiredAmounts(sql: Sql | TransactionSql, requirements: JsonObject): Promise<Needs['amounts']> {
+  const [row] = await answered(sql<{ amounts: Needs['amounts'] | null }[]>`select required_amounts(${sql.json(requirements)}) as amounts`);
+  return row?.amounts ?? {};
 }
 
 function rowOf([id, attempt, step, pool, key, state, level, exact, place, waitedMs, continues, held, locks, lack, host, ranMs, dueInMs]: SentRow): ForecastRow {
-  return { id, attempt, step, pool, key, state, level, exact, place, waitedMs, continues, held, locks: locks ?? [], lack, host, ranMs, dueInMs };
+  return {
+    id,
+    attempt,
+    step,
+    pool,
+    key,
+    state,
+    level,
+    exact,
+    place,
+    waitedMs,
+    continues,
+    held,
+    locks: locks ?? [],
+    needsSome: locks !== null,
+    lack,
+    host,
+    ranMs,
+    dueInMs,
+  };
 }
 
 /** Where a waiting row of a task stands. */

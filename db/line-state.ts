@@ -78,8 +78,8 @@ export function* lineStateOf({ input, outlines, done, learned }: LineReading): S
           : { state: 'running', host: row.host ?? 'general', ranMs: row.ranMs };
       return { step, pool, key, duration: duration(kindOf(step, typeOf(step), key)), now };
     });
-    if (!held && outline !== undefined)
-      steps.push(...laterSteps(outline, live, done.get(id) ?? new Set(), (step, type, key) => duration(kindOf(step, type, key))));
+    const later = outline === undefined ? [] : laterSteps(outline, live, done.get(id) ?? new Set(), (step, type, key) => duration(kindOf(step, type, key)));
+    if (!held) steps.push(...later);
     const locks = new Set(live.flatMap((row) => row.locks));
     tasks.push({
       id,
@@ -88,7 +88,7 @@ export function* lineStateOf({ input, outlines, done, learned }: LineReading): S
       after: parents.get(id) ?? [],
       rights: [...locks].map((name) => ({ name, has: owners.get(name) === id })),
       needs: needs.get(id) ?? null,
-      held: parts.get(id) ?? {},
+      held: held && later.length > 0 && live.some(({ state }) => state !== 'waiting') ? {} : (parts.get(id) ?? {}), // one that is held keeps what it has
     });
   };
 
@@ -104,8 +104,8 @@ export function* lineStateOf({ input, outlines, done, learned }: LineReading): S
       );
   }
   for (const [index, { id, level, exact, held }] of input.between.entries()) addTask(id, [], { level, exact, place: input.rows.length + index }, held);
-  const { generalSlots, hosts, residency, openOrders, costs, backingOff, holds, paused } = input;
-  return { tasks, generalSlots, hosts, residency, openOrders, costs, backingOff, holds, paused };
+  const { generalSlots, hosts, residency, openOrders, costs, backingOff, pools, paused } = input;
+  return { tasks, generalSlots, hosts, residency, openOrders, costs, backingOff, pools, paused };
 }
 
 /** What is expected of steps; steps of one kind are looked up once. */

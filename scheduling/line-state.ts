@@ -3,7 +3,7 @@ import type { Needs } from '../contract/holds.js';
 import type { Pool } from '../contract/plan.js';
 import type { ResidencyKey } from '../contract/queues.js';
 import type { ResidencyOrder } from '../contract/residency.js';
-import type { HoldsState } from './holds.js';
+import type { PoolState } from './holds.js';
 import type { BackingOff, HostState, KeyCost, ResidentRow } from './policy.js';
 import type { LogNormal } from './spread.js';
 
@@ -45,9 +45,9 @@ export interface TaskState {
   readonly after: readonly string[];
   /** exclusive rights that it needs from its first step to its end, such as a lock */
   readonly rights: readonly { readonly name: string; readonly has: boolean }[];
-  /** what it has to be given with its first grant, while somebody waits for such things; null: nothing, or it has it */
-  readonly needs?: Needs | null;
-  /** what it holds of resource pools and gives back when it ends, while somebody waits for such things */
+  /** parts of resource pools that it has to be given with its first grant; null: none, or it has them */
+  readonly needs?: Needs['amounts'] | null;
+  /** parts that it holds and gives back when it ends; not those that a person keeps from ending */
   readonly held?: Needs['amounts'];
 }
 
@@ -61,8 +61,8 @@ export interface LineState {
   readonly openOrders: readonly (ResidencyOrder & { readonly forMs: number })[];
   readonly costs: readonly KeyCost[];
   readonly backingOff: readonly (BackingOff & { readonly forMs: number })[];
-  /** what tasks hold, while somebody waits for it */
-  readonly holds: HoldsState | null;
+  /** what there is of resource pools, and what is free; null: nobody waits who needs any */
+  readonly pools: readonly PoolState[] | null;
   /** no step is granted until a person resumes the line */
   readonly paused: boolean;
 }

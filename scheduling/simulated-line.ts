@@ -1,5 +1,6 @@
 import type { Needs } from '../contract/holds.js';
 import type { ResidencyKey } from '../contract/queues.js';
+import type { PoolState } from './holds.js';
 import type { LineState, StepState, TaskState } from './line-state.js';
 import type { HostState, KeyCost } from './policy.js';
 import { expectedLoadMs } from './choose-orders.js';
@@ -27,7 +28,7 @@ export interface SimTask {
   /** steps that have not ended */
   left: number;
   /** what it has to be given with its first grant; null: nothing, or it has it */
-  needs: Needs | null;
+  needs: Needs['amounts'] | null;
   /** what it gives back when it ends */
   held: Needs['amounts'];
 }
@@ -125,8 +126,8 @@ export class SimulatedLine {
     this.#queues.open();
     this.generalSlots = slotsOf(state.generalSlots);
     this.live = state.hosts.filter(({ paused }) => !paused);
-    const isServable = (key: number) => key < 0 || this.live.length > 0;
-    this.#pools = state.holds === null ? null : new SimulatedPools(state.holds, this.steps, maxWaitsMs, isServable);
+    this.#pools =
+      state.pools === null ? null : new SimulatedPools(withoutStuck(state.pools, state.tasks), this.steps, maxWaitsMs, (key) => this.#isServable(key));
     this.hosts = state.hosts.map((host, index) => ({ index, state: host, residents: new Map(), order: null }));
     for (const cost of state.costs) {
       const ofHost = this.#costs.get(cost.host);
@@ -280,7 +281,7 @@ export class SimulatedLine {
     const others = task.steps.filter((each) => each.phase === 'waiting' && each.index !== index);
     for (const each of others) this.#remove(each);
     this.#pools.hold(needs);
-    task.held = needs.amounts;
+    task.held = needs;
     task.needs = null;
     for (const each of others) this.#add(each);
     return true;
@@ -343,8 +344,11 @@ export class SimulatedLine {
   }
 
   #addTask(state: TaskState): void {
-    const needs = state.needs == null || Object.keys(state.needs.amounts).length === 0 ? null : state.needs;
-    const task: SimTask = { state, steps: [], blockers: 0, dependents: [], left: state.steps.length, needs, held: state.held ?? {} };
+    const task: SimTask = { state, steps: [], blockers: 0, dependents: [], left: state.steps.length, needs: state.needs ?? null, held: state.held ?? {} };
+    if (task.needs !== null) {
+      this.giveBack(task); // it gives way: what it has is free as soon as its steps have stopped
+      task.held = {};
+    }
     this.tasks.push(task);
     for (const step of state.steps) {
       const { now } = step;
@@ -368,6 +372,19 @@ export class SimulatedLine {
       task.steps.push(made);
       this.steps.push(made);
     }
+  }
+
+  /** As servableIn of the policy: a live host has it or is about to, or may load it. */
+  #isServable(key: number): boolean {
+    if (key < 0) return true;
+    const text = this.keys[key] as ResidencyKey;
+    return this.hosts.some(
+      ({ state, residents, order }) =>
+        !state.paused &&
+        ((residents.has(key) && order?.unload.has(key) !== true) ||
+          order?.load === key ||
+          !this.state.backingOff.some((each) => each.host === state.host && each.key === text && each.forMs > this.nowMs)),
+    );
   }
 
   /** Like steps have their duration in common. */
@@ -398,4 +415,12 @@ export function isFree({ order, state }: SimHost): boolean {
 
 function slotsOf(capacity: number): Slots {
   return { capacity, free: Array.from({ length: Math.max(0, capacity) }, () => noSpread), running: 0 };
+}
+
+/** Pools without the parts of tasks that a person keeps from going on: who waits for those waits for that person. */
+function withoutStuck(pools: readonly PoolState[], tasks: readonly TaskState[]): PoolState[] {
+  const isStuck = ({ steps }: TaskState) =>
+    steps.some(({ now }) => now.state === 'waiting') && steps.every(({ now }) => now.state === 'later' || (now.state === 'waiting' && now.heldBy !== null));
+  const stuck = tasks.filter((task) => task.held !== undefined && isStuck(task));
+  return pools.map((pool) => ({ ...pool, total: pool.total - stuck.reduce((sum, { held }) => sum + (held?.[pool.pool] ?? 0), 0) }));
 }

@@ -1,5 +1,5 @@
 import type { Needs } from '../contract/holds.js';
-import { type HoldsState, mayPass, reservationOf, shortageOf, withGivenBack, withTaken } from './holds.js';
+import { type HoldsState, mayPass, nothingHeld, type PoolState, reservationOf, shortageOf, withGivenBack, withTaken } from './holds.js';
 import { type QueuedStep, WaitingQueues } from './waiting-queue.js';
 import type { MaxWaits } from './waiting-order.js';
 
@@ -9,6 +9,11 @@ export interface NeedingStep extends QueuedStep {
   /** index of its key; -1 for the general pool */
   readonly key: number;
 }
+
+type Amounts = Needs['amounts'];
+
+/** Beyond so many different needs some are taken for a little more than they are, since each start looks at all kinds of needs. */
+const exactKindsMax = 256;
 
 /** Tasks that need the same: all of them may have it or none, but for their order. */
 interface Kind {
@@ -45,13 +50,13 @@ export class SimulatedPools {
   #stale = true;
 
   /** @param isServable whether the model of a step can be had; what nobody can start keeps nothing from others */
-  constructor(holds: HoldsState, steps: readonly QueuedStep[], maxWaitsMs: MaxWaits, isServable: (key: number) => boolean) {
-    this.#holds = { ...holds, locks: [] };
+  constructor(pools: readonly PoolState[], steps: readonly QueuedStep[], maxWaitsMs: MaxWaits, isServable: (key: number) => boolean) {
+    this.#holds = { ...nothingHeld, pools };
     this.#queues = new WaitingQueues(steps, maxWaitsMs);
     this.#isServable = isServable;
   }
 
-  add({ key, index }: NeedingStep, needs: Needs, nowMs: number): void {
+  add({ key, index }: NeedingStep, needs: Amounts, nowMs: number): void {
     this.#queues.add(this.#groupOf(key, this.#kindOf(needs)).queue, index, nowMs);
     this.#stale = true;
   }
@@ -88,24 +93,36 @@ export class SimulatedPools {
   }
 
   /** Whether a waiting step does not get what its task needs, though it is free, since it is kept for one before it. */
-  isReserved({ index }: NeedingStep, needs: Needs, nowMs: number): boolean {
+  isReserved({ index }: NeedingStep, needs: Amounts, nowMs: number): boolean {
     if (this.#stale) this.#look();
     const { lacks, beforeRank } = this.#kindOf(needs);
     return !lacks && this.#queues.rankAt(index, nowMs) >= beforeRank;
   }
 
-  hold({ amounts }: Needs): void {
+  hold(amounts: Amounts): void {
     this.#holds = withTaken(this.#holds, { locks: [], amounts });
     this.#stale = true;
   }
 
-  giveBack(amounts: Needs['amounts']): void {
+  giveBack(amounts: Amounts): void {
     this.#holds = withGivenBack(this.#holds, amounts);
     this.#stale = true;
   }
 
-  #kindOf({ amounts }: Needs): Kind {
-    const signature = JSON.stringify(Object.entries(amounts).sort(([a], [b]) => (a < b ? -1 : 1)));
+  #kindOf(exact: Amounts): Kind {
+    const signature = signatureOf(exact);
+    if (this.#kinds.has(signature) || this.#kinds.size < exactKindsMax) return this.#kind(signature, exact);
+    const amounts = Object.fromEntries(Object.entries(exact).map(([pool, amount]) => [pool, this.#coarse(pool, amount)]));
+    return this.#kind(signatureOf(amounts), amounts);
+  }
+
+  /** The next power of two, or all there is of the pool where that is less. */
+  #coarse(pool: string, amount: number): number {
+    const total = this.#holds.pools.find((each) => each.pool === pool)?.total ?? amount;
+    return amount > total ? amount : Math.min(total, 2 ** Math.ceil(Math.log2(amount)));
+  }
+
+  #kind(signature: string, amounts: Amounts): Kind {
     const known = this.#kinds.get(signature) ?? { needs: { locks: [], amounts }, lacks: false, keeps: false, beforeRank: Infinity, mightBeforeRank: Infinity };
     this.#kinds.set(signature, known);
     return known;
@@ -156,4 +173,8 @@ export class SimulatedPools {
       else kind.beforeRank = reservation === null || mayPass(this.#holds, reservation, kind) ? Infinity : rank;
     }
   }
+}
+
+function signatureOf(amounts: Amounts): string {
+  return JSON.stringify(Object.entries(amounts).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

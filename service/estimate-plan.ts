@@ -1,15 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ForecastEntry } from '../contract/forecast.js';
+import type { Needs } from '../contract/holds.js';
+import type { JsonObject } from '../contract/json.js';
 import type { Plan, PlanStep } from '../contract/plan.js';
 import { exactOfLevel } from '../contract/priority.js';
 import { residencyKey } from '../contract/queues.js';
 import type { Sql } from '../db/connect.js';
 import { type Learned, readLearned } from '../db/durations.js';
-import { type ForecastInput, readDoneSteps, readForecastInput, readKeyCosts, readPlanOutlines } from '../db/forecasts.js';
+import { type ForecastInput, readDoneSteps, readForecastInput, readKeyCosts, readPlanOutlines, readRequiredAmounts } from '../db/forecasts.js';
 import { handoverMs, lineStateOf, ofSeveralSteps, stretchesOf, tasksIn } from '../db/line-state.js';
 import { inSlices } from '../in-slices.js';
 import { durationOf, isLearned } from '../scheduling/durations.js';
 import { forecastInSlices } from '../scheduling/forecast.js';
+import { shortageOf } from '../scheduling/holds.js';
 import type { LineState, StepState, TaskState } from '../scheduling/line-state.js';
 import { planDuration } from '../scheduling/plan-duration.js';
 import { type Interval, intervalOf, type LogNormal, spreadOf } from '../scheduling/spread.js';
@@ -23,6 +26,8 @@ export interface PlannedTask {
   /** ids of tasks that have to complete first */
   readonly dependsOn: readonly string[];
   readonly locks: readonly string[];
+  /** what the request says that it needs; undefined: nothing */
+  readonly requirements: JsonObject | undefined;
 }
 
 /** What is expected of a task if it came now; null where nothing is known or nothing can be told. Milliseconds, moments from now. */
@@ -86,7 +91,8 @@ export function planEstimator(sql: Sql): (task: PlannedTask) => Promise<PlanEsti
 
 /** What a forecast of the line with the task in it says of the task's own steps. */
 async function forecastWith(sql: Sql, task: PlannedTask, expected: readonly Expected[], learned: Learned): Promise<ForecastEntry[]> {
-  const input = await readForecastInput(sql);
+  const amounts = task.requirements === undefined ? {} : await readRequiredAmounts(sql, task.requirements);
+  const input = await readForecastInput(sql, { pools: Object.keys(amounts).length > 0 });
   const ids = tasksIn(input);
   const keys = task.plan.steps.flatMap(({ model }) => (model === undefined ? [] : [residencyKey(model)]));
   const [outlines, costs] = await Promise.all([readPlanOutlines(sql, [...ids]), readKeyCosts(sql, [...new Set(keys)])]);
@@ -96,7 +102,7 @@ async function forecastWith(sql: Sql, task: PlannedTask, expected: readonly Expe
   const known = new Set(line.costs.map(({ host, key }) => `${host} ${key}`));
   const state: LineState = {
     ...line,
-    tasks: [...line.tasks, newTask(task, expected, line, input)],
+    tasks: [...line.tasks, newTask(task, amounts, expected, line, input)],
     costs: [...line.costs, ...costs.filter(({ host, key }) => !known.has(`${host} ${key}`))],
   };
   const { entries } = await inSlices(forecastInSlices(state, { maxWaitsMs: defaultMaxWaitsMs, handoverMs, stretch: stretchesOf(learned) }));
@@ -112,12 +118,14 @@ function expectedOf(template: string, step: PlanStep, { durations }: Learned): E
 /** The task as the last one that came. */
 function newTask(
   { plan, level, dependsOn, locks }: PlannedTask,
+  amounts: Needs['amounts'],
   expected: readonly Expected[],
   line: LineState,
   { rights, pausedModels }: Pick<ForecastInput, 'rights' | 'pausedModels'>,
 ): TaskState {
   const taken = new Set(rights.map(([name]) => name));
-  const lacks = locks.some((name) => taken.has(name)) ? 'waiting_lock' : null;
+  const short = line.pools === null ? null : shortageOf({ locks: [], pools: line.pools }, { locks: [], amounts });
+  const lacks = locks.some((name) => taken.has(name)) ? 'waiting_lock' : short === null ? null : 'waiting_resource';
   return {
     id: newId,
     level,
@@ -125,6 +133,7 @@ function newTask(
     place: 1 + line.tasks.reduce((most, { place }) => Math.max(most, place), plan.steps.length),
     after: dependsOn,
     rights: locks.map((name) => ({ name, has: false })),
+    needs: Object.keys(amounts).length === 0 ? null : amounts,
     steps: expected.map(({ step, duration }): StepState => {
       const key = step.model === undefined ? null : residencyKey(step.model);
       const heldBy = line.paused || (step.model !== undefined && pausedModels.includes(step.model.name)) ? 'paused' : null;

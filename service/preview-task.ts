@@ -31,8 +31,9 @@ export function previewTaskUseCase({ sql }: ServiceDeps, compile: Compile) {
     }
     const level = request.priority ?? defaultLevel;
     const madeAtMs = Date.now();
+    const requirements = request.resource_requirements as JsonObject | undefined;
     const locks = request.resource_requirements?.locks ?? [];
-    return preview(plan, level, await estimate({ plan, level, dependsOn, locks }), madeAtMs);
+    return preview(plan, level, await estimate({ plan, level, dependsOn, locks, requirements }), madeAtMs);
   };
 }
 

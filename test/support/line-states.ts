@@ -15,7 +15,7 @@ export const emptyLine: LineState = {
   openOrders: [],
   costs: [],
   backingOff: [],
-  holds: null,
+  pools: null,
   paused: false,
 };
 export const keyOf = (name: string) => `${name}:latest~ctx4096`;
@@ -99,12 +99,14 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
   let orders: { host: string; unload: readonly string[]; load: string; loadedAtMs: number }[] = [];
   let nowMs = 0;
 
-  let holds: HoldsState = state.holds ?? nothingHeld;
+  let holds: HoldsState = { ...nothingHeld, pools: state.pools ?? [] };
   /** tasks that have what they need */
   const supplied = new Set<TaskState>();
 
+  const needsOf = ({ needs }: TaskState): Needs | null => (needs == null ? null : { locks: [], amounts: needs });
+
   function giveBack(task: TaskState): void {
-    holds = withGivenBack(holds, supplied.has(task) ? (task.needs?.amounts ?? {}) : (task.held ?? {}));
+    holds = withGivenBack(holds, supplied.has(task) ? (task.needs ?? {}) : (task.held ?? {}));
   }
 
   function parallelOf(host: string): number {
@@ -124,7 +126,7 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
       place: each.task.place,
       waitedMs: nowMs - each.enteredMs,
       continues: each.continues,
-      needs: supplied.has(each.task) ? null : (each.task.needs ?? null),
+      needs: supplied.has(each.task) ? null : needsOf(each.task),
     }));
     const lacking = candidates.filter(({ needs }) => needs !== null && shortageOf(holds, needs) !== null);
     const heads = candidates.filter((head) => !lacking.includes(head));
@@ -204,7 +206,7 @@ export function replayLine(state: LineState, policy: Policy, untilEvents = 100_0
         const each = all[Number(grant.row)] as Live;
         if (each.task.needs != null && !supplied.has(each.task)) {
           supplied.add(each.task);
-          holds = withTaken(holds, each.task.needs);
+          holds = withTaken(holds, needsOf(each.task) ?? { locks: [], amounts: {} });
         }
         Object.assign(each, { phase: 'running', startedMs: nowMs, endsAtMs: nowMs + Math.exp(each.step.duration.mu), host: grant.host });
         started.push({ atMs: nowMs, task: each.task.id, step: each.step.step, host: grant.host, pool: each.step.pool });

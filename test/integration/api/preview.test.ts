@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { TaskPreviewView } from '../../../contract/schemas/task-preview.js';
+import { configurePools } from '../../../db/holds.js';
 import { registerEngine, acquireHost, setHostReady } from '../../../db/leases.js';
 import { upsertSeen } from '../../../db/models.js';
 import { type ApiUnderTest, apiUnderTest } from './api-under-test.js';
@@ -9,7 +10,7 @@ beforeAll(async () => {
   api = await apiUnderTest();
 });
 afterAll(async () => api.stop());
-beforeEach(async () => api.database.empty('tasks', 'queue_pauses', 'hosts', 'engines', 'models', 'holds', 'residency_spans', 'duration_stats'));
+beforeEach(async () => api.database.empty('tasks', 'queue_pauses', 'hosts', 'engines', 'models', 'holds', 'resource_shares', 'residency_spans', 'duration_stats'));
 
 const preview = async (fields: object = {}, who = api.keys.ann): Promise<TaskPreviewView> => {
   const body = { template: 'ollama-inference', parameters: { model: 'llama3.2', prompt: 'hello' }, ...fields };
@@ -95,7 +96,7 @@ test('a dry run tells where the task would stand and when it would start and end
   expect((await sql`select count(*)::integer as count from tasks`)[0]).toEqual({ count: 4 });
 });
 
-test('a dry run says what keeps the task: a pause, a lock, a task before it [TASK-02, PRED-12]', async () => {
+test('a dry run says what keeps the task: a pause, a lock, parts of a pool, a task before it [TASK-02, PRED-12, SCHED-23]', async () => {
   await host();
   await took('ollama_generate', 10_000);
   const { id } = await api.task(api.keys.ann);
@@ -113,6 +114,11 @@ test('a dry run says what keeps the task: a pause, a lock, a task before it [TAS
   expect(locked.waits_for).toBe('waiting_lock');
   expect(inSeconds(locked.estimated_start_time)).toBeGreaterThan(7);
   expect(inSeconds((await preview({ resource_requirements: { locks: ['other'] }, priority: 10 })).estimated_start_time)).toBeLessThan(2);
+  await configurePools(sql, { gpu: 2 });
+  await sql`insert into allocations (task_id, attempt, pool, amount) values (${id}, 1, 'gpu', 2)`;
+  const large = await preview({ resource_requirements: { gpu_count: 1 }, priority: 10 });
+  expect(large.waits_for).toBe('waiting_resource');
+  expect(inSeconds(large.estimated_start_time)).toBeGreaterThan(7);
   expect((await api.request(api.keys.admin, 'POST', '/api/v1/queue/pauses', {})).status).toBe(200);
   expect(await preview()).toMatchObject({ waits_for: 'paused', estimated_start_time: null });
 });

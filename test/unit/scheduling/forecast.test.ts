@@ -103,11 +103,11 @@ function withHolds(state: LineState, { needs, holders }: typeof anyHolds extends
   const heldOf = (pool: string) => running.reduce((sum, { held }) => sum + (held?.[pool] ?? 0), 0);
   return {
     ...state,
-    holds: { locks: [], pools: Object.entries(totals).map(([pool, total]) => ({ pool, total, free: total - heldOf(pool) })) },
+    pools: Object.entries(totals).map(([pool, total]) => ({ pool, total, free: total - heldOf(pool) })),
     tasks: [
       ...state.tasks.map((task, index) => {
         const amounts = needs[index] ?? null;
-        return amounts === null ? task : { ...task, needs: { locks: [], amounts } };
+        return amounts === null ? task : { ...task, needs: amounts };
       }),
       ...running,
     ],
@@ -245,20 +245,17 @@ describe('the forecast', () => {
   });
 
   test('what the first one that lacks something has reserved is kept from later ones, and nothing else is [SCHED-23]', () => {
-    const needs = (amounts: Record<string, number>, locks: readonly string[] = []) => ({ needs: { locks, amounts } });
+    const needs = (amounts: Record<string, number>) => ({ needs: amounts });
     const lacks = 'waiting_resource';
     const { entries } = forecastLine(
       {
         ...emptyLine,
         hosts: [],
         generalSlots: 9,
-        holds: {
-          locks: [],
-          pools: [
-            { pool: 'gpu', total: 2, free: 1 },
-            { pool: 'cpu', total: 8, free: 8 },
-          ],
-        },
+        pools: [
+          { pool: 'gpu', total: 2, free: 1 },
+          { pool: 'cpu', total: 8, free: 8 },
+        ],
         tasks: [
           taskState(0, [waitingStep('s', keyOf('a'), 1_000, { lacks })], needs({ gpu: 2, cpu: 8 })), // no host serves it: it keeps nothing
           taskState(1, [waitingStep('s', null, 1_000, { lacks })], needs({ gpu: 2, cpu: 4 })),
@@ -279,6 +276,54 @@ describe('the forecast', () => {
       'task 4': 'reserved',
       'task 5': 'waiting_slot',
       'task 6': 'waiting_slot',
+    });
+  });
+
+  describe('who waits for what', () => {
+    const gpus = (free: number) => [{ pool: 'gpu', total: 2, free }];
+    const startsIn = (tasks: LineState['tasks'], more: Partial<LineState> = {}) => {
+      const { entries } = forecastLine({ ...emptyLine, generalSlots: 9, pools: gpus(1), ...more, tasks }, settings);
+      return Object.fromEntries(entries.map(({ task_id: task, start_ms: start, why }) => [task, start === null ? why : Math.round(start / 1_000) + 0]));
+    };
+    const held = { heldBy: 'held' } as const;
+    const lacks = { lacks: 'waiting_resource' } as const;
+
+    test.each([
+      [
+        'a task that a person holds keeps what it has, and who needs that keeps nothing',
+        taskState(0, [waitingStep('s', null, 1_000, held)], { held: { gpu: 1 } }),
+        'held',
+      ],
+      ['one that a person holds while a step of it runs gives nothing back', taskState(0, [runningStep('s', null, 5_000, 'general')], { held: {} }), 0],
+    ])('%s [SCHED-22, SCHED-23]', (_, holder, itself) => {
+      const large = taskState(1, [waitingStep('s', null, 1_000, lacks)], { needs: { gpu: 2 } });
+      const small = taskState(2, [waitingStep('s', null, 1_000)], { needs: { gpu: 1 } });
+      const waits = itself === 'held' ? 0 : 'reserved'; // kept for the large one, of which nobody can tell when it starts
+      expect(startsIn([holder, large, small])).toEqual({ 'task 0': itself, 'task 1': 'waiting_resource', 'task 2': waits });
+    });
+
+    test('one whose model has just failed to load on all hosts keeps nothing until it may be loaded again [SCHED-23]', () => {
+      const large = taskState(1, [waitingStep('s', keyOf('a'), 1_000, lacks)], { needs: { gpu: 2 } });
+      const small = taskState(2, [waitingStep('s', null, 1_000)], { needs: { gpu: 1 } });
+      const running = taskState(0, [runningStep('s', null, 3_000, 'general')], { held: { gpu: 1 } });
+      const backingOff = [{ host: 'local', key: keyOf('a'), forMs: 60_000 }];
+      expect(startsIn([running, large, small], { backingOff })['task 2']).toBe(0);
+      expect(startsIn([running, large, small])['task 2']).toBeGreaterThan(2);
+    });
+
+    test('what a task has that gives way is free, and it gets it again in its turn', () => {
+      const giving = taskState(1, [waitingStep('s', null, 1_000)], { needs: { gpu: 2 }, held: { gpu: 1 } });
+      const first = taskState(0, [waitingStep('s', null, 4_000)], { needs: { gpu: 2 }, level: 9, exact: 90 });
+      expect(startsIn([first, giving])).toEqual({ 'task 0': 0, 'task 1': 4 });
+    });
+
+    test('of thousands of different needs each is told, and none is taken for more than there is', () => {
+      const count = 2_000;
+      const tasks = Array.from({ length: count }, (_, place) =>
+        taskState(place, [waitingStep('s', null, 1_000)], { needs: { memory: 1 + (place * 63) / count } }),
+      );
+      const starts = Object.values(startsIn(tasks, { pools: [{ pool: 'memory', total: 64, free: 64 }], generalSlots: 100 }));
+      expect(starts.every((start) => typeof start === 'number')).toBe(true);
     });
   });
 

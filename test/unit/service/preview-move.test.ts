@@ -9,6 +9,7 @@ const row = (id: string, place: number, more: Partial<ForecastRow> = {}): Foreca
   pool: 'general',
   key: null,
   state: 'waiting',
+  needsSome: false,
   level: 5,
   exact: 50,
   place,
