@@ -2,7 +2,6 @@ import { z } from '@hono/zod-openapi';
 import { repeatable } from '../api/query-values.js';
 import { TaskFilterQuery } from '../api/task-filter-query.js';
 import type { BulkRequestInput } from '../contract/schemas/many.js';
-import { ProblemError } from '../contract/problems.js';
 import { finalStatuses, isFinal, type TaskStatus, taskStatuses } from '../contract/status.js';
 import type { ListTasksRequest } from '../service/list-tasks.js';
 
@@ -25,12 +24,9 @@ type BulkFilter = NonNullable<BulkRequestInput['filter']>;
 
 const dayMs = 86_400_000;
 
-/** @throws {ProblemError} invalid_request when the first day is behind the last */
-export function historyFilterOf({ status, template, priority, user_id: users, name, from, to }: z.output<typeof HistoryQuery>): HistoryFilter {
-  if (from !== undefined && to !== undefined && from > to) {
-    const fault = { path: 'query.from', expected: 'a day not behind query.to', got: from, message: 'The range of days is empty.' };
-    throw new ProblemError('invalid_request', fault.message, { errors: [fault] });
-  }
+/** What a history is asked for; the two days in either order, since each of them is sent as soon as it is chosen. */
+export function historyFilterOf({ status, template, priority, user_id: users, name, ...days }: z.output<typeof HistoryQuery>): HistoryFilter {
+  const [from, to] = days.from !== undefined && days.to !== undefined && days.from > days.to ? [days.to, days.from] : [days.from, days.to];
   const statuses = status.length === 0 ? finalStatuses : status.filter((each): each is TaskStatus => each !== 'all');
   const after = from === undefined ? null : new Date(Date.parse(from) - 1); // that moment itself is left out
   const before = to === undefined ? null : new Date(Date.parse(to) + dayMs);

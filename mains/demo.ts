@@ -20,6 +20,7 @@ export interface DemoOptions {
 
 /** A model that nobody would mistake for one that knows something. */
 const toyModel = 'orchestra-toy:latest';
+const loopback = new Set(['127.0.0.1', 'localhost', '[::1]']);
 const pollEveryMs = 500;
 const waitMs = 10 * 60_000;
 
@@ -50,7 +51,7 @@ export async function runDemo(client: Client, options: DemoOptions): Promise<voi
 
 /** A model that is installed, else the toy, made for the purpose. */
 async function anyModel(config: Config, client: Client): Promise<string> {
-  const { items } = await client.models.list();
+  const { items, hosts } = await client.models.list();
   const installed = items.map(({ name }) => name).sort();
   const known = installed.find((name) => name !== toyModel) ?? installed[0];
   if (known !== undefined) {
@@ -58,7 +59,9 @@ async function anyModel(config: Config, client: Client): Promise<string> {
     return known;
   }
   const own = await livePort(config.home, 'ollama');
-  const ollama = own === null ? (config.models.address ?? 'http://127.0.0.1:11434') : `http://127.0.0.1:${own}`;
+  // The server that the installation uses, which may have been started with another address than this command.
+  const used = hosts.find(({ address }) => loopback.has(new URL(address).hostname))?.address;
+  const ollama = own === null ? (used ?? config.models.address ?? 'http://127.0.0.1:11434') : `http://127.0.0.1:${own}`;
   if ((await askOllamaVersion(ollama)) === null) {
     throw new StartFault(
       'There is no model, and no Ollama answers in which one could be made: wait until it is built, start one, or name a model with --model and let its tasks wait.',

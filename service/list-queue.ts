@@ -205,7 +205,12 @@ function stillWaits({ step }: Pick<QueueRow, 'step'>, task: QueuedTask): boolean
   return step === null ? task.status === 'queued' : task.steps.includes(step);
 }
 
-function ownEntry({ row, entry, position, model }: Shown, task: QueuedTask, forecast: StoredForecast | null, pauses: readonly PauseRow[]): QueueEntryView {
+function ownEntry(
+  { row, place, entry, position, model }: Shown,
+  task: QueuedTask,
+  forecast: StoredForecast | null,
+  pauses: readonly PauseRow[],
+): QueueEntryView {
   const host = entry?.host === 'general' ? null : (entry?.host ?? null);
   const pause = pauses.find(
     ({ scope }) => scope === 'queue' || (model !== null && scope === `model:${model}`) || (entry?.why === 'paused' && scope === `host:${host}`),
@@ -223,6 +228,7 @@ function ownEntry({ row, entry, position, model }: Shown, task: QueuedTask, fore
     status_detail: row.detail,
     priority: row.level,
     exact: row.exact,
+    arrival: place + 1,
     position,
     step: row.step,
     model,
@@ -262,6 +268,7 @@ function foreignEntry({ row, position, model }: Shown): QueueEntryView {
     status_detail: null,
     priority: row.level,
     exact: null,
+    arrival: null,
     position,
     step: null,
     model,

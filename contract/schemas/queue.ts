@@ -116,6 +116,9 @@ export const QueueEntry = z
     status_detail: z.enum(statusDetails).nullable(),
     priority: Level,
     exact: z.int().min(0).max(100).nullable().meta({ description: 'The exact priority, 0 to 100' }),
+    arrival: z.int().min(1).nullable().meta({
+      description: 'Its place by arrival, or where a person has put it: what goes first of equal priority while their models are in memory',
+    }),
     position: z.int().min(1).meta({ description: 'Place in the order of predicted starts, among everything that waits' }),
     step: z.string().nullable().meta({ description: 'Null while none of its steps has entered the line' }),
     model: z.string().nullable().meta({ description: 'Null for a step without a model' }),
@@ -139,6 +142,7 @@ export const QueueEntry = z
       status_detail: 'waiting_model',
       priority: 5,
       exact: 50,
+      arrival: 4,
       position: 3,
       step: 'ollama_generate',
       model: 'qwen3:14b',

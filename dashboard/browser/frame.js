@@ -109,7 +109,7 @@
       soon();
       return;
     }
-    if (raw?.redirected && new URL(raw.url).pathname === '/sign-in') {
+    if (raw?.status === 401 || (raw?.redirected && new URL(raw.url).pathname === '/sign-in')) {
       event.preventDefault();
       location.reload();
       return;

@@ -6,7 +6,7 @@
   /** How long a row stays where it is before it is asked what that would do, in milliseconds. */
   const dwellMs = 250;
   /** A row that was lifted by the keyboard is dropped when no key was pressed for so long after its preview was shown. */
-  const settleMs = 1_500;
+  const settleMs = 4_000;
   /** A preview that does not come holds up no drop for longer. */
   const patienceMs = 5_000;
   /** For how long it is told that a row is back. */
@@ -45,8 +45,13 @@
 
   /** @typedef {{ before: string } | { after: string }} Place beside another task */
 
-  /** Where a row or an entry stands, as one number: a larger one goes first. @param {{ priority?: any, exact?: any }} of */
-  const standing = ({ priority, exact }) => Number(priority) * 1_000 + Number(exact);
+  /** @typedef {{ priority?: any, exact?: any, arrival?: any }} Standing of a row, in its data, or of an entry */
+  /** Whether one goes before another in the line, where both may start. @param {Standing} one @param {Standing} other */
+  function goesBefore(one, other) {
+    for (const field of /** @type {const} */ (['priority', 'exact']))
+      if (Number(one[field]) !== Number(other[field])) return Number(one[field]) > Number(other[field]);
+    return Number(one.arrival) < Number(other.arrival);
+  }
 
   /**
    * Where a row is to stand that was moved to where it is now. The rows are in the order of their predicted starts, which is not that of the line where some
@@ -60,14 +65,17 @@
     for (let next = row.nextElementSibling; next !== null && next !== origin; next = next.nextElementSibling) behind.push(/** @type {HTMLElement} */ (next));
     for (let next = row.nextElementSibling; next !== null; next = next.nextElementSibling) up ||= next === origin;
     for (let next = origin; !up && next !== null && next !== row; next = next.nextElementSibling) ahead.push(/** @type {HTMLElement} */ (next));
-    const seen = (up ? behind : ahead).filter((each) => taskOf(each) !== undefined && taskOf(each) !== taskOf(row));
-    if (seen.length === 0) return neighbour(row);
-    const isFurther = (/** @type {HTMLElement} */ one, /** @type {HTMLElement} */ other) =>
-      up ? standing(one.dataset) > standing(other.dataset) : standing(one.dataset) <= standing(other.dataset);
-    const furthest = seen.reduce((found, each) => (isFurther(each, found) ? each : found));
-    const [own, other] = [standing(row.dataset), standing(furthest.dataset)];
-    if (up && own > other) return 'It goes before these already; its row tells what it waits for.';
-    if (!up && own < other) return 'It goes after these already; their rows tell what they wait for.';
+    const passed = up ? behind : ahead;
+    const seen = passed.filter((each) => taskOf(each) !== undefined && taskOf(each) !== taskOf(row));
+    if (seen.length === 0) {
+      if (passed.every((each) => taskOf(each) !== undefined)) return null;
+      return up
+        ? 'It cannot be placed before tasks of others; with a higher priority it may go before them.'
+        : 'It cannot be placed behind tasks of others; with a lower priority it may go behind them.';
+    }
+    const furthest = seen.reduce((found, each) => (goesBefore(each.dataset, found.dataset) === up ? each : found));
+    if (up && goesBefore(row.dataset, furthest.dataset)) return 'It goes before these already; its row tells what it waits for.';
+    if (!up && goesBefore(furthest.dataset, row.dataset)) return 'It goes after these already; their rows tell what they wait for.';
     const task = taskOf(furthest) ?? '';
     return up ? { before: task } : { after: task };
   }
@@ -76,24 +84,18 @@
   const beside = (place) =>
     /** @type {HTMLElement | null} */ (table()?.querySelector(`tr[data-task="${CSS.escape('before' in place ? place.before : place.after)}"]`) ?? null);
 
+  /** Gives a row the standing of its new place until it is drawn anew, so that it may be moved on at once. @param {HTMLElement} row @param {Place} place @returns {() => void} takes it back */
+  function standAs(row, place) {
+    const { priority: oldPriority, exact: oldExact, arrival: oldArrival } = row.dataset;
+    const { priority, exact, arrival } = beside(place)?.dataset ?? row.dataset;
+    Object.assign(row.dataset, { priority, exact, arrival: Number(arrival) + ('before' in place ? -0.5 : 0.5) });
+    return () => void Object.assign(row.dataset, { priority: oldPriority, exact: oldExact, arrival: oldArrival });
+  }
+
   /** The priority that a row takes with a place, where it is another. @param {HTMLElement} row @param {Place} place */
   function newPriority(row, place) {
     const priority = beside(place)?.dataset['priority'];
     return priority === undefined || priority === row.dataset['priority'] ? null : priority;
-  }
-
-  /** The nearest task in the order of the page. Rows of one task move together, so its neighbours are the next rows of other tasks. @param {HTMLElement} row @returns {Place | null} */
-  function neighbour(row) {
-    const own = taskOf(row);
-    for (let next = row.nextElementSibling; next !== null; next = next.nextElementSibling) {
-      const task = taskOf(next);
-      if (task !== undefined && task !== own) return { before: task };
-    }
-    for (let previous = row.previousElementSibling; previous !== null; previous = previous.previousElementSibling) {
-      const task = taskOf(previous);
-      if (task !== undefined && task !== own) return { after: task };
-    }
-    return null;
   }
 
   /**
@@ -124,19 +126,22 @@
    */
   async function moveTo(row, origin, putBack) {
     const [task, place] = [taskOf(row), placeOf(row, origin)];
-    if (task === undefined || place === null) return;
-    const answer = typeof place === 'string' ? null : await move(task, place);
-    if (answer?.ok && typeof place !== 'string') {
-      row.classList.add('moved');
-      const priority = newPriority(row, place);
-      const { priority: level, exact } = beside(place)?.dataset ?? {};
-      if (level !== undefined && exact !== undefined) Object.assign(row.dataset, { priority: level, exact }); // until it is drawn anew
-      tell(priority === null ? 'Moved.' : `Moved, with priority ${priority}.`, 'done');
-      return;
+    if (task === undefined || place === null) return putBack(); // beside itself
+    if (typeof place === 'string') {
+      putBack();
+      return tell(place, 'problem');
     }
+    const priority = newPriority(row, place);
+    const takeBack = standAs(row, place);
+    const answer = await move(task, place);
+    if (answer.ok) {
+      row.classList.add('moved');
+      return tell(priority === null ? 'Moved.' : `Moved, with priority ${priority}.`, 'done');
+    }
+    takeBack();
     if (lifted?.row === row) forgetLift();
     putBack();
-    tell(typeof place === 'string' ? place : problemText(answer?.body), 'problem');
+    tell(problemText(answer.body), 'problem');
   }
 
   // --- What a place would do to the others ---
@@ -325,8 +330,8 @@
     if (others.length === 0 || shown[0].task_id === task)
       return tell(own === '' ? 'It is the first already.' : 'It is the first of your tasks already.', 'done');
     // The one that stands first in the line: those that start sooner may do so since their model is in memory.
-    const { task_id: first, ...best } = others.reduce((found, each) => (standing(each) > standing(found) ? each : found));
-    if (standing(row.dataset) > standing(best)) return tell('It goes before all others already; its row tells what it waits for.', 'done');
+    const { task_id: first, ...best } = others.reduce((found, each) => (goesBefore(each, found) ? each : found));
+    if (goesBefore(row.dataset, best)) return tell('It goes before all others already; its row tells what it waits for.', 'done');
     movedVersion = Math.max(movedVersion, front.body.version); // of the order that was just looked at
     const answer = await move(task, { before: first });
     if (answer.ok) tell(own === '' ? 'Moved to the top of the queue.' : 'Moved before all your other tasks.', 'done');

@@ -445,7 +445,10 @@
     sending(false);
     if (answer.ok) showPreview(answer.body);
     else if (answer.status === 0) tell(problemText(answer.body), 'problem');
-    else showFaults(answer.body?.errors ?? [], answer.body?.detail ?? answer.body?.title ?? 'That failed; try again.');
+    else {
+      /** @type {HTMLElement} */ (document.getElementById('dry-run')).hidden = true; // it was of something else
+      showFaults(answer.body?.errors ?? [], answer.body?.detail ?? answer.body?.title ?? 'That failed; try again.');
+    }
   }
 
   form.addEventListener('submit', (event) => {

@@ -10,7 +10,9 @@ beforeAll(async () => {
   api = await apiUnderTest();
 });
 afterAll(async () => api.stop());
-beforeEach(async () => api.database.empty('tasks', 'queue_pauses', 'hosts', 'engines', 'models', 'holds', 'resource_shares', 'residency_spans', 'duration_stats'));
+beforeEach(async () =>
+  api.database.empty('tasks', 'queue_pauses', 'hosts', 'engines', 'models', 'holds', 'resource_shares', 'residency_spans', 'duration_stats'),
+);
 
 const preview = async (fields: object = {}, who = api.keys.ann): Promise<TaskPreviewView> => {
   const body = { template: 'ollama-inference', parameters: { model: 'llama3.2', prompt: 'hello' }, ...fields };

@@ -59,6 +59,7 @@ test('entries stand in the order of their predicted starts, with times, interval
     status_detail: 'waiting_model',
     priority: 5,
     exact: 50,
+    arrival: 2,
     position: 1,
     step: 'ollama_generate',
     model: 'qwen3:14b',

@@ -94,8 +94,8 @@ test('filters stand in the address, and days, names and statuses find what they 
   const dayBeforeTheOthers = new Date(Date.now() - 25 * 3_600_000).toISOString().slice(0, 10);
   await page.goto(`${dashboard.url}/history?to=${dayBeforeTheOthers}`);
   expect(await names(page)).toEqual(['Nightly one']);
-  await page.goto(`${dashboard.url}/history?from=2026-03-02&to=2026-03-01`);
-  expect(await page.locator('main').textContent()).toContain('The range of days is empty.');
+  await page.goto(`${dashboard.url}/history?from=${dayBeforeTheOthers}&to=2026-03-01`); // the last day before the first
+  expect(await names(page)).toEqual(['Nightly one']);
   await close();
 });
 

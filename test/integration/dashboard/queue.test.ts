@@ -61,8 +61,12 @@ test('a row is dragged to another place, and the order holds after a reload [DAS
 /** In the order of their predicted starts, which is not that of the line: the model of the first is in memory. */
 async function predicted(...ids: string[]): Promise<void> {
   const entries = ids.map((id, index) => forecastEntry(id, { key: 'llama3.2:latest~ctx4096', start_ms: 10_000 * (index + 1), position: index + 1 }));
-  await writeForecast(dashboard.api.database.sql, new Date(), entries);
+  const { sql } = dashboard.api.database;
+  await writeForecast(sql, new Date(), entries);
+  forecasts += 1;
+  await sql`update forecasts set version = version + ${forecasts}`; // one that the page has not seen, although the table was emptied
 }
+let forecasts = 0;
 
 test('a row that is dragged forward past rows of other priorities goes before all of them, and never back; what it takes for it is told [DASH-02]', async () => {
   const [low, high, mine, urgent] = [
@@ -92,6 +96,16 @@ test('a row that is dragged forward past rows of other priorities goes before al
   await page.getByRole('button', { name: 'Move urgent to the top' }).click();
   await expect.poll(() => page.locator('.toast').allTextContents()).toContainEqual('It goes before all others already; its row tells what it waits for.');
   expect(faults).toEqual([]);
+  await close();
+});
+
+test('“Top” goes before the first of the line, also where another of the same priority starts sooner [DASH-02]', async () => {
+  const [older, loaded, mine] = [await waiting('older'), await waiting('loaded'), await waiting('mine')];
+  await predicted(loaded, older, mine);
+  const { page, close } = await dashboard.open('ann', '/');
+  expect(await page.locator(names).allTextContents()).toEqual(['loaded', 'older', 'mine']);
+  await page.getByRole('button', { name: 'Move mine to the top' }).click();
+  await expect.poll(order).toEqual(['mine', 'older', 'loaded']);
   await close();
 });
 

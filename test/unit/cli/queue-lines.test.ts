@@ -16,6 +16,7 @@ const entry: QueuePage['items'][number] = {
   status_detail: 'waiting_model',
   priority: 5,
   exact: 50,
+  arrival: 1,
   position: 1,
   step: 'write',
   model: 'qwen3:14b',
