@@ -38,7 +38,7 @@ export function createEventPrinter(terminal: Terminal, { outputOnly }: { readonl
 }
 
 function sentence(kind: string, data: EventView['data']): string {
-  const said = kind.replaceAll('_', ' ');
+  const said = kind === 'grant_lost' ? 'waits for a slot again, since its last one was lost:' : kind.replaceAll('_', ' ');
   const step = typeof data['step'] === 'string' ? ` ${data['step']}` : '';
   if (kind === 'progress') {
     const share = typeof data['done'] === 'number' && typeof data['total'] === 'number' ? ` ${data['done']}/${data['total']}` : '';

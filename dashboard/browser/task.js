@@ -133,7 +133,8 @@
       typeof data['cause'] === 'string' ? data['cause'] : '',
     ].filter((part) => part !== '');
     const error = data['error']?.message ?? data['error']?.code;
-    return `${kind.replaceAll('_', ' ')}${where}${more.length > 0 ? `, ${more.join(', ')}` : ''}${typeof error === 'string' ? `: ${error}` : ''}`;
+    const said = kind === 'grant_lost' ? 'waits for a slot again, since its last one was lost:' : kind.replaceAll('_', ' ');
+    return `${said}${where}${more.length > 0 ? `, ${more.join(', ')}` : ''}${typeof error === 'string' ? `: ${error}` : ''}`;
   }
 
   const bars = () => /** @type {HTMLElement} */ (document.getElementById('progress'));

@@ -1,9 +1,13 @@
 import type { ModelListView } from '../../contract/schemas/model.js';
+import type { QueueView } from '../../contract/schemas/queue.js';
 import { eachOnce } from '../../contract/shared-memory.js';
 import { unfiltered } from '../../service/list-queue.js';
 import { drawTimeline } from '../drawings/model-timeline.js';
 import type { Page } from '../page.js';
 import { wholeOf } from '../query.js';
+
+/** Entries of the queue among which the next model of a host is looked for. */
+const nextEntries = 50;
 
 /** Ranges of the timeline, in minutes. */
 const ranges = [15, 60, 360, 1_440] as const;
@@ -22,7 +26,7 @@ export const modelsPage: Page = {
       services.listModels(),
       services.failedModelOrders(),
       services.modelTimeline(caller, { pastMinutes: minutes, aheadMinutes: minutes }),
-      services.listQueue(caller, { ...unfiltered, pools: ['model'], limit: 1, cursor: null }),
+      services.listQueue(caller, { ...unfiltered, pools: ['model'], limit: nextEntries, cursor: null }),
     ]);
     return {
       title: 'Models',
@@ -32,6 +36,7 @@ export const modelsPage: Page = {
         hosts: models.hosts.map((host) => ({
           ...host,
           memory: memoryOf(host, models),
+          next: nextOn(host.id, models, queue),
           changes: queue.changes.filter(({ host: id }) => id === host.id),
           failed: failed.find(({ host: id }) => id === host.id) ?? null,
         })),
@@ -47,6 +52,13 @@ export const modelsPage: Page = {
     };
   },
 };
+
+/** What waits first for a model that a host does not serve yet, as far as the caller sees what waits; null: nothing. */
+function nextOn(host: string, { items: models }: ModelListView, { items }: QueueView): { readonly model: string; readonly at: string | null } | null {
+  const serves = (name: string) => models.some((model) => model.host === host && model.serving && model.name === name);
+  const first = items.find((entry) => entry.host === host && entry.model !== null && !serves(entry.model));
+  return first?.model == null ? null : { model: first.model, at: first.estimated_start_time };
+}
 
 /** Memory of a host in bytes, for a bar: what its models take, what other programs take of the budget, and what is free. */
 function memoryOf(host: ModelListView['hosts'][number], { items }: ModelListView) {

@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { acquireHost, setHostReady } from '../../../db/leases.js';
+import type { ForecastEntry } from '../../../contract/forecast.js';
+import { writeForecast } from '../../../db/forecasts.js';
 import { endPull, recordPull, upsertSeen } from '../../../db/models.js';
+import { forecastEntry } from '../../support/forecast-entry.js';
 import { type DashboardUnderTest, dashboardUnderTest, overflowOf, seriousFaults } from './dashboard-under-test.js';
 
 let dashboard: DashboardUnderTest;
@@ -110,6 +113,25 @@ test('a load is told as loaded only when it is, and as failed with the reason [M
   await expect.poll(async () => (await dashboard.api.database.sql`select 1 from residency_orders where state = 'open'`).length).toBe(1);
   await endOrder('failed', 'there is no room for it');
   await page.locator('.toast.problem', { hasText: 'could not be loaded on gpu-1: there is no room for it.' }).waitFor();
+  await close();
+});
+
+test('which model a host loads next is said in words, with the time of the step that needs it [DASH-04]', async () => {
+  await host();
+  const { api } = dashboard;
+  const { sql } = api.database;
+  const entries: ForecastEntry[] = [];
+  for (const model of ['llama3.1:8b', 'qwen3:4b']) {
+    const { id } = await api.task(api.keys.ann);
+    await sql`delete from line where task_id = ${id}`;
+    await sql`
+      insert into line (task_id, attempt, step, try, step_attempt, run_id, pool, key, level, exact, pos)
+      select id, 1, 'ollama_generate', 1, 1, 'run', 'model', ${`${model}~ctx4096`}, priority_level, priority, pos from tasks where id = ${id}`;
+    entries.push(forecastEntry(id, { key: `${model}~ctx4096`, host: 'gpu-1', start_ms: 20_000 * (entries.length + 1), position: entries.length + 1 }));
+  }
+  await writeForecast(sql, new Date(), entries);
+  const { page, close } = await dashboard.open('admin', '/models');
+  await expect.poll(() => page.locator('#host-gpu-1 .next').textContent(), { timeout: 8_000 }).toMatch(/^Next qwen3:4b, whose first step starts in \d+ s$/);
   await close();
 });
 
