@@ -322,6 +322,7 @@ describe('queries', () => {
           loaded: true,
           memory_bytes: 3e9,
           vram_bytes: 0,
+          shares_memory_with: [],
           context_length: 4096,
           queue_depth: 0,
           last_used_at: null,
