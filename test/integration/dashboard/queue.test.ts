@@ -1,3 +1,4 @@
+import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { writeForecast } from '../../../db/forecasts.js';
 import { forecastEntry } from '../../support/forecast-entry.js';
@@ -42,15 +43,19 @@ test('what waits is shown in its order, with priority, reason and predicted star
   await close();
 });
 
-test('a row is dragged to another place, and the order holds after a reload [DASH-02]', async () => {
-  for (const name of ['a', 'b', 'c']) await waiting(name);
-  const { page, faults, close } = await dashboard.open('ann', '/');
+async function dragThirdToTop(page: Page): Promise<void> {
   const rows = page.locator('#queue tbody tr');
   await rows
     .nth(2)
     .locator('.grip')
     .dragTo(rows.nth(0), { targetPosition: { x: 60, y: 4 } });
   await page.locator('.toast').waitFor();
+}
+
+test('a row is dragged to another place, and the order holds after a reload [DASH-02]', async () => {
+  for (const name of ['a', 'b', 'c']) await waiting(name);
+  const { page, faults, close } = await dashboard.open('ann', '/');
+  await dragThirdToTop(page);
   expect(await page.locator('.toast').first().textContent()).toBe('Moved.');
   await page.reload();
   expect(await page.locator(names).allTextContents()).toEqual(['c', 'a', 'b']);
@@ -78,12 +83,7 @@ test('a row that is dragged forward past rows of other priorities goes before al
   await predicted(low, high, mine, urgent);
   const { page, faults, close } = await dashboard.open('ann', '/');
   expect(await page.locator(names).allTextContents()).toEqual(['low', 'high', 'mine', 'urgent']);
-  const rows = page.locator('#queue tbody tr');
-  await rows
-    .nth(2)
-    .locator('.grip')
-    .dragTo(rows.nth(0), { targetPosition: { x: 60, y: 4 } });
-  await page.locator('.toast').waitFor();
+  await dragThirdToTop(page);
   expect(await page.locator('.toast').first().textContent()).toBe('Moved, with priority 8.');
   expect(await order()).toEqual(['urgent', 'mine', 'high', 'low']);
   // One that stands before all that it would pass waits for something else.
@@ -122,12 +122,7 @@ test('a table that is drawn anew many times is made draggable once, so that a pa
   expect(await page.evaluate('window.made')).toBe(0);
   const moves: string[] = [];
   page.on('request', (request) => void (request.url().endsWith('/queue/reorder') && moves.push(request.url())));
-  const rows = page.locator('#queue tbody tr');
-  await rows
-    .nth(2)
-    .locator('.grip')
-    .dragTo(rows.nth(0), { targetPosition: { x: 60, y: 4 } });
-  await page.locator('.toast').waitFor();
+  await dragThirdToTop(page);
   expect(moves).toHaveLength(1);
   expect((await order()).slice(0, 3)).toEqual(['c', 'a', 'b']);
   expect(faults).toEqual([]);
