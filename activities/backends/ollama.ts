@@ -127,8 +127,9 @@ export function createOllamaBackend(options: OllamaBackendOptions): ModelBackend
     const known = runnersOf.get(digest);
     if (known !== undefined) return known;
     const { modelfile } = await callServer(listCall(signal), (client) => client.show({ model: name })).catch((error: unknown) => {
-      if (!(error instanceof StepFailure) || error.code !== failureCodes.modelNotFound) throw error;
-      return { modelfile: '' }; // removed meanwhile
+      if (!(error instanceof StepFailure) || error.code === failureCodes.backendUnavailable) throw error;
+      log.warn({ model: name, reason: error.message }, 'what a model is made of is not told: it is taken to share memory with no other');
+      return { modelfile: '' };
     });
     const runner = runnerText(modelfile) || digest;
     runnersOf.set(digest, runner);

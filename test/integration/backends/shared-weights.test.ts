@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { ModelBackend } from '../../../activities/backends/backend.js';
 import { createTinyModel, tinyShape } from '../../../activities/backends/server/tiny-model.js';
 import { backendOf } from '../../support/host-parts.js';
+import { startHttpFaultProxy } from '../../support/http-fault-proxy.js';
 import { type OwnOllama, startOwnOllama } from '../../support/own-ollama.js';
 
 const [base, variant, tuned, other] = ['weights-base:latest', 'weights-variant:latest', 'weights-tuned:latest', 'weights-other:latest'] as const;
@@ -56,4 +57,16 @@ test('one with options of its own takes the place of the other, and another mode
   expect(await namesLoaded()).toEqual([other, tuned].sort());
   const [one, two] = await backend.loaded(never());
   expect(one?.runner).not.toBe(two?.runner);
+});
+
+test('a model of which the server does not tell what it is made of harms no other [MODEL-05]', async () => {
+  const proxy = await startHttpFaultProxy(server.url);
+  try {
+    proxy.fault('/api/show', { kind: 'answer', status: 500, body: '{"error":"the manifest is damaged"}' });
+    const behind = backendOf(proxy.url);
+    await behind.load({ name: base, numCtx: 512 }, 600_000, never());
+    expect((await behind.loaded(never())).map(({ name }) => name)).toEqual([base]);
+  } finally {
+    await proxy.close();
+  }
 });
